@@ -1,0 +1,48 @@
+"""From dataset files to batches: reading, decoding, sampling, transforms, LightningDataModules."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datamodules.base import VideoDataModule
+    from datamodules.dataset import VideoBatch, VideoDataset
+    from datamodules.decoding import VideoReader, open_video
+    from datamodules.frame_folders import FrameFolderReader
+    from datamodules.motion_data import MotionShapesDataModule
+    from datamodules.video_error import VideoError
+    from datamodules.video_folder import VideoFolderDataModule
+
+__all__ = [
+    "FrameFolderReader",
+    "MotionShapesDataModule",
+    "VideoBatch",
+    "VideoDataModule",
+    "VideoDataset",
+    "VideoError",
+    "VideoFolderDataModule",
+    "VideoReader",
+    "open_video",
+]
+
+_MODULES = {
+    "FrameFolderReader": "frame_folders",
+    "MotionShapesDataModule": "motion_data",
+    "VideoBatch": "dataset",
+    "VideoDataModule": "base",
+    "VideoDataset": "dataset",
+    "VideoError": "video_error",
+    "VideoFolderDataModule": "video_folder",
+    "VideoReader": "decoding",
+    "open_video": "decoding",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

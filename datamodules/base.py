@@ -1,0 +1,330 @@
+"""VideoDataModule: splits, loaders and device-side augmentation, the same for every dataset."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
+from torch.utils.data import DataLoader, Sampler
+
+from datamodules.annotations import ListedVideo, VideoTable, make_table
+from datamodules.augmentation import (
+    ColorJitter,
+    color_jitter,
+    flip_horizontally,
+    flip_labels,
+    flip_mask,
+    normalize,
+)
+from datamodules.dataset import VideoBatch, VideoDataset, VideoItem, collate_videos
+from datamodules.frame_sampling import FrameSampler
+from datamodules.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from datamodules.randomness import sample_generator
+from datamodules.samplers import EvaluationSampler, SampleKey, TrainSampler
+from datamodules.transforms import NumCrops, SpatialTransform, TrainCrop
+
+Split = Literal["train", "val", "test"]
+
+
+class VideoDataModule(LightningDataModule, ABC):
+    """Base of every dataset: give `class_names` and `read_split`, the rest is here.
+
+    All randomness is a function of (seed, epoch, index): the same clips come out whatever the
+    number of workers or devices.
+
+    Args:
+        root: Folder of the dataset.
+        num_frames: Frames of a clip. With `frame_stride` they are dense, without it they are spread
+            over the whole video.
+        frame_stride: Distance between the frames of a dense clip.
+        num_segments: Instead of `num_frames`: segments of the video that give a frame each.
+        frames_per_segment: Consecutive frames out of each segment (StNet's super-images).
+        size: Side of a training crop, in pixels.
+        short_side: Short side that frames are resized to before they are cropped, in pixels; null
+            for 8/7 of `size` (256 for 224).
+        max_short_side: Upper end of the random short side in training; null for no jitter.
+        test_size: Side of an evaluation crop; null for `size`.
+        aspect: Width over height that frames are forced to; null keeps theirs.
+        train_crop: Kind of training crop.
+        flip_probability: Share of training clips that are mirrored.
+        flip_exempt: Classes that are never mirrored.
+        flip_pairs: Pairs of classes that are each other's mirror image.
+        color: Strength of brightness, contrast and saturation jitter; a quarter of it for hue.
+        mean: Mean of each colour channel on the scale [0, 1].
+        std: Standard deviation of each colour channel on that scale.
+        batch_size: Clips per device in training; an evaluation takes as many views at a time.
+        num_workers: Loader processes per device.
+        num_clips: Clips per video in `test`.
+        num_crops: Crops per clip in `test`: 1, 3, 10, or `full` for the whole frame.
+        val_fraction: Share of the training videos held out where there is no validation list.
+        allow_missing: Whether to set up even when no listed file is there.
+        max_broken_fraction: Share of the listed training videos that may turn out unreadable
+            before the run stops.
+        seed: Seed of every random choice; linked to `seed_everything` on the command line.
+
+    Raises:
+        ValueError: If arguments do not fit together.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        num_frames: int | None = None,
+        frame_stride: int | None = None,
+        num_segments: int | None = None,
+        frames_per_segment: int = 1,
+        size: int = 224,
+        short_side: int | None = None,
+        max_short_side: int | None = None,
+        test_size: int | None = None,
+        aspect: float | None = None,
+        train_crop: TrainCrop = "short_side",
+        flip_probability: float = 0.5,
+        flip_exempt: Sequence[str] = (),
+        flip_pairs: Sequence[tuple[str, str]] = (),
+        color: float = 0.0,
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+        batch_size: int = 8,
+        num_workers: int = 2,
+        num_clips: int = 1,
+        num_crops: NumCrops = 1,
+        val_fraction: float = 0.1,
+        allow_missing: bool = False,
+        max_broken_fraction: float = 0.005,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        _check_range("flip_probability", flip_probability, 0, 1)
+        _check_range("val_fraction", val_fraction, 0, 0.9)
+        _check_range("max_broken_fraction", max_broken_fraction, 0, 1)
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("num_workers", num_workers, 0),
+            ("num_clips", num_clips, 1),
+        ):
+            if value < least:
+                raise ValueError(f"data.{name}={value} is too small; give at least {least}")
+        self.root = Path(root)
+        self.spec = InputSpec(
+            FrameSampler(num_frames, frame_stride, num_segments, frames_per_segment),
+            SpatialTransform(
+                size=size,
+                short_side=short_side or round(size * 8 / 7),
+                train_crop=train_crop,
+                max_short_side=max_short_side,
+                test_size=test_size,
+                aspect=aspect,
+            ),
+            tuple(mean),
+            tuple(std),
+        )
+        self.flip_probability = flip_probability
+        self.flip_exempt = list(flip_exempt)
+        self.flip_pairs = [tuple(pair) for pair in flip_pairs]
+        self.color = ColorJitter(color, color, color, color / 4) if color else None
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.num_clips = num_clips
+        self.num_crops: NumCrops = num_crops
+        self.val_fraction = val_fraction
+        self.allow_missing = allow_missing
+        self.max_broken_fraction = max_broken_fraction
+        self.seed = seed
+        self.train_set: VideoDataset
+        self.val_set: VideoDataset
+        self.test_set: VideoDataset
+
+    @cached_property
+    @abstractmethod
+    def class_names(self) -> list[str]:
+        """Names of the classes in label order; known before any video is looked at."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, K."""
+        return len(self.class_names)
+
+    @property
+    def num_views(self) -> int:
+        """Views of a video in `test`: clips x crops."""
+        return self.num_clips * (1 if self.num_crops == "full" else self.num_crops)
+
+    @abstractmethod
+    def read_split(self, split: Split) -> list[ListedVideo] | None:
+        """The listed videos of a split, or None where the dataset has no such list."""
+
+    def class_index(self) -> dict[str, int]:
+        """Class as the annotation writes it -> label."""
+        return {name: label for label, name in enumerate(self.class_names)}
+
+    def group_of(self, video: ListedVideo) -> str:
+        """What must not be divided between train and val: by default each video by itself."""
+        return video.path
+
+    def input_spec(self) -> dict[str, Any]:
+        """Plain description of the clips, for the checkpoint."""
+        return self.spec.as_dict()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read all three splits.
+
+        Raises:
+            ValueError: If the root is missing or none of the listed files is there.
+        """
+        if hasattr(self, "train_set"):
+            return
+        if not self.root.is_dir():
+            raise ValueError(
+                f"there is no dataset folder {self.root}; set data.root to where the videos are"
+            )
+        train = self.read_split("train") or []
+        val, test = self.read_split("val"), self.read_split("test")
+        if val is None:
+            train, val = self._hold_out(train)
+        if test is None:
+            rank_zero_info("no test split: the validation videos are the test set")
+            test = val
+        self.train_set = self._dataset("train", train)
+        self.val_set = self._dataset("val", val)
+        self.test_set = self._dataset("test", test)
+
+    def _hold_out(self, train: list[ListedVideo]) -> tuple[list[ListedVideo], list[ListedVideo]]:
+        """Divide train into train and val by whole groups, as a function of the seed."""
+        if self.val_fraction == 0:
+            return train, []
+        groups = sorted({self.group_of(video) for video in train})
+        order = sample_generator(self.seed, 0, 0, purpose="val_fraction").permutation(len(groups))
+        target, held, taken = self.val_fraction * len(train), set[str](), 0
+        sizes: dict[str, int] = {}
+        for video in train:
+            sizes[self.group_of(video)] = sizes.get(self.group_of(video), 0) + 1
+        for position in order:
+            if taken >= target or len(held) == len(groups) - 1:
+                break
+            held.add(groups[position])
+            taken += sizes[groups[position]]
+        kept = [video for video in train if self.group_of(video) not in held]
+        return kept, [video for video in train if self.group_of(video) in held]
+
+    def _dataset(self, split: Split, videos: list[ListedVideo]) -> VideoDataset:
+        table = make_table(self.root, videos, self.class_index())
+        self._report_missing(split, table)
+        return VideoDataset(
+            table,
+            self.root,
+            self.spec,
+            train=split == "train",
+            seed=self.seed,
+            num_clips=self.num_clips if split == "test" else 1,
+            num_crops=self.num_crops if split == "test" else 1,
+        )
+
+    def _report_missing(self, split: Split, table: VideoTable) -> None:
+        if len(table.present) == len(table):
+            return
+        if len(table.present) == 0 and not self.allow_missing:
+            raise ValueError(
+                f"none of the {len(table)} listed {split} videos is below {self.root}, for "
+                f"instance {table.paths[0]}; set data.root to the folder that holds them"
+            )
+        rank_zero_info(
+            f"{split}: {len(table) - len(table.present)} of {len(table)} listed videos are missing"
+        )
+
+    def train_dataloader(self) -> DataLoader[VideoItem]:
+        """Shuffled training clips, whole batches only."""
+        rank, world_size = self._place()
+        sampler = TrainSampler(
+            self.train_set.table.present, self.batch_size, self.seed, rank, world_size
+        )
+        return self._loader(self.train_set, sampler, self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[VideoItem] | list[Any]:
+        """Every validation video once; nothing where there is no validation split."""
+        if not len(self.val_set.table.present):
+            return []
+        return self._evaluation_loader(self.val_set, self.batch_size)
+
+    def test_dataloader(self) -> DataLoader[VideoItem]:
+        """Every test video once, all views of a video together."""
+        videos = 1 if self.num_crops == "full" else max(1, self.batch_size // self.num_views)
+        return self._evaluation_loader(self.test_set, videos)
+
+    def _evaluation_loader(self, dataset: VideoDataset, batch_size: int) -> DataLoader[VideoItem]:
+        rank, world_size = self._place()
+        sampler = EvaluationSampler(dataset.table.present, rank, world_size)
+        return self._loader(dataset, sampler, batch_size)
+
+    def _loader(
+        self, dataset: VideoDataset, sampler: Sampler[SampleKey], batch_size: int
+    ) -> DataLoader[VideoItem]:
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=collate_videos,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.num_workers > 0,
+            # a private generator: else iter(loader) draws from the global one, shifting dropout
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+
+    def _place(self) -> tuple[int, int]:
+        """Rank and number of ranks; one process outside a trainer."""
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
+
+    def on_after_batch_transfer(self, batch: VideoBatch, dataloader_idx: int) -> VideoBatch:
+        """Augment training clips, and normalize all clips, on the device."""
+        assert self.trainer is not None
+        if self.trainer.training:
+            batch = self.augment(batch)
+        dtype = self.trainer.lightning_module.dtype
+        assert isinstance(dtype, torch.dtype)
+        batch["clips"] = normalize(batch["clips"], self.spec.mean, self.spec.std, dtype)
+        return batch
+
+    def augment(self, batch: VideoBatch) -> VideoBatch:
+        """Mirror and recolour training clips by draws from (seed, epoch, index)."""
+        clips, labels = batch["clips"], batch["label"]
+        draws = [
+            sample_generator(self.seed, batch["epoch"], index, purpose="device")
+            for index in batch["index"].tolist()
+        ]
+        if self.flip_probability:
+            wanted = np.array([draw.random() < self.flip_probability for draw in draws])
+            index = self._label_of
+            mask = flip_mask(
+                torch.from_numpy(wanted).to(labels.device),
+                labels,
+                [index(name) for name in self.flip_exempt],
+            )
+            swaps = {index(a): index(b) for x, y in self.flip_pairs for a, b in ((x, y), (y, x))}
+            clips = flip_horizontally(clips, mask)
+            batch["label"] = flip_labels(labels, mask, swaps)
+        if self.color is not None:
+            factors = torch.tensor([self.color.draw(draw) for draw in draws])
+            clips = color_jitter(clips.float() / 255, factors.to(clips.device))
+        batch["clips"] = clips
+        return batch
+
+    def _label_of(self, class_name: str) -> int:
+        if class_name not in self.class_names:
+            raise ValueError(
+                f"data.flip_exempt or data.flip_pairs names {class_name!r}, which is not a class; "
+                f"classes are {', '.join(self.class_names[:10])}"
+            )
+        return self.class_names.index(class_name)
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"data.{name}={value} is not possible; it must lie in [{low}, {high}]")

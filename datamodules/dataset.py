@@ -1,0 +1,205 @@
+"""VideoDataset: from a sample key to all views of one video, and batches of them.
+
+B batch, V views (clips x crops), C channels, T frames, H, W.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from datamodules.annotations import PackedStrings, VideoTable
+from datamodules.decoding import open_video
+from datamodules.input_spec import InputSpec
+from datamodules.randomness import sample_generator
+from datamodules.samplers import SampleKey
+from datamodules.transforms import NumCrops
+from datamodules.video_error import VideoError
+
+MAX_REPLACEMENTS = 20
+"""Broken videos in a row after which training on others makes no sense."""
+
+
+class VideoItem(TypedDict):
+    """One video: clips (V, C, T, H, W) uint8 and what is known about it."""
+
+    clips: Tensor
+    label: int
+    video_id: str
+    index: int
+    epoch: int
+    valid: bool
+    broken: list[tuple[str, str]]
+
+
+class VideoBatch(TypedDict, total=False):
+    """A batch of videos, all views of a video together.
+
+    Attributes:
+        clips: (B, V, C, T, H, W), uint8 from the loader, normalized on the device. V is 1 in
+            training, clips x crops in testing.
+        label: (B,) int64.
+        video_id: B names.
+        index: Position in the table, (B,) int64.
+        epoch: Epoch that random choices were drawn for.
+        valid: (B,) bool; False where a slot only fills up a rank's last batch, or holds a video
+            that could not be read in an evaluation.
+        broken: Name and reason of each video that could not be read while this batch was made.
+    """
+
+    clips: Tensor
+    label: Tensor
+    video_id: list[str]
+    index: Tensor
+    epoch: int
+    valid: Tensor
+    broken: list[tuple[str, str]]
+
+
+class VideoDataset(Dataset[VideoItem]):
+    """The videos of a split, decoded when asked for.
+
+    In training a video that cannot be read is replaced by another listed one with its own label,
+    chosen from (seed, epoch, index). In an evaluation it is never replaced: its slot is not valid.
+    Either way the item names it.
+
+    Args:
+        table: The listed videos.
+        root: Folder that the table's paths are relative to.
+        spec: Sampling and crop.
+        train: Whether items are random training clips, or fixed evaluation views.
+        seed: Seed of the random choices.
+        num_clips: Clips per video of an evaluation.
+        num_crops: Crops per clip of an evaluation.
+    """
+
+    def __init__(
+        self,
+        table: VideoTable,
+        root: Path,
+        spec: InputSpec,
+        *,
+        train: bool,
+        seed: int = 0,
+        num_clips: int = 1,
+        num_crops: NumCrops = 1,
+    ) -> None:
+        self.table = table
+        self.root = root
+        self.spec = spec
+        self.train = train
+        self.seed = seed
+        self.num_clips = num_clips
+        self.num_crops: NumCrops = num_crops
+
+    @property
+    def video_ids(self) -> PackedStrings:
+        """Names of all listed videos."""
+        return self.table.video_ids
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels of all listed videos, (N,) int64."""
+        return self.table.labels
+
+    @property
+    def missing(self) -> list[str]:
+        """Names of the listed videos whose file was not found."""
+        return self.table.missing
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, key: SampleKey) -> VideoItem:
+        """All views of one video.
+
+        Raises:
+            VideoError: If no readable training video was found in 20 draws.
+        """
+        if not key.valid:
+            return self._item(key, key.index, self._blank_views(), valid=False, broken=[])
+        if self.train:
+            return self._train_item(key)
+        try:
+            views = self._test_views(key.index)
+        except VideoError as error:
+            broken: list[tuple[str, str]] = [(self.video_ids[key.index], error.reason)]
+            return self._item(key, key.index, self._blank_views(), valid=False, broken=broken)
+        return self._item(key, key.index, views, valid=True, broken=[])
+
+    def _train_item(self, key: SampleKey) -> VideoItem:
+        replacements = sample_generator(self.seed, key.epoch, key.index, purpose="replacement")
+        broken: list[tuple[str, str]] = []
+        index = key.index
+        while True:
+            try:
+                views = self._train_views(key.epoch, index)
+            except VideoError as error:
+                broken.append((self.video_ids[index], error.reason))
+                if len(broken) > MAX_REPLACEMENTS:
+                    raise
+                index = int(replacements.choice(self.table.present))
+            else:
+                return self._item(key, index, views, valid=True, broken=broken)
+
+    def _train_views(self, epoch: int, index: int) -> Tensor:
+        """One random clip, (1, C, T, H, W)."""
+        generator = sample_generator(self.seed, epoch, index)
+        with open_video(self.root / self.table.paths[index]) as video:
+            (chosen,) = self.spec.sampling.train(video.num_frames, generator)
+            frames = video.get_frames(chosen)
+        # (T, C, H, W) -> (1, C, T, H, W)
+        return self.spec.transform.train(frames, generator).transpose(0, 1).unsqueeze(0)
+
+    def _test_views(self, index: int) -> Tensor:
+        """All evaluation views, clip by clip, (V, C, T, H, W)."""
+        with open_video(self.root / self.table.paths[index]) as video:
+            chosen = self.spec.sampling.test(video.num_frames, self.num_clips)
+            frames = video.get_frames(chosen.ravel())
+        # (M, N*T, C, H, W) -> (M, N, T, C, H, W) -> (N, M, C, T, H, W) -> (V, C, T, H, W)
+        crops = self.spec.transform.test(frames, self.num_crops)
+        clips = crops.view(len(crops), *chosen.shape, *crops.shape[2:])
+        return clips.permute(1, 0, 3, 2, 4, 5).flatten(0, 1)
+
+    def _blank_views(self) -> Tensor:
+        transform = self.spec.transform
+        side = transform.size if self.train else transform.crop_size
+        crops = 1 if self.num_crops == "full" else self.num_crops
+        views = 1 if self.train else self.num_clips * crops
+        return torch.zeros((views, 3, self.spec.sampling.clip_len, side, side), dtype=torch.uint8)
+
+    def _item(
+        self,
+        key: SampleKey,
+        index: int,
+        views: Tensor,
+        *,
+        valid: bool,
+        broken: list[tuple[str, str]],
+    ) -> VideoItem:
+        return {
+            "clips": views,
+            "label": int(self.table.labels[index]),
+            "video_id": self.video_ids[index],
+            "index": index,
+            "epoch": key.epoch,
+            "valid": valid,
+            "broken": broken,
+        }
+
+
+def collate_videos(items: Sequence[VideoItem]) -> VideoBatch:
+    """Stack items into a batch; see `VideoBatch` for the shapes."""
+    return {
+        "clips": torch.stack([item["clips"] for item in items]),
+        "label": torch.tensor([item["label"] for item in items]),
+        "video_id": [item["video_id"] for item in items],
+        "index": torch.tensor([item["index"] for item in items]),
+        "epoch": items[0]["epoch"],
+        "valid": torch.tensor([item["valid"] for item in items]),
+        "broken": [pair for item in items for pair in item["broken"]],
+    }

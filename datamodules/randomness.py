@@ -1,0 +1,52 @@
+"""Randomness as a function, not a state: one generator per sample, epoch, view and purpose.
+
+Every random choice about a sample is drawn from a generator that depends on nothing but the run's
+seed and the sample's place in it. The same clip then comes out whatever the number of workers or
+devices, and a resumed run continues exactly.
+"""
+
+import zlib
+
+import numpy as np
+
+__all__ = ["sample_generator"]
+
+_WORD = 0xFFFFFFFF
+
+
+def sample_generator(
+    seed: int, epoch: int, index: int, view: int = 0, purpose: str = "worker"
+) -> np.random.Generator:
+    """Random generator of one sample in one epoch.
+
+    Generators of different arguments are independent streams (numpy's `SeedSequence` over PCG64);
+    equal arguments give equal streams on every machine. Making one takes about 20 microseconds.
+
+    Args:
+        seed: The run's seed, 0 <= seed < 2**64.
+        epoch: Epoch, from 0.
+        index: The sample's index in its (never shortened) dataset, from 0.
+        view: View of the sample, from 0.
+        purpose: Word that keeps draws for different ends apart, so that what a worker draws (crop,
+            frames) does not repeat in what the device draws (flip, colour) for the same sample.
+
+    Raises:
+        ValueError: If a number is negative or the seed has more than 64 bits.
+    """
+    if min(seed, epoch, index, view) < 0 or seed >= 2**64:
+        raise ValueError(
+            f"seed={seed}, epoch={epoch}, index={index}, view={view} cannot seed a generator; "
+            "all must be at least 0 and seed below 2**64"
+        )
+    # Fixed-width words, so that no two argument lists spell the same sequence.
+    words = [
+        zlib.crc32(purpose.encode()),
+        seed & _WORD,
+        seed >> 32,
+        epoch & _WORD,
+        epoch >> 32,
+        index & _WORD,
+        index >> 32,
+        view,
+    ]
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))

@@ -1,0 +1,105 @@
+"""Which sample comes next, as a function of (seed, epoch) alone.
+
+Samplers yield keys that carry the epoch into the worker, so that every random choice about a
+sample is drawn from (seed, epoch, index) there, whatever the number of workers or devices.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from datamodules.randomness import sample_generator
+
+
+@dataclass(frozen=True, slots=True)
+class SampleKey:
+    """What a dataset is asked for.
+
+    Attributes:
+        epoch: Epoch that random choices are drawn for.
+        index: Position in the table.
+        valid: False for a slot that only fills up the last batches of a rank.
+    """
+
+    epoch: int
+    index: int
+    valid: bool = True
+
+
+class TrainSampler(Sampler[SampleKey]):
+    """Shuffled order of an epoch, divided over the ranks batch by batch.
+
+    Global batch g holds positions g*B*W to (g+1)*B*W of one permutation, rank r its r-th part. So
+    the order of samples depends on the global batch size, not on the number of ranks. What does not
+    fill a global batch is dropped: another part every epoch, as the permutation differs.
+
+    Args:
+        indices: Positions in the table to draw from, (N,).
+        batch_size: Clips per rank and batch.
+        seed: Seed of the permutations.
+        rank: This process's rank.
+        world_size: Number of ranks.
+
+    Raises:
+        ValueError: If there are fewer videos than one global batch holds.
+    """
+
+    def __init__(
+        self, indices: np.ndarray, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        global_batch = batch_size * world_size
+        if len(indices) < global_batch:
+            raise ValueError(
+                f"{len(indices)} training videos do not fill one batch of {batch_size} on "
+                f"{world_size} device(s); set data.batch_size to at most "
+                f"{len(indices) // world_size}"
+            )
+        self._indices = indices
+        self._batch_size = batch_size
+        self._seed = seed
+        self._rank, self._world_size = rank, world_size
+        self._num_batches = len(indices) // global_batch
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order is yielded; Lightning calls it before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self._num_batches * self._batch_size
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        generator = sample_generator(self._seed, self.epoch, 0, purpose="order")
+        order = generator.permutation(self._indices)
+        used = order[: self._num_batches * self._batch_size * self._world_size]
+        mine = used.reshape(self._num_batches, self._world_size, self._batch_size)[:, self._rank]
+        for index in mine.ravel().tolist():
+            yield SampleKey(self.epoch, index)
+
+
+class EvaluationSampler(Sampler[SampleKey]):
+    """Every listed video once, in order, the ranks taking turns.
+
+    All ranks yield the same number of keys, so that collectives always match; the keys that fill up
+    are marked as not valid and are left out of every score.
+
+    Args:
+        indices: Positions in the table, (N,).
+        rank: This process's rank.
+        world_size: Number of ranks.
+    """
+
+    def __init__(self, indices: np.ndarray, rank: int = 0, world_size: int = 1) -> None:
+        self._mine = indices[rank::world_size]
+        self._length = -(-len(indices) // world_size)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        for index in self._mine.tolist():
+            yield SampleKey(0, index)
+        for _ in range(self._length - len(self._mine)):
+            yield SampleKey(0, 0, valid=False)

@@ -1,0 +1,43 @@
+"""When a video cannot be read: the one exception, its named reasons, the size limit."""
+
+import os
+from typing import Literal, get_args
+
+MAX_PIXELS = 8192 * 4320
+"""Largest frame that is decoded (8K cinema): a file of 200 kB can ask for gigabytes."""
+
+Reason = Literal[
+    "missing",  # nothing at this path
+    "not a file",  # a folder, device or pipe where a video file was expected
+    "unreadable",  # the operating system refuses
+    "empty file",
+    "not a video",  # no known container: a web page, a playlist, an archive
+    "no video stream",  # audio only, or cover art only
+    "no decoder",  # a codec this build of FFmpeg cannot decode
+    "no frames",  # a video stream in which nothing decodes
+    "too large",  # more pixels per frame than is reasonable
+    "truncated",  # the file ends before the frames it promises
+    "damaged",  # decoding the whole file raises an error
+    "changing size",  # frames of one video differ in height or width
+    "missing frame",  # a frame folder whose numbering has a gap
+]
+
+
+class VideoError(Exception):
+    """A video that cannot be read.
+
+    Args:
+        path: The file or folder.
+        reason: The kind of fault, one of `Reason`: what reports count by.
+        detail: What exactly was found, for a person.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], reason: Reason, detail: str) -> None:
+        assert reason in get_args(Reason), reason
+        super().__init__(f"{os.fspath(path)}: {reason}: {detail}")
+        self.path = os.fspath(path)
+        self.reason: Reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type["VideoError"], tuple[str, Reason, str]]:
+        return type(self), (self.path, self.reason, self.detail)

@@ -1,0 +1,152 @@
+"""Callbacks that watch a fit: throughput, broken videos, the report of each validation."""
+
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+from torch import Tensor
+
+from datamodules import VideoBatch, VideoDataModule
+from lightning_modules.base import VideoClassifier
+from lightning_modules.console import say
+from lightning_modules.figures import confusion_figure
+from lightning_modules.metrics import per_class_accuracy
+
+
+class Throughput(Callback):
+    """Logs clips per second over all devices, and the share of time spent waiting for data.
+
+    Args:
+        every_n_steps: Batches that one measurement averages over.
+    """
+
+    def __init__(self, every_n_steps: int = 20) -> None:
+        self.every_n_steps = every_n_steps
+        self._restart(0.0)
+
+    def _restart(self, now: float) -> None:
+        self._since = now
+        self._ended = now
+        self._waited = 0.0
+        self._clips = 0
+        self._batches = 0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to measure; validation time is not training time."""
+        self._restart(time.perf_counter())
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """The time since the last batch ended was spent waiting for data."""
+        self._waited += time.perf_counter() - self._ended
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: VideoBatch,
+        batch_idx: int,
+    ) -> None:
+        """Count, and log every few batches."""
+        now = time.perf_counter()
+        self._ended = now
+        self._clips += len(batch["label"])
+        self._batches += 1
+        if self._batches == self.every_n_steps:
+            seconds = now - self._since
+            rate = self._clips * trainer.world_size / seconds
+            pl_module.log("train/clips_per_second", rate)
+            pl_module.log("train/data_wait", self._waited / seconds)
+            self._restart(now)
+
+
+class BrokenVideos(Callback):
+    """Names training videos that cannot be read, and stops the run when there are too many.
+
+    Each broken video is named once per rank. The count is summed over the ranks at the end of an
+    epoch; a rank that alone passes the limit stops at once.
+    """
+
+    def __init__(self) -> None:
+        self.reasons: dict[str, str] = {}
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: VideoBatch,
+        batch_idx: int,
+    ) -> None:
+        """Remember the broken videos that were met while this batch was made."""
+        new = {name: reason for name, reason in batch["broken"] if name not in self.reasons}
+        for name, reason in new.items():
+            say(f"broken video replaced in training: {name} ({reason})")
+        if new:
+            self.reasons |= new
+            self._check(trainer, len(self.reasons))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Sum over the ranks and check against the limit."""
+        mine = torch.tensor(float(len(self.reasons)), device=pl_module.device)
+        total = trainer.strategy.reduce(mine, reduce_op="sum")
+        pl_module.log("train/broken_videos", total, rank_zero_only=True)
+        self._check(trainer, int(total))
+
+    def _check(self, trainer: Trainer, count: int) -> None:
+        data: VideoDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        listed = len(data.train_set)
+        if count > data.max_broken_fraction * listed:
+            example = next(iter(self.reasons.items()), ("on another rank", "unknown"))
+            raise ValueError(
+                f"{count} of {listed} training videos cannot be read (for instance {example[0]}: "
+                f"{example[1]}), more than data.max_broken_fraction={data.max_broken_fraction:g}; "
+                "repair or remove them, or raise that limit"
+            )
+
+
+class ValidationReport(Callback):
+    """Confusion matrix and per-class accuracy at the end of each validation of a fit.
+
+    Written to the run folder as `per_class.csv` and `confusion.png` (always the latest), and sent
+    to W&B where it logs.
+
+    Args:
+        folder: The run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compute over all ranks; write on the first."""
+        assert isinstance(pl_module, VideoClassifier)
+        confusion: Tensor = pl_module.val_confusion.compute().cpu()
+        pl_module.val_confusion.reset()
+        if not trainer.is_global_zero or trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        names = pl_module.class_names
+        accuracy = per_class_accuracy(confusion)
+        with (self.folder / "per_class.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["class", "videos", "accuracy"])
+            for name, count, value in zip(names, confusion.sum(1), accuracy, strict=True):
+                writer.writerow([name, int(count), f"{float(value):.6f}"])
+        figure = confusion_figure(confusion.numpy(), names, f"epoch {trainer.current_epoch}")
+        figure.savefig(self.folder / "confusion.png", dpi=100)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image("val/confusion", [figure], step=trainer.global_step)
+                rows = [[n, float(a)] for n, a in zip(names, accuracy, strict=True)]
+                logger.log_table(
+                    "val/per_class",
+                    columns=["class", "accuracy"],
+                    data=rows,
+                    step=trainer.global_step,
+                )

@@ -1,0 +1,121 @@
+"""Loggers of a fit: a CSV file always, W&B online only for a user who is logged in there."""
+
+import csv
+import netrc
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.loggers import Logger, WandbLogger
+
+PROJECT = "kinetoscope"
+SECRET_WORDS = ("api_key", "apikey", "token", "secret", "password")
+
+
+class MetricsFile(Logger):
+    """Writes `metrics.csv`, one line a call, and goes on with the file of a resumed run.
+
+    Lightning's own CSV logger deletes the metrics of the run that it continues. A metric that
+    appears later adds a column.
+
+    Args:
+        folder: The run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.path = folder / "metrics.csv"
+        self._columns: list[str] | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        return self.path.parent.parent.name
+
+    @property
+    def version(self) -> str:
+        """Version of the run."""
+        return self.path.parent.name
+
+    @property
+    def save_dir(self) -> str:
+        """The run folder."""
+        return str(self.path.parent)
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing to do: `config.yaml` holds the hyper-parameters."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Append one line."""
+        row: dict[str, Any] = {"step": step, **metrics}
+        if self._columns is None:
+            self._columns = self._existing_columns()
+        new = [name for name in row if name not in self._columns]
+        if new:
+            self._add_columns(new)
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self._columns).writerow(row)
+
+    def _existing_columns(self) -> list[str]:
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            return next(csv.reader(file), [])
+
+    def _add_columns(self, new: list[str]) -> None:
+        """Rewrite the file with more columns; rare, as the set of metrics settles in an epoch."""
+        rows: list[dict[str, str]] = []
+        if self.path.exists():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+        self._columns = [*(self._columns or []), *new]
+        temporary = self.path.with_suffix(".csv.tmp")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self._columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(temporary, self.path)
+
+
+def default_loggers(folder: Path) -> list[Logger]:
+    """CSV (`metrics.csv`) and W&B (`wandb/`) loggers that write into a run folder.
+
+    W&B works offline unless the user is logged in or `WANDB_MODE` says otherwise; `wandb sync`
+    sends an offline run later.
+    """
+    offline = "WANDB_MODE" not in os.environ and not logged_in_to_wandb()
+    wandb_logger = WandbLogger(
+        name=f"{folder.parent.name}/{folder.name}",
+        project=os.environ.get("WANDB_PROJECT", PROJECT),
+        save_dir=folder,
+        offline=offline,
+    )
+    return [MetricsFile(folder), wandb_logger]
+
+
+def logged_in_to_wandb() -> bool:
+    """Whether an API key for the W&B server is in the environment or in `~/.netrc`."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    server = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    try:
+        known = netrc.netrc(os.environ.get("NETRC"))
+    except (FileNotFoundError, netrc.NetrcParseError):
+        return False
+    return server is not None and known.authenticators(server) is not None
+
+
+def without_secrets(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a nested config without the values of keys that look like secrets."""
+    clean: dict[str, Any] = {}
+    for key, value in config.items():
+        if any(word in str(key).lower() for word in SECRET_WORDS):
+            clean[key] = "(not stored)"
+        else:
+            clean[key] = without_secrets(value) if isinstance(value, Mapping) else value
+    return clean

@@ -1,0 +1,227 @@
+"""kinetoscope predict: label videos with nothing but a checkpoint and the files."""
+
+import csv
+import glob
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from datamodules.annotations import PackedStrings, VideoTable, is_video, read_video_list
+from datamodules.augmentation import normalize
+from datamodules.dataset import VideoBatch, VideoDataset, collate_videos
+from datamodules.input_spec import InputSpec
+from datamodules.progress import progress_bar
+from datamodules.samplers import EvaluationSampler
+from lightning_modules.base import VideoClassifier
+from lightning_modules.checkpoints import open_checkpoint
+from lightning_modules.console import ToolParser, fail, say
+
+LIST_SUFFIXES = (".txt", ".csv", ".list")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a video was labelled as, or why it was not.
+
+    Attributes:
+        video: The path as it was given or found.
+        classes: Class names, most probable first.
+        probabilities: Their probabilities.
+        error: Why the video could not be read; empty if it was.
+    """
+
+    video: str
+    classes: list[str]
+    probabilities: list[float]
+    error: str = ""
+
+    def __str__(self) -> str:
+        if self.error:
+            return f"{self.video}: not labelled, {self.error}"
+        pairs = zip(self.classes, self.probabilities, strict=True)
+        return f"{self.video}: " + ", ".join(f"{name} {100 * p:.1f} %" for name, p in pairs)
+
+
+def run(words: Sequence[str]) -> None:
+    """Run the command.
+
+    Args:
+        words: `predict` and its options.
+    """
+    options = _parser().read(words[1:])
+    if Path(options.out).suffix not in {".csv", ".jsonl"}:
+        fail(f"--out {options.out} is neither .csv nor .jsonl; choose one of these")
+    for name in ("top", "num_clips", "batch_size"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            fail(f"--{name} {value} is too small; give at least 1")
+    paths = find_videos(options.videos)
+    module = open_checkpoint(options.ckpt_path).to(_device(options.device))
+    loader = _loader(module, paths, options)
+    done: list[Prediction] = []
+    try:
+        with progress_bar("videos", shown=sys.stderr.isatty()) as bar:
+            labelled = label(module, loader, options.top)
+            for prediction in bar.track(labelled, total=len(paths), description="labelling"):
+                say(str(prediction))
+                done.append(prediction)
+    finally:
+        if done:
+            write_predictions(Path(options.out), done, options.top)
+            say(f"{len(done)} of {len(paths)} videos, written to {options.out}")
+    if all(prediction.error for prediction in done):
+        fail("none of the given videos could be read; see the lines above for each reason")
+
+
+def _parser() -> ToolParser:
+    parser = ToolParser("predict", "Label videos with a checkpoint; nothing else is needed.")
+    parser.add_argument("--ckpt_path", required=True, help="checkpoint of a fit")
+    parser.add_argument("--out", default="predictions.csv", help="table to write, .csv or .jsonl")
+    parser.add_argument("--top", type=int, default=5, help="classes to show for each video")
+    parser.add_argument("--num_clips", type=int, help="clips per video (the test protocol's)")
+    parser.add_argument(
+        "--num_crops", type=int, choices=(1, 3, 10), help="crops per clip (the test protocol's)"
+    )
+    parser.add_argument("--batch_size", type=int, default=8, help="videos at a time")
+    parser.add_argument("--num_workers", type=int, default=0, help="decoding processes")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "videos",
+        nargs="+",
+        help="video files, frame folders, folders of videos, or list files (.txt, .csv)",
+    )
+    return parser
+
+
+def find_videos(given: Sequence[str]) -> list[str]:
+    """Every video that the words of a command line name, in order, each once.
+
+    Args:
+        given: Files, frame folders, folders (searched to any depth), list files, glob patterns. A
+            path that does not exist stays, to be reported in its place.
+
+    Raises:
+        ValueError: If a folder or a list holds no video.
+    """
+    found: dict[str, None] = {}
+    for word in given:
+        matches = [word] if os.path.exists(word) else sorted(glob.glob(word, recursive=True))
+        for path in matches or [word]:
+            found |= dict.fromkeys(_videos_at(Path(path)))
+    return list(found)
+
+
+def _videos_at(path: Path) -> list[str]:
+    if path.is_file() and path.suffix.lower() in LIST_SUFFIXES:
+        return [str(path.parent / video.path) for video in read_video_list(path)]
+    if not path.is_dir() or is_video(path):
+        return [str(path)]
+    inside = [p for p in sorted(path.rglob("*")) if is_video(p)]
+    if not inside:
+        raise ValueError(f"the folder {path} holds no video at any depth; check the path")
+    return [str(p) for p in inside if not (p.is_file() and p.parent in inside)]
+
+
+def _device(wanted: str) -> torch.device:
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--device {wanted} cannot be used here: {reason}") from error
+    return device
+
+
+def _loader(module: VideoClassifier, paths: list[str], options: Any) -> DataLoader[Any]:
+    table = VideoTable(
+        video_ids=PackedStrings(paths),
+        paths=PackedStrings(paths),
+        labels=np.zeros(len(paths), dtype=np.int64),
+        present=np.arange(len(paths)),
+    )
+    dataset = VideoDataset(
+        table,
+        Path(),
+        InputSpec.from_dict(module.input_spec),
+        train=False,
+        num_clips=options.num_clips or module.protocol["num_clips"],
+        num_crops=options.num_crops or module.protocol["num_crops"],
+    )
+    return DataLoader(
+        dataset,
+        batch_size=1 if dataset.num_crops == "full" else options.batch_size,
+        sampler=EvaluationSampler(table.present),
+        num_workers=options.num_workers,
+        collate_fn=collate_videos,
+    )
+
+
+@torch.inference_mode()
+def label(module: VideoClassifier, loader: DataLoader[Any], top: int) -> Iterator[Prediction]:
+    """Label the videos of a loader, one at a time as they are ready.
+
+    Args:
+        module: The trained module, in evaluation mode.
+        loader: Batches of evaluation views.
+        top: Number of classes to name for each video.
+    """
+    spec = InputSpec.from_dict(module.input_spec)
+    names = module.class_names
+    for batch in loader:
+        scores = _video_probabilities(module, batch, spec)
+        reasons = dict(batch["broken"])
+        for row, video in enumerate(batch["video_id"]):
+            if video in reasons:
+                yield Prediction(video, [], [], reasons[video])
+                continue
+            best = scores[row].topk(min(top, len(names)))
+            yield Prediction(video, [names[i] for i in best.indices], best.values.tolist())
+
+
+def _video_probabilities(
+    module: VideoClassifier, batch: VideoBatch, spec: InputSpec
+) -> torch.Tensor:
+    """Probabilities of each video, (B, K), its views averaged as in the test."""
+    clips = batch["clips"].to(module.device)
+    batch["clips"] = normalize(clips, spec.mean, spec.std, next(module.parameters()).dtype)
+    scores = module.video_scores(module.view_logits(batch))
+    averaged_logits = module.hparams["average"] == "logits"
+    return (scores.softmax(dim=-1) if averaged_logits else scores).cpu()
+
+
+def write_predictions(path: Path, predictions: Sequence[Prediction], top: int) -> None:
+    """Write a table, one video a line, as CSV or JSON lines; the file appears whole or not at all.
+
+    Args:
+        path: The file, `.csv` or `.jsonl`.
+        predictions: What to write.
+        top: Number of classes per video.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        if path.suffix == ".jsonl":
+            for prediction in predictions:
+                file.write(json.dumps(vars(prediction), ensure_ascii=False) + "\n")
+        else:
+            writer = csv.writer(file)
+            columns = [
+                f"{word}_{i}" for i in range(1, top + 1) for word in ("class", "probability")
+            ]
+            writer.writerow(["video", *columns, "error"])
+            for prediction in predictions:
+                pairs = zip(prediction.classes, prediction.probabilities, strict=True)
+                cells = [cell for name, p in pairs for cell in (name, f"{p:.6f}")]
+                cells += [""] * (len(columns) - len(cells))
+                writer.writerow([prediction.video, *cells, prediction.error])
+    os.replace(temporary, path)

@@ -1,0 +1,96 @@
+"""Where a run lives: `runs/<name>/<version>/`, chosen once, before the ranks start."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+VERSION_VARIABLE = "KINETOSCOPE_RUN_VERSION"
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Where a fit keeps its config, checkpoints, metrics and scores.
+
+    Attributes:
+        name: Name of the run, a folder below `folder`.
+        version: Folder below the name; by default the next free number, under Slurm the job id (and
+            array task), so that a requeued job finds its folder again.
+        folder: Folder of all runs.
+        keep_best: Whether the checkpoint with the best val/top1 is kept beside the last one. Off
+            where the reported set is the validation set.
+    """
+
+    name: str = "unnamed"
+    version: str | None = None
+    folder: str = "runs"
+    keep_best: bool = True
+
+    def __post_init__(self) -> None:
+        for key, word in (("name", self.name), ("version", self.version)):
+            if word is not None and not re.fullmatch(r"[\w.+-]+", word):
+                raise ValueError(
+                    f"run.{key}={word!r} cannot be a folder; use letters, digits and . _ + - only"
+                )
+
+
+def choose_run_folder(settings: RunSettings, resumes: bool) -> Path:
+    """Choose a fit's folder and make it.
+
+    Ranks that this process starts inherit the choice through an environment variable.
+
+    Args:
+        settings: Name and, optionally, version.
+        resumes: Whether the fit goes on from a checkpoint; only then may the folder hold a run.
+
+    Raises:
+        ValueError: If a version was asked for that already holds a run, or none was given to ranks
+            that a launcher started.
+    """
+    base = Path(settings.folder) / settings.name
+    inherited = os.environ.get(VERSION_VARIABLE)
+    if inherited is not None:
+        return base / inherited
+    version = settings.version or _slurm_version()
+    if version is None and "RANK" in os.environ:
+        raise ValueError(
+            "ranks that were started together (torchrun) need one name for their folder; give "
+            "--run.version"
+        )
+    if version is None:
+        folder = _claim_next(base)
+    else:
+        folder = base / version
+        if (folder / "config.yaml").exists() and not resumes:
+            raise ValueError(
+                f"{folder} already holds a run; continue it with --ckpt_path last, or choose "
+                "another --run.version"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+    os.environ[VERSION_VARIABLE] = folder.name
+    return folder
+
+
+def _slurm_version() -> str | None:
+    """Job id and array task under Slurm, the same before and after a requeue."""
+    job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
+    task = os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{job}_{task}" if job and task else job
+
+
+def _claim_next(base: Path) -> Path:
+    base.mkdir(parents=True, exist_ok=True)
+    number = max((int(p.name) for p in base.iterdir() if p.name.isdecimal()), default=-1) + 1
+    while True:
+        try:
+            (base / str(number)).mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return base / str(number)
+
+
+def folder_of_checkpoint(path: str | Path) -> Path:
+    """Run folder that a checkpoint belongs to: above `checkpoints/`, else the file's own folder."""
+    folder = Path(path).resolve().parent
+    return folder.parent if folder.name == "checkpoints" else folder

@@ -1,0 +1,248 @@
+"""Weights from elsewhere: ImageNet into video networks, other runs into new ones, with a report.
+
+2D weights load as they are. Where shapes differ, the network's own rule applies
+(`VideoNetwork.adapt_weight`; by default a kernel is repeated over time and divided by its temporal
+size). Classifiers load by the names of the classes. Whatever fits nowhere is an error: a weight is
+left out only for a reason that the report names.
+"""
+
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.layers import VideoNetwork
+
+_OTHER_CLASSES = "classifier of other classes"
+_UNNAMED_CLASSES = "classifier, class names not given on both sides"
+_NAMES_SHOWN = 4
+
+
+@dataclass
+class WeightReport:
+    """Where every weight went.
+
+    Every key of the source is in exactly one of `loaded`, `inflated` and `skipped`; every
+    parameter and buffer of the network that got nothing is in `new`.
+
+    Attributes:
+        loaded: Taken over as they are (classifiers: row by row, by class name).
+        inflated: Taken over in another shape, by the network's rule.
+        skipped: Left out, with the reason.
+        new: Parameters and buffers that keep their own values, parameters first.
+        matched_classes: Classes whose classifier rows were taken over.
+    """
+
+    loaded: list[str] = field(default_factory=list)
+    inflated: list[str] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    new: list[str] = field(default_factory=list)
+    matched_classes: int = 0
+
+    def __str__(self) -> str:
+        classes = f"; classifier rows of {self.matched_classes} classes"
+        lines = [
+            f"loaded   {_abbreviate(self.loaded)}{classes if self.matched_classes else ''}",
+            f"inflated {_abbreviate(self.inflated)}",
+            f"skipped  {_abbreviate([f'{key} ({why})' for key, why in self.skipped.items()])}",
+            f"new      {_abbreviate(self.new)}",
+        ]
+        return "\n".join(lines)
+
+
+def _abbreviate(names: Sequence[str]) -> str:
+    """Number of names, and the first few of them."""
+    shown = ", ".join(names[:_NAMES_SHOWN])
+    more = len(names) - _NAMES_SHOWN
+    tail = f" and {more} more" if more > 0 else ""
+    return f"{len(names):4d}" + (f": {shown}{tail}" if names else "")
+
+
+def imagenet_state_dict(arch: str, source: str) -> dict[str, Tensor]:
+    """Pretrained 2D weights of a torchvision network.
+
+    Args:
+        arch: torchvision's name of the network, for instance "resnet50" (`pretrained_arch`).
+        source: "imagenet" for torchvision's IMAGENET1K_V1 weights, downloaded or from its cache;
+            else the path of a local file (.pth, .pt) that holds a state dict.
+
+    Returns:
+        Name to tensor, on the CPU.
+
+    Raises:
+        ValueError: The network is unknown, the weights cannot be had, source is a URL, or the
+            file is not a state dict.
+    """
+    if "://" in source:
+        raise ValueError(f"source is the URL {source}; download the file and give its path")
+    if source != "imagenet":
+        return _read_state_dict(Path(source))
+    import torchvision.models  # seconds of import, needed here only
+
+    if arch not in torchvision.models.list_models(module=torchvision.models):
+        raise ValueError(f"arch is {arch!r}, which torchvision does not have; e.g. 'resnet50'")
+    weights = torchvision.models.get_model_weights(arch)["IMAGENET1K_V1"]
+    try:
+        state_dict: dict[str, Tensor] = weights.get_state_dict(
+            progress=True, check_hash=True, weights_only=True, map_location="cpu"
+        )
+    except (OSError, RuntimeError) as error:  # no network, or a damaged download
+        raise ValueError(
+            f"source is 'imagenet' but {weights.url} could not be fetched ({error}); "
+            "download it elsewhere and give its path as source"
+        ) from error
+    return state_dict
+
+
+def _read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read a file that holds a mapping from names to tensors, without running code from it."""
+    if not path.is_file():
+        raise ValueError(f"source is {str(path)!r}; give 'imagenet' or the path of a file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise ValueError(
+            f"source {path} is not a file of plain weights ({reason}); save it with "
+            "torch.save(network.state_dict(), path)"
+        ) from error
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"source {path} holds a {type(content).__name__}, not a state dict")
+    other = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    if other:
+        raise ValueError(
+            f"source {path} is not a state dict: {_abbreviate(other).strip()} hold no tensor; "
+            "save it with torch.save(network.state_dict(), path)"
+        )
+    return content
+
+
+def load_weights(
+    network: VideoNetwork,
+    state_dict: Mapping[str, Tensor],
+    *,
+    class_names: Sequence[str] | None = None,
+    source_class_names: Sequence[str] | None = None,
+) -> WeightReport:
+    """Load weights into a network, in place; on an error the network is as it was.
+
+    Args:
+        network: The network, on any device.
+        state_dict: Name to tensor, under the network's own names.
+        class_names: The network's classes. Its classifier loads the rows of those that the source
+            has by the same name; the other rows keep their values.
+        source_class_names: The classes of the source's classifier.
+
+    Returns:
+        Where every weight went.
+
+    Raises:
+        ValueError: A weight belongs nowhere or does not fit, the source lacks weights that the
+            network cannot do without, or class names do not agree with a classifier.
+    """
+    report = WeightReport()
+    target = network.state_dict()
+    values: dict[str, Tensor] = {}
+    rows = _match_classes(network, class_names, source_class_names)
+    misfits = []
+    for key, weight in state_dict.items():
+        if key not in target:
+            misfits.append(f"{key} (no such weight)")
+        elif _is_classifier(network, key):
+            if rows:
+                values[key] = _replace_rows(key, target[key], weight, rows, source_class_names)
+                report.loaded.append(key)
+            else:
+                report.skipped[key] = _UNNAMED_CLASSES if rows is None else _OTHER_CLASSES
+        elif weight.shape == target[key].shape:
+            values[key] = weight
+            report.loaded.append(key)
+        else:
+            adapted = network.adapt_weight(key, weight, target[key].shape)
+            if adapted is None:
+                misfits.append(f"{key} {tuple(weight.shape)} for {tuple(target[key].shape)}")
+            else:
+                values[key] = adapted
+                report.inflated.append(key)
+    if misfits:
+        raise ValueError(
+            f"the weights are not of this network; these fit nowhere: {_abbreviate(misfits)}"
+        )
+    report.new = _new_names(network, values)
+    if any(_is_classifier(network, key) for key in values):
+        report.matched_classes = len(rows or ())
+    with torch.no_grad():
+        for key, value in values.items():
+            target[key].copy_(value)
+    return report
+
+
+def _is_classifier(network: VideoNetwork, key: str) -> bool:
+    """Whether a weight belongs to a classifier."""
+    return key.rpartition(".")[0] in network.classifiers
+
+
+def _match_classes(
+    network: VideoNetwork,
+    class_names: Sequence[str] | None,
+    source_class_names: Sequence[str] | None,
+) -> dict[int, int] | None:
+    """Row of the network's classifier to row of the source's; None when names are missing."""
+    if class_names is None or source_class_names is None:
+        return None
+    if len(class_names) != network.num_classes:
+        raise ValueError(
+            f"class_names has {len(class_names)} names for a network of {network.num_classes} "
+            "classes; give one name per class"
+        )
+    for argument, names in (
+        ("class_names", class_names),
+        ("source_class_names", source_class_names),
+    ):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{argument} holds {_abbreviate(twice).strip()} more than once")
+    source_row = {name: row for row, name in enumerate(source_class_names)}
+    return {row: source_row[name] for row, name in enumerate(class_names) if name in source_row}
+
+
+def _replace_rows(
+    key: str,
+    own: Tensor,
+    source: Tensor,
+    rows: Mapping[int, int],
+    source_class_names: Sequence[str] | None,
+) -> Tensor:
+    """A classifier's weight or bias with the rows of the classes that both sides know."""
+    num_source = len(source_class_names or ())
+    if source.shape[:1] != (num_source,) or source.shape[1:] != own.shape[1:]:
+        raise ValueError(
+            f"{key} of the source is {tuple(source.shape)}, where {num_source} source_class_names "
+            f"and this network need {(num_source, *own.shape[1:])}"
+        )
+    merged = own.clone()
+    merged[list(rows)] = source[list(rows.values())].to(own)
+    return merged
+
+
+def _new_names(network: VideoNetwork, values: Mapping[str, Tensor]) -> list[str]:
+    """Names that got nothing, parameters first; an error unless each may lack pretrained values."""
+    parameters = [name for name, _ in network.named_parameters() if name not in values]
+    buffers = [name for name in network.state_dict() if name not in values]
+    buffers = [name for name in buffers if name not in set(parameters)]
+    missing = [
+        name
+        for name in parameters + buffers
+        if not _is_classifier(network, name)
+        and not name.endswith("num_batches_tracked")
+        and not any(fnmatchcase(name, pattern) for pattern in network.new_parameters)
+    ]
+    if missing:
+        raise ValueError(
+            f"the weights are of a smaller or another network; they lack {_abbreviate(missing)}"
+        )
+    return parameters + buffers

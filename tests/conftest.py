@@ -1,0 +1,47 @@
+"""What every test shares: where the real test data is, and quiet, single-threaded torch."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from datamodules.motion_shapes import MotionShapesSettings, generate_motion_shapes
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_threads() -> None:
+    """Tests run on two cores; more threads only fight each other."""
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """Folder of real clips and lists (`KINETOSCOPE_TEST_DATA`, default `../shared/data`)."""
+    folder = Path(os.environ.get("KINETOSCOPE_TEST_DATA", PROJECT_ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real test data at {folder}; set KINETOSCOPE_TEST_DATA to its folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def motion_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small MotionShapes dataset: 64 training, 16 validation and 16 test clips."""
+    root = tmp_path_factory.mktemp("data") / "motion_shapes"
+    settings = MotionShapesSettings(num_train=64, num_val=16, num_test=16)
+    generate_motion_shapes(root, settings, num_workers=0, progress=False)
+    return root
+
+
+@pytest.fixture
+def class_folders(motion_root: Path, tmp_path: Path) -> Path:
+    """Three classes of six own videos each, as a newcomer has them."""
+    root = tmp_path / "own videos"
+    for name in ("grow", "move_up", "turn_clockwise"):
+        (root / name).mkdir(parents=True)
+        for video in sorted((motion_root / "train" / name).glob("*.mp4"))[:6]:
+            shutil.copy(video, root / name / f"clip [{video.stem}].mp4")
+    return root

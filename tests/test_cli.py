@@ -1,0 +1,281 @@
+"""The command line: what it does from end to end, and one sentence for every mistake."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import PROJECT_ROOT
+from torch import Tensor
+
+from lightning_modules import CoSTModule, open_checkpoint
+from lightning_modules.cli import main
+
+QUICKSTART = str(PROJECT_ROOT / "configs" / "quickstart.yaml")
+DEBUG = str(PROJECT_ROOT / "configs" / "override" / "debug.yaml")
+SMALL = ["--data.num_train=64", "--data.num_val=16", "--data.num_test=16"]
+
+
+@pytest.fixture(scope="module")
+def run_folder(motion_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished little fit, with the CSV and the offline W&B logger."""
+    runs = tmp_path_factory.mktemp("runs")
+    fit(motion_root, runs, "--trainer.logger=true", "--trainer.max_epochs=2", "--run.name=small")
+    return runs / "small" / "0"
+
+
+def fit(root: Path, runs: Path, *more: str) -> None:
+    where = [f"--data.root={root}", f"--run.folder={runs}", *SMALL]
+    main(["fit", "--config", QUICKSTART, "--config", DEBUG, *where, *more])
+
+
+def mistake(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The sentence that a mistaken command ends with."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    assert ended.value.code == 2
+    printed = capsys.readouterr().err
+    lines = [line for line in printed.splitlines() if line.startswith("kinetoscope: ")]
+    assert len(lines) == 1, printed
+    assert "Traceback" not in printed
+    assert "usage" not in printed.lower()
+    return lines[0]
+
+
+def test_run_folder_holds_what_its_contract_says(run_folder: Path) -> None:
+    names = {path.name for path in run_folder.iterdir()}
+    assert {"config.yaml", "checkpoints", "metrics.csv", "wandb", "confusion.png"} <= names
+    assert {p.name for p in (run_folder / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    with (run_folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    logged = {name for row in rows for name, value in row.items() if value}
+    assert {"train/loss", "train/top1", "val/top1", "val/top5", "val/loss", "epoch"} <= logged
+    assert any(name.startswith("lr-SGD/") for name in logged)
+    with (run_folder / "per_class.csv").open() as file:
+        assert sum(int(row["videos"]) for row in csv.DictReader(file)) == 4
+
+
+def test_checkpoint_holds_what_its_contract_says(run_folder: Path) -> None:
+    path = run_folder / "checkpoints" / "last.ckpt"
+    content = torch.load(path, weights_only=True)
+    assert content["class_names"][0] == "move_left"
+    assert content["input_spec"]["sampling"]["num_frames"] == 8
+    assert content["input_spec"]["transform"]["size"] == 64
+    assert len(content["input_spec"]["mean"]) == 3
+    assert content["protocol"]["average"] == "probabilities"
+    assert {"torch", "lightning", "av"} <= set(content["library_versions"])
+    module = open_checkpoint(path)
+    assert type(module) is CoSTModule
+    weights = {f"network.{name}": value for name, value in module.network.state_dict().items()}
+    assert all(torch.equal(content["state_dict"][name], weights[name]) for name in weights)
+
+
+def test_test_writes_scores_and_protocol(
+    run_folder: Path, motion_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = str(run_folder / "checkpoints" / "best.ckpt")
+    where = [f"--data.root={motion_root}", *SMALL, "--data.num_clips=2", "--data.num_workers=0"]
+    main(["test", "--config", QUICKSTART, "--ckpt_path", checkpoint, *where])
+    printed = capsys.readouterr().out
+    assert "16 / 16 videos, 8 frames x stride 2, 2 clip(s) x 1 crop(s)" in printed
+    scores = np.load(run_folder / "scores_test_2x1.npz")
+    assert scores["logits"].shape == (16, 2, 8)
+    assert scores["logits"].dtype == np.float32
+    assert scores["class_names"].tolist() == open_checkpoint(checkpoint).class_names
+    assert len(set(scores["video_ids"].tolist())) == 16
+    protocol = json.loads(str(scores["protocol"]))
+    assert protocol["videos_used"] == protocol["videos_listed"] == 16
+    assert protocol["broken"] == protocol["missing"] == []
+    exponents = np.exp(scores["logits"] - scores["logits"].max(-1, keepdims=True))
+    mean = (exponents / exponents.sum(-1, keepdims=True)).mean(1)
+    top1 = 100 * (mean.argmax(1) == scores["labels"]).mean()
+    assert f"top-1 {top1:.2f} %" in printed
+
+
+def test_validate_gives_clip_accuracy(
+    run_folder: Path, motion_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(run_folder.rglob("*"))
+    checkpoint = str(run_folder / "checkpoints" / "best.ckpt")
+    where = [f"--data.root={motion_root}", *SMALL, "--data.num_workers=0"]
+    main(["validate", "--config", QUICKSTART, "--ckpt_path", checkpoint, *where])
+    assert "val/top1" in capsys.readouterr().out
+    assert sorted(run_folder.rglob("*")) == before
+
+
+def test_swapped_network_trains_under_the_same_config(motion_root: Path, tmp_path: Path) -> None:
+    swap = ["--model", "BaselineModule", "--model.network", "c2d_tiny", "--run.name", "control"]
+    fit(motion_root, tmp_path, *swap)
+    module = open_checkpoint(tmp_path / "control" / "0" / "checkpoints" / "last.ckpt")
+    assert type(module).__name__ == "BaselineModule"
+    assert module.hparams["network"] == "c2d_tiny"
+    assert module.hparams["weight_decay"] == 5e-4
+    fit(motion_root, tmp_path, *swap)
+    assert (tmp_path / "control" / "1" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_init_from_takes_another_runs_weights(
+    run_folder: Path, motion_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = run_folder / "checkpoints" / "last.ckpt"
+    still = ["--model.lr=0", "--model.weight_decay=0", "--run.name=second"]
+    fit(motion_root, tmp_path, f"--model.init_from={checkpoint}", *still)
+    first = torch.load(checkpoint, weights_only=True)["state_dict"]
+    path = tmp_path / "second" / "0" / "checkpoints" / "last.ckpt"
+    second = torch.load(path, weights_only=True)["state_dict"]
+    assert torch.equal(first["network.fc.weight"], second["network.fc.weight"])
+    assert torch.equal(first["network.conv1.weight"], second["network.conv1.weight"])
+
+
+def test_resumed_fit_goes_on_in_its_folder(motion_root: Path, tmp_path: Path) -> None:
+    name = ["--run.name=long", "--run.version=a"]
+    fit(motion_root, tmp_path, *name, "--trainer.logger=true")
+    folder = tmp_path / "long" / "a"
+    lines = (folder / "metrics.csv").read_text().splitlines()
+    fit(
+        motion_root,
+        tmp_path,
+        *name,
+        "--ckpt_path=last",
+        "--trainer.max_epochs=2",
+        "--trainer.logger=true",
+    )
+    content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert content["epoch"] == 1
+    assert content["global_step"] == 4
+    assert (folder / "metrics.csv").read_text().splitlines()[: len(lines)] == lines
+
+
+def test_predict_labels_files_from_the_checkpoint_alone(
+    run_folder: Path, class_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = str(run_folder / "checkpoints" / "best.ckpt")
+    (class_folders / "bad.mp4").write_text("<html></html>")
+    out = tmp_path / "labels" / "table.csv"
+    videos = [str(class_folders), str(tmp_path / "gone.mp4")]
+    main(["predict", "--ckpt_path", checkpoint, "--out", str(out), "--top", "3", *videos])
+    printed = capsys.readouterr().out
+    assert "bad.mp4: not labelled, not a video" in printed
+    assert "gone.mp4: not labelled, missing" in printed
+    with out.open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 20
+    assert sum(bool(row["error"]) for row in rows) == 2
+    good = [row for row in rows if not row["error"]]
+    assert all(1 >= float(r["probability_1"]) >= float(r["probability_3"]) > 0 for r in good)
+
+    module = open_checkpoint(checkpoint)
+    assert {row["class_1"] for row in good} <= set(module.class_names)
+    lines = tmp_path / "table.jsonl"
+    main(["predict", "--ckpt_path", checkpoint, "--out", str(lines), good[0]["video"]])
+    (record,) = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert record["classes"][0] == good[0]["class_1"]
+    assert record["probabilities"][0] == pytest.approx(float(good[0]["probability_1"]), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "codecs/v_biking_01_01.mpg",
+        "codecs/test.webm",
+        "kinetics/demo.mp4",
+        "ucf101/v_TaiChi_g01_c02.avi",
+    ],
+)
+def test_predict_reads_real_files(
+    run_folder: Path, test_data: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = str(run_folder / "checkpoints" / "best.ckpt")
+    out = tmp_path / "out.csv"
+    main(["predict", "--ckpt_path", checkpoint, "--out", str(out), str(test_data / "clips" / name)])
+    assert out.read_text().count("\n") == 2
+    assert "not labelled" not in capsys.readouterr().out
+
+
+MISTAKES = [
+    (["fti"], "did you mean fit"),
+    (["fit"], "data and model must be given"),
+    (["fit", "--config", "no.yaml"], "there is no config file"),
+    (["fit", "--trainer.max_epoch=3"], "trainer.max_epochs"),
+    (["fit", "--model.networks=x"], "did you mean network"),
+    (["fit", "--model.network=cost_a_tin"], "did you mean cost_a_tiny"),
+    (["fit", "--model.network=c2d_tiny"], "another --model"),
+    (["fit", "--model", "CoSTModul"], "did you mean CoSTModule"),
+    (["fit", "--model", "os.system"], "class os.system is refused"),
+    (["fit", "--data", "MotionShape"], "did you mean MotionShapesDataModule"),
+    (["fit", "--data.batch_size=many"], "batch_size=many does not fit: it must be int"),
+    (["fit", "--data.batch_size=999"], "do not fill one batch"),
+    (["fit", "--trainer.accelerator=tpuu"], "invalid accelerator"),
+    (["fit", "--run.name=a/b"], "cannot be a folder"),
+    (["fit", "--ckpt_path=gone.ckpt"], "there is no checkpoint gone.ckpt"),
+    (["fit", "--model.schedule=step"], "needs milestones"),
+    (["test"], "give them with --ckpt_path"),
+]
+
+
+@pytest.mark.parametrize(("words", "sentence"), MISTAKES, ids=[" ".join(w) for w, _ in MISTAKES])
+def test_mistakes_get_one_sentence(
+    words: list[str],
+    sentence: str,
+    motion_root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if (len(words) > 1 and words[1] != "--config") or words == ["test"]:
+        where = [f"--data.root={motion_root}", f"--run.folder={tmp_path}", *SMALL]
+        words = [words[0], "--config", QUICKSTART, "--config", DEBUG, *where, *words[1:]]
+    assert sentence in mistake(capsys, *words)
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_folders_without_videos_get_one_sentence(
+    class_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    data = str(PROJECT_ROOT / "configs" / "data" / "video_folder.yaml")
+    model = str(PROJECT_ROOT / "configs" / "model" / "cost_a_tiny.yaml")
+    words = ["fit", "--config", data, "--config", model, "--config", DEBUG]
+    words += [f"--run.folder={tmp_path / 'runs'}"]
+    assert "there is no dataset folder" in mistake(capsys, *words, "--data.root=nowhere")
+    assert "at least 2 are needed" in mistake(capsys, *words, f"--data.root={tmp_path / 'empty'}")
+    (class_folders / "idle").mkdir()
+    assert "holds no video" in mistake(capsys, *words, f"--data.root={class_folders}")
+
+
+def test_predict_mistakes_get_one_sentence(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = str(run_folder / "checkpoints" / "best.ckpt")
+    bad = tmp_path / "bad.mp4"
+    bad.write_text("nothing")
+    where = ["--out", str(tmp_path / "out.csv")]
+    start = ["predict", "--ckpt_path", checkpoint, *where]
+    assert "none of the given videos" in mistake(capsys, *start, str(bad))
+    assert "no option --tops; did you mean --top" in mistake(capsys, *start, "--tops=3", str(bad))
+    assert "holds no video" in mistake(capsys, *start, str(run_folder / "checkpoints"))
+    assert "required" in mistake(capsys, "predict", str(bad))
+    for path, sentence in (
+        ("http://a.b/c.ckpt", "is an address"),
+        (str(bad), "is not a checkpoint"),
+        (str(tmp_path / "gone.ckpt"), "there is no checkpoint"),
+    ):
+        assert sentence in mistake(capsys, "predict", "--ckpt_path", path, str(bad))
+
+
+def test_forged_class_path_in_a_checkpoint_is_refused(run_folder: Path, tmp_path: Path) -> None:
+    content = torch.load(run_folder / "checkpoints" / "last.ckpt", weights_only=True)
+    content["hyper_parameters"]["_class_path"] = "os.system"
+    torch.save(content, tmp_path / "forged.ckpt")
+    with pytest.raises((SystemExit, ValueError, TypeError)):
+        open_checkpoint(tmp_path / "forged.ckpt")
+
+
+def test_average_of_views_follows_the_setting() -> None:
+    logits = torch.randn(2, 3, 5)
+    by_probability = CoSTModule("cost_a_tiny", num_classes=5).video_scores(logits)
+    by_logit = CoSTModule("cost_a_tiny", num_classes=5, average="logits").video_scores(logits)
+    expected: Tensor = torch.stack([v.softmax(-1).mean(0) for v in logits])
+    torch.testing.assert_close(by_probability, expected)
+    torch.testing.assert_close(by_logit, torch.stack([v.mean(0) for v in logits]))

@@ -1,0 +1,118 @@
+"""Annotation tables and every common list format."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datamodules.annotations import (
+    ListedVideo,
+    PackedStrings,
+    class_folder_of,
+    make_table,
+    read_class_list,
+    read_video_list,
+)
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_packed_strings_are_a_sequence_of_their_strings() -> None:
+    strings = ["a/b.mp4", "", "ü [x] (1).avi", "z"]
+    packed = PackedStrings(strings)
+    assert list(packed) == strings == [packed[i] for i in range(4)]
+    assert packed[-1] == "z"
+    assert packed[1:3] == strings[1:3]
+    assert list(pickle.loads(pickle.dumps(packed))) == strings
+    assert list(PackedStrings([])) == []
+    with pytest.raises(IndexError, match="outside the 4 strings"):
+        packed[4]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a/x.mp4 0\nb/y z.mp4 12\n", [("a/x.mp4", "0"), ("b/y z.mp4", "12")]),
+        ("a/x.mp4,0\nb/y.mp4,1\n", [("a/x.mp4", "0"), ("b/y.mp4", "1")]),
+        ("dir1 30 4\ndir2 51 0\n", [("dir1", "4"), ("dir2", "0")]),
+        ("a/x.mp4 10.5 3\nb/y.mp4 7 1\n", [("a/x.mp4", "3"), ("b/y.mp4", "1")]),
+        ("walk/d1 1 30\nrun/d2 1 51\n", [("walk/d1", "walk"), ("run/d2", "run")]),
+        (
+            "Punch/v_1.avi\nPushUps/v_2.avi",
+            [("Punch/v_1.avi", "Punch"), ("PushUps/v_2.avi", "PushUps")],
+        ),
+        ("x 1.mp4\t2\r\n\r\ny.mp4\t3\r\n", [("x 1.mp4", "2"), ("y.mp4", "3")]),
+        ("clip 1 4\nother 5\n", [("clip 1", "4"), ("other", "5")]),
+    ],
+)
+def test_list_formats_are_read(tmp_path: Path, text: str, expected: list[tuple[str, str]]) -> None:
+    listed = read_video_list(write(tmp_path / "list.txt", text))
+    assert [(video.path, video.label) for video in listed] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"), [("", "is empty"), ("a.mp4 1\nb.mp4\n", "mixes lines")]
+)
+def test_unusable_lists_are_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        read_video_list(write(tmp_path / "list.txt", text))
+    with pytest.raises(ValueError, match="no list file at"):
+        read_video_list(tmp_path / "other.txt")
+
+
+def test_class_lists_are_read_in_both_forms(tmp_path: Path) -> None:
+    numbered = write(tmp_path / "classInd.txt", "2 Punch\n1 Baby Crawling\n10 PushUps\n")
+    assert read_class_list(numbered) == {"1": "Baby Crawling", "2": "Punch", "10": "PushUps"}
+    bare = write(tmp_path / "labels.txt", "Holding something\nApproaching, with camera\n")
+    assert read_class_list(bare) == {"0": "Holding something", "1": "Approaching, with camera"}
+    with pytest.raises(ValueError, match="each name and id once"):
+        read_class_list(write(tmp_path / "double.txt", "1 a\n1 b\n"))
+
+
+def test_class_folder_is_known_only_where_it_is_unambiguous() -> None:
+    videos = [ListedVideo("Punch/a.avi", "1"), ListedVideo("PushUps/b.avi", "2")]
+    assert class_folder_of(videos) == {"1": "Punch", "2": "PushUps"}
+    assert class_folder_of([*videos, ListedVideo("Punch/c.avi", "2")]) == {}
+    assert class_folder_of([ListedVideo("a.avi", "1"), ListedVideo("b.avi", "2")]) == {}
+
+
+def test_table_keeps_missing_videos_in_its_list(tmp_path: Path) -> None:
+    for name in ("a/[1] (x).mp4", "b/2.mp4"):
+        write(tmp_path / name, "")
+    names = ["a/[1] (x).mp4", "a/gone.mp4", "b/2.mp4", "c/none.mp4"]
+    listed = [ListedVideo(name, str(i % 2)) for i, name in enumerate(names)]
+    table = make_table(tmp_path, listed, {"0": 0, "1": 1})
+    assert list(table.video_ids) == names
+    np.testing.assert_array_equal(table.present, [0, 2])
+    np.testing.assert_array_equal(table.labels, [0, 1, 0, 1])
+    assert table.missing == ["a/gone.mp4", "c/none.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("videos", "sentence"),
+    [
+        ([ListedVideo("../x.mp4", "0")], "leads out of"),
+        ([ListedVideo("/etc/passwd", "0")], "leads out of"),
+        ([ListedVideo("a/../../x.mp4", "0")], "leads out of"),
+        ([ListedVideo("a.mp4", "7")], "not among the 1 classes"),
+        ([ListedVideo("a.mp4", "0"), ListedVideo("a.mp4", "0")], "listed twice"),
+    ],
+)
+def test_table_refuses_bad_lines(tmp_path: Path, videos: list[ListedVideo], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        make_table(tmp_path, videos, {"0": 0})
+
+
+def test_real_ucf101_lists_have_the_official_counts(test_data: Path) -> None:
+    folder = test_data / "annotations"
+    lists = {path.name: path for path in folder.rglob("t*list01.txt")}
+    assert len(read_video_list(lists["trainlist01.txt"])) == 9537
+    assert len(read_video_list(lists["testlist01.txt"])) == 3783
+    classes = read_class_list(next(folder.rglob("classInd.txt")))
+    assert next(iter(classes)) == "1"
+    assert len(classes) == 101

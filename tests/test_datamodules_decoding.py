@@ -1,0 +1,558 @@
+"""`VideoReader` against decoding the whole file: real clips, generated ones, damaged ones."""
+
+import os
+import pickle
+import random
+import resource
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from datamodules import decoding, index_cache, video_index, video_stream
+from datamodules.decoding import VideoReader, open_video
+from datamodules.frame_folders import FrameFolderReader
+from datamodules.video_error import VideoError
+from datamodules.video_stream import VideoStream
+
+Frames = NDArray[np.uint8]
+LARGE = 6_000_000  # pixels of a clip above which only some of its frames are compared
+
+# Reason of the verdict, or the number of frames that can be read.
+VERDICTS: dict[str, str | int] = {
+    "FlashVideo.flv": "no frames",  # header and metadata alone
+    "Mpeg4.mp4": "no video stream",  # a movie box without tracks
+    "audio_only.mp4": "no video stream",
+    "bipbop_nonfragment_header.mp4": "truncated",  # the samples its header lists are not there
+    "bit_flips.mp4": "damaged",
+    "chunk_out_of_range.mp4": "damaged",
+    "empty.mp4": "empty file",
+    "no_timescale.mp4": "damaged",
+    "truncated_half.mp4": "truncated",  # index at the end, so nothing can be read
+    "truncated_half_faststart.mp4": "truncated",  # 155 of 332 frames decode without any error
+    "video_with_failing_audio.mp4": 280,  # nothing wrong with its pictures
+    "web_page.mp4": "not a video",
+    "webm.webm": 1,
+    "zero_empty_stsc.mp4": "truncated",
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KINETOSCOPE_CACHE", str(tmp_path / "cache"))
+    index_cache.recent.clear()
+
+
+def whole(path: Path, keep: set[int] | None = None) -> tuple[dict[int, Frames], list[float | None]]:
+    """What plain decoding gives: upright frames by number, and the times of all."""
+    frames, times = {}, []
+    with av.open(str(path), metadata_errors="ignore") as container:
+        container.streams.video[0].codec_context.thread_count = 1
+        for number, frame in enumerate(container.decode(video=0)):
+            times.append(frame.time)
+            if keep is None or number in keep:
+                turns = round(frame.rotation / 90) % 4
+                frames[number] = np.rot90(frame.to_ndarray(format="rgb24"), turns)
+    return frames, times
+
+
+def assert_equal(reader: VideoReader, indices: list[int], truth: dict[int, Frames]) -> None:
+    got = reader.get_frames(indices)
+    assert got.dtype == torch.uint8
+    for index, frame in zip(indices, got, strict=True):
+        assert np.array_equal(frame.permute(1, 2, 0).numpy(), truth[index]), f"frame {index}"
+
+
+def assert_exact(path: Path, seed: int = 0) -> VideoReader:
+    """Number, size and content of the frames, fetched in several ways."""
+    truth, times = whole(path)
+    count, chooser = len(times), random.Random(seed)
+    with VideoReader(path) as reader:
+        assert (reader.num_frames, reader.height, reader.width) == (count, *truth[0].shape[:2])
+        shuffled = chooser.sample(range(count), count)
+        assert_equal(reader, shuffled + shuffled[:3], truth)
+        for start in range(0, count, 5):  # reading on
+            assert_equal(reader, list(range(start, min(start + 5, count))), truth)
+        for _ in range(4):  # jumping about
+            start, stride = chooser.randrange(count), chooser.randrange(1, 9)
+            assert_equal(reader, list(range(start, count, stride))[:6], truth)
+    for index in chooser.sample(range(count), min(count, 5)):
+        with VideoReader(path) as fresh:
+            assert_equal(fresh, [index], truth)
+    return reader
+
+
+def scene(count: int, height: int = 64, width: int = 64) -> Frames:
+    """A moving picture with a cut in the middle, (T, H, W, 3)."""
+    chooser = np.random.default_rng(0)
+    small = chooser.integers(0, 255, (2, height // 8 + 2, width // 8 + 2, 3), dtype=np.uint8)
+    large = small.repeat(8, 1).repeat(8, 2)
+    shots = [np.roll(large[int(t > count // 2)], (t, 2 * t), (0, 1)) for t in range(count)]
+    return np.stack(shots)[:, :height, :width]
+
+
+def write(
+    path: Path,
+    codec: str,
+    frames: Frames,
+    *,
+    pix_fmt: str = "yuv420p",
+    options: dict[str, str] | None = None,
+    times: list[int] | None = None,
+    time_base: Fraction = Fraction(1, 25),
+    rotation: int = 0,
+    container: dict[str, str] | None = None,
+) -> Path:
+    """Encodes frames (T, H, W, 3)."""
+    with av.open(str(path), "w", options=container or {}) as output:
+        stream = output.add_stream(codec, rate=25, options=options or {})
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt, stream.codec_context.time_base = pix_fmt, time_base
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for number, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame.pts, frame.time_base = times[number] if times else number, time_base
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    return path
+
+
+def remux(source: Path, target: Path, change: Any) -> Path:
+    """Copies packets that `change(number, packet)` keeps."""
+    with av.open(str(source)) as given, av.open(str(target), "w") as output:
+        stream = output.add_stream_from_template(given.streams.video[0])
+        packets = [packet for packet in given.demux(video=0) if packet.size]
+        for number, packet in enumerate(packets):
+            if change(number, packet):
+                packet.stream = stream
+                output.mux(packet)
+    return target
+
+
+SLOW = {"codecs/cockatoo.mp4", "codecs/cfr.mov", "rotated/issue-134-rotate.mp4"}  # 160 megapixels
+
+
+def real_clips() -> list[Any]:
+    root = Path(os.environ.get("KINETOSCOPE_TEST_DATA", "../shared/data")) / "clips"
+    names = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
+    return [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in names]
+
+
+@pytest.mark.parametrize("name", real_clips())
+def test_real_clip_equals_plain_decoding(test_data: Path, name: str) -> None:
+    path, chooser = test_data / "clips" / name, random.Random(name)
+    with VideoReader(path) as reader:
+        count = reader.num_frames
+        is_large = count * reader.height * reader.width > LARGE
+        wanted = chooser.sample(range(count), min(count, 12) if is_large else count)
+        truth, times = whole(path, set(wanted))
+        assert count == len(times)
+        assert (reader.height, reader.width) == truth[wanted[0]].shape[:2]
+        assert_equal(reader, wanted + wanted[:2], truth)
+    with VideoReader(path) as fresh:
+        assert_equal(fresh, sorted(chooser.sample(wanted, min(len(wanted), 6))), truth)
+    if times == sorted(times):
+        np.testing.assert_array_equal(reader.timestamps, times)
+    assert np.all(np.diff(reader.timestamps) > 0)
+
+
+@pytest.mark.parametrize("name", VERDICTS)
+def test_damaged_file_has_its_verdict(test_data: Path, name: str) -> None:
+    path, verdict = test_data / "damaged" / name, VERDICTS[name]
+    if isinstance(verdict, int):
+        truth, _ = whole(path)
+        with VideoReader(path) as reader:
+            assert reader.num_frames == verdict
+            assert_equal(reader, list(range(verdict)), truth)
+        return
+    with pytest.raises(VideoError) as caught:
+        VideoReader(path).get_frames(range(10**6))
+    assert caught.value.reason == verdict
+    assert name in str(caught.value)
+
+
+def test_every_damaged_file_is_in_the_table(test_data: Path) -> None:
+    assert {path.name for path in (test_data / "damaged").iterdir()} == VERDICTS.keys()
+
+
+OPEN_GOP = {"x264-params": "keyint=12:open-gop=1:bframes=3:scenecut=0"}
+X265 = "log-level=0:pools=1:keyint=12:min-keyint=12:scenecut=0"
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "basic.mp4": ("libx264", {"options": {"g": "12"}}),
+    "basic.mkv": ("libx264", {"options": {"g": "12"}}),
+    "basic.ts": ("libx264", {"options": {"g": "12"}}),
+    "basic.flv": ("libx264", {"options": {"g": "12"}}),
+    "reordered.avi": ("libx264", {"options": {"g": "12"}}),  # time stamps of decoding
+    "raw.h264": ("libx264", {"options": {"g": "12"}}),  # no time stamps
+    "pyramid.mp4": ("libx264", {"options": {"x264-params": "bframes=8:b-pyramid=normal:ref=6"}}),
+    "open_gop.mp4": ("libx264", {"options": OPEN_GOP}),
+    "open_gop.ts": ("libx264", {"options": OPEN_GOP}),
+    "refresh.mp4": ("libx264", {"options": {"x264-params": "keyint=12:intra-refresh=1:bframes=0"}}),
+    "interlaced.ts": ("libx264", {"options": {"g": "12", "x264-params": "tff=1"}}),
+    "fragmented.mp4": ("libx264", {"container": {"movflags": "frag_keyframe+empty_moov"}}),
+    "ten_bit.mkv": ("libx264", {"pix_fmt": "yuv420p10le"}),
+    "open_hevc.mkv": ("libx265", {"options": {"x265-params": f"{X265}:open-gop=1:bframes=4"}}),
+    "layers.mp4": ("libx265", {"options": {"x265-params": f"{X265}:temporal-layers=3"}}),
+    "hidden.webm": ("libvpx-vp9", {"options": {"g": "20", "lag-in-frames": "16", "cpu-used": "8"}}),
+    "vp8.webm": ("libvpx", {"options": {"auto-alt-ref": "1", "lag-in-frames": "16"}}),
+    "av1.mp4": ("libsvtav1", {"options": {"g": "20", "preset": "12"}}),
+    "plain.avi": ("mpeg4", {"options": {"g": "12"}}),
+    "bidirectional.avi": ("mpeg4", {"options": {"g": "12", "bf": "2"}}),
+    "mpeg2.ts": ("mpeg2video", {"options": {"g": "12", "bf": "2"}}),
+    "mpeg2.mpg": ("mpeg2video", {"options": {"g": "12", "bf": "2"}}),
+    "photos.avi": ("mjpeg", {"pix_fmt": "yuvj420p"}),
+    "spark.flv": ("flv", {"options": {"g": "12"}}),
+    "windows.wmv": ("wmv2", {"options": {"g": "12"}}),
+    "animation.gif": ("gif", {"pix_fmt": "rgb8", "time_base": Fraction(1, 100)}),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_generated_kind_equals_plain_decoding(tmp_path: Path, name: str) -> None:
+    codec, settings = KINDS[name]
+    times = [4 * t for t in range(40)] if name.endswith(".gif") else None
+    path = write(tmp_path / name, codec, scene(40), times=times, **settings)
+    reader = assert_exact(path)
+    assert reader.num_frames == 40
+    np.testing.assert_allclose(np.diff(reader.timestamps), 0.04, atol=1e-3)
+    assert reader.frame_rate == pytest.approx(25, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt", "name"),
+    [("libx264rgb", "rgb24", "lossless.mp4"), ("ffv1", "bgr0", "lossless.mkv")],
+)
+def test_lossless_clip_equals_the_tensor_written(
+    tmp_path: Path, codec: str, pix_fmt: str, name: str
+) -> None:
+    frames = np.random.default_rng(1).integers(0, 255, (12, 30, 46, 3), dtype=np.uint8)
+    options = {"qp": "0", "g": "5"} if codec == "libx264rgb" else {}
+    path = write(tmp_path / name, codec, frames, pix_fmt=pix_fmt, options=options)
+    with VideoReader(path) as reader:
+        got = reader.get_frames([11, 3, 3, 0])
+    expected = torch.from_numpy(frames).permute(0, 3, 1, 2)[[11, 3, 3, 0]]
+    assert torch.equal(got, expected)
+
+
+def test_packets_without_true_times_still_give_true_order(tmp_path: Path) -> None:
+    def stamp_in_decoding_order(number: int, packet: Any) -> bool:
+        packet.pts = packet.dts = number * 512
+        return True
+
+    source = write(tmp_path / "good.mp4", "libx264", scene(40), options={"g": "12"})
+    assert_exact(remux(source, tmp_path / "wrong.mp4", stamp_in_decoding_order))
+
+
+def test_stream_cut_before_its_first_key_frame_equals_plain_decoding(tmp_path: Path) -> None:
+    source = write(tmp_path / "good.mp4", "libx264", scene(40), options={"g": "12"})
+    path = remux(source, tmp_path / "cut.mkv", lambda number, _: number >= 5)
+    assert assert_exact(path).num_frames < 36
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_variable_frame_rate_keeps_each_time(tmp_path: Path, suffix: str) -> None:
+    times = [1000 + 40 * t + 3 * (t % 4) + 500 * (t > 20) for t in range(40)]
+    path = tmp_path / f"variable.{suffix}"
+    write(path, "libx264", scene(40), times=times, time_base=Fraction(1, 1000))
+    reader = assert_exact(path)
+    np.testing.assert_allclose(reader.timestamps, np.array(times) / 1000, atol=1e-3)
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_rotation_turns_frames_upright(tmp_path: Path, rotation: int) -> None:
+    frames = scene(4, 48, 64)
+    write(tmp_path / "flat.mp4", "libx264", frames)
+    write(tmp_path / "turned.mp4", "libx264", frames, rotation=rotation)
+    with VideoReader(tmp_path / "flat.mp4") as flat, VideoReader(tmp_path / "turned.mp4") as turned:
+        expected = torch.rot90(flat.get_frames([2]), rotation // 90, (2, 3))
+        assert torch.equal(turned.get_frames([2]), expected)
+        assert (turned.height, turned.width) == tuple(expected.shape[2:])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_short_clip_is_read(tmp_path: Path, count: int) -> None:
+    assert_exact(write(tmp_path / "short.mp4", "libx264", scene(count)))
+
+
+def test_indices_outside_name_the_range(tmp_path: Path) -> None:
+    with VideoReader(write(tmp_path / "a.mp4", "libx264", scene(4))) as reader:
+        for index in (4, -1):
+            with pytest.raises(IndexError, match=f"frames 0 to 3, got {index}"):
+                reader.get_frames([0, index])
+        assert reader.get_frames([]).shape == (0, 3, 64, 64)
+        assert torch.equal(reader.get_frames(np.array([2])), reader.get_frames([2]))
+
+
+class Counter:
+    """Counts what goes into the decoder and comes out of it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.packets = self.frames = 0
+        decode = VideoStream.decode
+
+        def counted(stream: VideoStream, packet: Any, name: int | None = None) -> Any:
+            frames = decode(stream, packet, name)
+            self.packets += packet is not None
+            self.frames += len(frames)
+            return frames
+
+        monkeypatch.setattr(VideoStream, "decode", counted)
+
+
+def test_unreferenced_frames_are_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"x264-params": "keyint=100:bframes=3:b-adapt=0:b-pyramid=none:scenecut=0"}
+    path = write(tmp_path / "a.mp4", "libx264", scene(80), options=options)
+    with VideoReader(path) as reader:
+        counter = Counter(monkeypatch)
+        reader.get_frames([20, 40, 60])
+    assert counter.packets > 55
+    assert counter.frames < 25  # 60 were needed if none could be left out
+
+
+def test_groups_without_wanted_frames_are_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a.mp4", "libx264", scene(300), options={"g": "10", "bf": "0"})
+    with VideoReader(path) as reader:
+        counter = Counter(monkeypatch)
+        reader.get_frames([5, 155, 295])
+    assert counter.packets <= 18
+
+
+def test_reading_on_decodes_each_frame_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a.mp4", "libx264", scene(96), options={"g": "200"})
+    with VideoReader(path) as reader:
+        counter = Counter(monkeypatch)
+        for start in range(0, 96, 8):
+            reader.get_frames(range(start, start + 8))
+    assert counter.packets <= 96 + 12  # the second call begins again, the others go on
+
+
+def test_wrong_index_is_noticed_and_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a.mp4", "libx264", scene(40), options={"g": "12"})
+    settle = video_index._order_of_showing
+
+    def swapped(*args: Any) -> Any:
+        order = settle(*args)
+        assert order is not None
+        order[[7, 8]] = order[[8, 7]]
+        return order
+
+    monkeypatch.setattr(video_index, "_order_of_showing", swapped)
+    truth, _ = whole(path)
+    with VideoReader(path) as reader:
+        assert_equal(reader, [8, 7, 30], truth)
+
+
+def _cut(path: Path, share: float) -> Path:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    return path
+
+
+@pytest.mark.parametrize("name", ["front.mp4", "end.mp4", "a.avi", "a.mkv", "a.webm"])
+def test_truncated_file_is_refused(tmp_path: Path, name: str) -> None:
+    codec = {"a.webm": "libvpx-vp9", "a.avi": "mpeg4"}.get(name, "libx264")
+    container = {"movflags": "faststart"} if name == "front.mp4" else {}
+    path = write(tmp_path / name, codec, scene(60), container=container, options={"g": "10"})
+    VideoReader(path).close()
+    with pytest.raises(VideoError) as caught:
+        VideoReader(_cut(path, 0.6))
+    assert caught.value.reason == "truncated"
+
+
+def test_promise_of_more_frames_than_there_are_is_no_fault(tmp_path: Path) -> None:
+    times = [t + 3 * (t > 10) for t in range(30)]  # AVI counts the three dropped frames too
+    path = write(tmp_path / "gap.avi", "mpeg4", scene(30), times=times)
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames == 33
+    assert assert_exact(path).num_frames == 30
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.ts", "a.webm"])
+def test_flipped_bits_never_give_wrong_frames(tmp_path: Path, name: str) -> None:
+    codec = {"a.webm": "libvpx-vp9", "a.avi": "mpeg4"}.get(name, "libx264")
+    path = write(tmp_path / name, codec, scene(40), options={"g": "10"})
+    data, verdicts = path.read_bytes(), []
+    for seed in range(6):
+        chooser, flipped = random.Random(seed), bytearray(data)
+        for _ in range(4):
+            flipped[chooser.randrange(len(data) // 4, len(data))] ^= 1 << chooser.randrange(8)
+        path = tmp_path / f"{seed}{name}"
+        path.write_bytes(flipped)
+        try:
+            with VideoReader(path) as reader:
+                got = reader.get_frames(range(reader.num_frames))
+        except VideoError as error:
+            verdicts.append(error.reason)
+            continue
+        truth, _ = whole(path)  # raises if the file should have been refused
+        assert len(truth) == len(got)
+        assert all(np.array_equal(got[i].permute(1, 2, 0).numpy(), truth[i]) for i in truth)
+    assert set(verdicts) <= {"damaged", "truncated", "no decoder", "no video stream"}
+
+
+def test_frames_of_several_sizes_are_refused(tmp_path: Path) -> None:
+    large = write(tmp_path / "large.ts", "libx264", scene(10))
+    small = write(tmp_path / "small.ts", "libx264", scene(10, 32, 32))
+    path = tmp_path / "both.ts"
+    path.write_bytes(large.read_bytes() + small.read_bytes())
+    with pytest.raises(VideoError, match="changing size: frame 10 is 32x32"):
+        VideoReader(path)
+
+
+def test_too_large_frames_are_refused_before_decoding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a.mp4", "libx264", scene(2))
+    monkeypatch.setattr(video_stream, "MAX_PIXELS", 64 * 64 - 1)
+    counter = Counter(monkeypatch)
+    with pytest.raises(VideoError, match="too large: 64x64"):
+        VideoReader(path)
+    assert counter.packets == 0
+
+
+def test_what_is_no_video_is_named(tmp_path: Path) -> None:
+    (tmp_path / "list.mp4").write_text("#EXTM3U\n/etc/passwd\n")
+    (tmp_path / "text.mp4").write_text("hello " * 100)
+    (tmp_path / "empty.mp4").touch()
+    reasons = {
+        "list.mp4": "not a video",
+        "text.mp4": "not a video",
+        "empty.mp4": "empty file",
+        "nowhere.mp4": "missing",
+        ".": "not a file",
+    }
+    for name, reason in reasons.items():
+        with pytest.raises(VideoError) as caught:
+            VideoReader(tmp_path / name)
+        assert caught.value.reason == reason
+    assert pickle.loads(pickle.dumps(caught.value)).reason == "not a file"
+
+
+def _surveys(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Paths of the files that are surveyed from now on."""
+    seen: list[Path] = []
+    survey = video_index.survey
+
+    def noted(path: Path) -> Any:
+        seen.append(path)
+        return survey(path)
+
+    monkeypatch.setattr(video_index, "survey", noted)
+    monkeypatch.setattr(decoding, "survey", noted)
+    return seen
+
+
+def test_survey_is_kept_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.avi", "mpeg4", scene(20), options={"bf": "2"})
+    surveys = _surveys(monkeypatch)
+    for _ in range(3):
+        index_cache.recent.clear()  # as in another process
+        assert_exact(path)
+    assert len(surveys) == 1
+    stored = next((tmp_path / "cache").rglob("*.npz"))
+    stored.write_bytes(stored.read_bytes()[:100])
+    index_cache.recent.clear()
+    assert_exact(path)
+    assert len(surveys) == 2
+    write(path, "mpeg4", scene(24), options={"bf": "2"})  # another file at the same place
+    assert assert_exact(path).num_frames == 24
+    assert len(surveys) == 3
+
+
+def test_cache_folder_that_cannot_be_written_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("KINETOSCOPE_CACHE", str(tmp_path / "file"))
+    assert_exact(write(tmp_path / "a.avi", "mpeg4", scene(8), options={"bf": "2"}))
+
+
+def test_cached_index_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.mp4", "libx264", scene(8))
+    VideoReader(path).close()
+    monkeypatch.setattr(decoding, "build_index", None)
+    assert_exact(path)
+
+
+def test_index_cache_is_bounded(tmp_path: Path) -> None:
+    with VideoReader(write(tmp_path / "a.mp4", "libx264", scene(8))) as reader:
+        index = reader._index
+    cache = index_cache.IndexCache(max_bytes=3 * index.nbytes)
+    for name in "abcda":
+        cache.put(name, index)
+    assert cache.nbytes == 3 * index.nbytes
+    assert cache.get("b") is None
+    assert cache.get("a") is index
+
+
+def test_many_readers_leak_nothing(tmp_path: Path) -> None:
+    paths = [
+        write(tmp_path / "a.mp4", "libx264", scene(12, 128, 128)),
+        write(tmp_path / "b.avi", "mpeg4", scene(12, 128, 128), options={"bf": "2"}),
+        _cut(write(tmp_path / "c.mkv", "libx264", scene(30)), 0.5),
+    ]
+
+    def read_all(times: int) -> None:
+        for _ in range(times):
+            for path in paths:
+                try:
+                    with VideoReader(path) as reader:
+                        reader.get_frames([7, 2])
+                except VideoError:
+                    continue
+
+    read_all(30)
+    files = len(os.listdir("/proc/self/fd"))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    read_all(150)
+    assert len(os.listdir("/proc/self/fd")) == files
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 8_000  # kB
+
+
+class Clips(torch.utils.data.Dataset[torch.Tensor]):
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        with VideoReader(self.path) as reader:
+            return reader.get_frames([index, 2 * index])
+
+
+def test_readers_work_in_dataloader_workers(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.avi", "mpeg4", scene(20), options={"bf": "2"})
+    truth, _ = whole(path)
+    loader = DataLoader(Clips(path), batch_size=None, num_workers=2)
+    for index, clip in enumerate(loader):
+        assert np.array_equal(clip[1].permute(1, 2, 0).numpy(), truth[2 * index])
+
+
+def test_pickled_reader_opens_its_file_again(tmp_path: Path) -> None:
+    with VideoReader(write(tmp_path / "a.mp4", "libx264", scene(8))) as reader:
+        copy = pickle.loads(pickle.dumps(reader))
+        assert torch.equal(copy.get_frames([5]), reader.get_frames([5]))
+        copy.close()
+
+
+def test_open_video_takes_files_and_folders(test_data: Path) -> None:
+    with open_video(test_data / "weizmann_4" / "frames" / "bend_person0") as folder:
+        assert isinstance(folder, FrameFolderReader)
+    with open_video(test_data / "clips" / "timing" / "realshort.mp4") as file:
+        assert isinstance(file, VideoReader)

@@ -1,0 +1,236 @@
+"""The contract of every network, on the tiny ones; names and options of the registry."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import models
+from models.registry import MODELS
+from models.resnet import ARCHITECTURES
+
+TINY = [name for name in models.list_models() if name.endswith("_tiny")]
+GOLDEN = Path(__file__).parent / "golden" / "models_tiny.json"
+REGENERATE = "KINETOSCOPE_REGENERATE_GOLDEN=1 uv run pytest tests/test_models.py -k golden"
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def test_importing_models_does_not_import_torch() -> None:
+    code = "import sys, models; dir(models); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_all_names_are_importable_lazily() -> None:
+    assert set(models._MODULES) == set(models.__all__) <= set(dir(models))
+    assert all(getattr(models, name).__name__ == name for name in models.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'C4D'"):
+        models.C4D  # noqa: B018
+
+
+def test_registry_holds_the_promised_names() -> None:
+    names = "cost_a_r50 cost_b_r101 c2d_r18 c2d_r34 c3d_r50 c3d_3x3x3_r101 tsn_r18 tsm_r101"
+    assert set(names.split()) < set(models.list_models())
+    assert len(TINY) == 7
+    assert {name.rpartition("_")[2] for name in MODELS} <= set(ARCHITECTURES)
+
+
+@pytest.mark.parametrize("name", ["cost_a_r50", "c2d_r18", "tsm_r101", "tsn_tiny"])
+def test_network_names_the_weights_that_fit(name: str) -> None:
+    expected = {"r18": "resnet18", "r50": "resnet50", "r101": "resnet101", "tiny": None}
+    with torch.device("meta"):
+        network = models.get_model(name, 3)
+    assert network.pretrained_arch == expected[name.rpartition("_")[2]]
+
+
+def test_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"no network 'cost_r50'; did you mean .*cost_[ab]_r50"):
+        models.get_model("cost_r50", 5)
+
+
+def test_unknown_option_names_the_allowed_ones() -> None:
+    with pytest.raises(ValueError, match=r"no option share; .* shared, pools, stem, dropout"):
+        models.get_model("cost_a_tiny", 5, share=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_classes": 0}, "num_classes is 0"),
+        ({"pools": "none"}, "pools is 'none'; choose one of released, paper"),
+        ({"stem": "64_frames"}, "stem is '64_frames'; choose one of 8_frames, 32_frames"),
+        ({"stem": "32_frames", "pools": "paper"}, "set pools to 'released'"),
+        ({"dropout": 1.5}, "dropout"),
+    ],
+)
+def test_option_out_of_range_is_an_error(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        models.get_model("c2d_tiny", **{"num_classes": 5, **options})
+
+
+def test_bottleneck_families_refuse_basic_blocks() -> None:
+    with pytest.raises(ValueError, match=r"arch is 'r18'; choose one of r50, r101"):
+        models.CoSTA("r18", 5)
+
+
+@pytest.mark.parametrize("frames", [4, 6])
+@pytest.mark.parametrize("name", TINY)
+def test_network_maps_clips_to_logits(name: str, frames: int) -> None:
+    network = models.get_model(name, 5).eval()
+    inputs = network.example_inputs(2, frames, 32)
+
+    with torch.no_grad():
+        features = network.forward_features(*inputs)
+        logits = network(*inputs)
+
+    assert features.shape[:2] == (2, network.num_features)
+    assert logits.shape == (2, network.num_classes) == (2, 5)
+    assert torch.isfinite(logits).all()
+    torch.testing.assert_close(logits, network.forward_head(features))
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    network = models.get_model(name, 5)
+
+    logits = network(*network.example_inputs(4, 4, 32))
+    F.cross_entropy(logits, torch.arange(4)).backward()
+
+    for key, parameter in network.named_parameters():
+        assert parameter.grad is not None, key
+        assert torch.isfinite(parameter.grad).all(), key
+        assert parameter.grad.abs().max() > 0, key
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_state_dict_round_trip_is_exact(name: str) -> None:
+    network, other = (models.get_model(name, 5).eval() for _ in range(2))
+    clip = network.example_inputs(1, 4, 32)
+
+    with torch.no_grad():
+        assert not torch.equal(network(*clip), other(*clip))
+        other.load_state_dict(network.state_dict())
+        assert torch.equal(network(*clip), other(*clip))
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_golden_outputs_have_not_changed(name: str) -> None:
+    network = models.get_model(name, 3).eval()
+    with torch.no_grad():
+        logits = network(*network.example_inputs(2, 4, 32)).tolist()
+    if os.environ.get("KINETOSCOPE_REGENERATE_GOLDEN"):
+        stored = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+        stored[name] = [[round(value, 7) for value in row] for row in logits]
+        GOLDEN.write_text(json.dumps(stored, indent=1) + "\n")
+        pytest.skip(f"wrote {GOLDEN}")
+    expected = torch.tensor(json.loads(GOLDEN.read_text())[name])
+    torch.testing.assert_close(
+        torch.tensor(logits),
+        expected,
+        rtol=1e-3,
+        atol=1e-3 * float(expected.abs().max()),
+        msg=lambda text: f"{text}\nif this is meant, run: {REGENERATE}",
+    )
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_reset_classifier_replaces_the_classifier_alone(name: str) -> None:
+    network = models.get_model(name, 5).double()
+    kept = {k: v.clone() for k, v in network.state_dict().items() if not k.startswith("fc.")}
+
+    network.reset_classifier(9)
+
+    assert network.num_classes == 9
+    assert network.fc.weight.shape == (9, network.num_features)
+    assert network.fc.weight.dtype == torch.float64
+    after = network.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in kept.items())
+    assert len(after) == len(kept) + 2
+
+
+@pytest.mark.parametrize(("name", "std"), [("cost_a_r50", 0.01), ("tsm_r50", 0.001)])
+def test_classifier_starts_as_in_the_authors_code(name: str, std: float) -> None:
+    with torch.device("meta"):
+        network = models.get_model(name, 5)
+    network.to_empty(device="cpu").reset_classifier(400)
+
+    assert float(network.fc.weight.detach().std()) == pytest.approx(std, rel=0.02)
+    assert torch.count_nonzero(network.fc.bias) == 0
+
+
+def test_example_inputs_are_the_same_on_every_call() -> None:
+    network = models.get_model("tsn_tiny", 5)
+    before = torch.get_rng_state()
+
+    first, second = network.example_inputs(2, 3, 32), network.example_inputs(2, 3, 32)
+
+    assert first[0].shape == (2, 3, 3, 32, 32)
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("frames", [4, 8])
+def test_c2d_cannot_tell_a_clip_from_its_reversal(frames: int) -> None:
+    """The control of every motion study: the released pools make C2D blind to direction."""
+    network = models.get_model("c2d_tiny", 5).eval()
+    (clip,) = network.example_inputs(2, frames, 32)
+
+    with torch.no_grad():
+        torch.testing.assert_close(network(clip), network(clip.flip(2)), rtol=1e-5, atol=1e-6)
+
+
+def test_tsn_cannot_tell_the_order_of_frames() -> None:
+    network = models.get_model("tsn_tiny", 5).eval()
+    (clip,) = network.example_inputs(2, 5, 32)
+
+    with torch.no_grad():
+        shuffled = network(clip[:, :, [3, 0, 4, 2, 1]])
+        torch.testing.assert_close(network(clip), shuffled, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [n for n in TINY if not n.startswith(("c2d", "tsn"))])
+def test_temporal_networks_tell_a_clip_from_its_reversal(name: str) -> None:
+    network = models.get_model(name, 5).eval()
+    (clip,) = network.example_inputs(2, 4, 32)
+
+    with torch.no_grad():
+        forward, backward = network(clip), network(clip.flip(2))
+
+    assert (forward - backward).abs().max() > 1e-2 * forward.abs().max()
+
+
+def test_pools_of_the_paper_give_the_same_shapes() -> None:
+    released = models.get_model("c2d_tiny", 5).eval()
+    paper = models.get_model("c2d_tiny", 5, pools="paper").eval()
+    paper.load_state_dict(released.state_dict())
+    clip = released.example_inputs(1, 8, 32)
+
+    with torch.no_grad():
+        ours, printed = released.forward_features(*clip), paper.forward_features(*clip)
+
+    assert ours.shape == printed.shape
+    assert not torch.allclose(ours, printed)
+
+
+def test_tsm_shifts_every_block_but_every_second_one_of_very_deep_networks() -> None:
+    from models.tsm import TemporalShift
+
+    def shifted(name: str) -> list[str]:
+        with torch.device("meta"):
+            network = models.get_model(name, 5)
+        return [key for key, m in network.named_modules() if isinstance(m, TemporalShift)]
+
+    assert len(shifted("tsm_r50")) == 16
+    assert len(shifted("tsm_r18")) == 8
+    deep = shifted("tsm_r101")
+    assert len(deep) == 2 + 2 + 12 + 2
+    assert {"layer3.0.before_conv1", "layer3.22.before_conv1"} < set(deep)
+    assert "layer3.1.before_conv1" not in deep

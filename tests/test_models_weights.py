@@ -1,0 +1,269 @@
+"""Loading weights: 2D as they are, temporal kernels inflated, classifiers by class name."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision.models
+from torch import Tensor
+
+import models
+from models.layers import VideoNetwork
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def resnet18() -> dict[str, Tensor]:
+    """A torchvision state dict with weights unlike anything newly initialised."""
+    state_dict = torchvision.models.resnet18().state_dict()
+    return {k: torch.randn_like(v) if v.is_floating_point() else v for k, v in state_dict.items()}
+
+
+@pytest.fixture(scope="module")
+def tiny_2d() -> dict[str, Tensor]:
+    """Weights of a 2D network whose blocks are bottlenecks."""
+    torch.manual_seed(1)
+    return models.get_model("c2d_tiny", 7).state_dict()
+
+
+def assert_complete(
+    report: models.WeightReport, network: VideoNetwork, source: dict[str, Tensor]
+) -> None:
+    """Every source key in one list; every weight of the network is covered or new."""
+    placed = [*report.loaded, *report.inflated, *report.skipped]
+    assert sorted(placed) == sorted(source)
+    got = {*report.loaded, *report.inflated}
+    assert sorted(report.new) == sorted(set(network.state_dict()) - got)
+
+
+@pytest.mark.parametrize("name", ["c2d_r18", "tsm_r18"])
+def test_torchvision_weights_load_as_they_are(name: str, resnet18: dict[str, Tensor]) -> None:
+    network = models.get_model(name, 5)
+    fc = network.fc.weight.detach().clone()
+
+    report = models.load_weights(network, resnet18)
+
+    assert_complete(report, network, resnet18)
+    assert report.inflated == []
+    assert list(report.skipped) == report.new == ["fc.weight", "fc.bias"]
+    own = network.state_dict()
+    assert all(torch.equal(own[key], resnet18[key]) for key in report.loaded)
+    assert torch.equal(network.fc.weight, fc)
+
+
+def test_pretrained_trunk_gives_torchvisions_features(resnet18: dict[str, Tensor]) -> None:
+    """The same pixels give the same numbers, so the stem, strides and paddings agree too."""
+    reference = torchvision.models.resnet18().eval()
+    network = models.get_model("tsn_r18", 1000).eval()
+    names = [str(i) for i in range(1000)]
+    own = reference.state_dict()
+
+    models.load_weights(network, own, class_names=names, source_class_names=names)
+    clip = torch.randn(1, 3, 2, 64, 64)
+    with torch.no_grad():
+        expected = torch.stack([reference(clip[:, :, t]) for t in range(2)]).mean(0)
+        torch.testing.assert_close(network(clip), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "inflated", "new"),
+    [
+        ("cost_a_tiny", [], ["logits"]),
+        ("cost_b_tiny", [], ["channel_mixing.weight", "view_mixing.weight"]),
+        ("c3d_tiny", ["conv1"], []),
+        ("c3d_3x3x3_tiny", ["conv2"], []),
+    ],
+)
+def test_2d_weights_reach_every_family(
+    name: str, inflated: list[str], new: list[str], tiny_2d: dict[str, Tensor]
+) -> None:
+    network = models.get_model(name, 5)
+
+    report = models.load_weights(network, tiny_2d)
+
+    assert_complete(report, network, tiny_2d)
+    blocks = [f"layer{stage}.0" for stage in (1, 2, 3)]
+    assert report.inflated == [f"{block}.{conv}.weight" for block in blocks for conv in inflated]
+    expected_new = [f"{block}.conv2.{part}" for block in blocks for part in new]
+    assert report.new == [*expected_new, "fc.weight", "fc.bias"]
+    own = network.state_dict()
+    for key in report.inflated:
+        kernel = own[key]
+        torch.testing.assert_close(kernel.sum(2), tiny_2d[key])
+        assert all(torch.equal(kernel[:, :, t], tiny_2d[key] / 3) for t in range(3))
+
+
+def test_unshared_bank_gets_the_2d_kernel_in_every_view(tiny_2d: dict[str, Tensor]) -> None:
+    network = models.get_model("cost_b_tiny", 5, shared=False)
+
+    report = models.load_weights(network, tiny_2d)
+
+    key = "layer2.0.conv2.weight"
+    assert key in report.inflated
+    assert all(torch.equal(bank, tiny_2d[key]) for bank in network.state_dict()[key])
+
+
+def test_long_stem_repeats_and_divides_by_five(tiny_2d: dict[str, Tensor]) -> None:
+    network = models.get_model("c2d_tiny", 5, stem="32_frames")
+
+    report = models.load_weights(network, tiny_2d)
+
+    assert report.inflated == ["conv1.weight"]
+    kernel = network.state_dict()["conv1.weight"]
+    assert kernel.shape[2] == 5
+    assert all(torch.equal(kernel[:, :, t], tiny_2d["conv1.weight"] / 5) for t in range(5))
+
+
+def test_classifier_rows_follow_the_class_names(tiny_2d: dict[str, Tensor]) -> None:
+    network = models.get_model("tsn_tiny", 3)
+    fresh = network.fc.weight.detach().clone()
+
+    report = models.load_weights(
+        network,
+        tiny_2d,
+        class_names=["run", "fly", "sit"],
+        source_class_names=["sit", "a", "b", "c", "run", "d", "e"],
+    )
+
+    assert_complete(report, network, tiny_2d)
+    assert report.matched_classes == 2
+    assert report.skipped == {}
+    assert torch.equal(network.fc.weight[0], tiny_2d["fc.weight"][4])
+    assert torch.equal(network.fc.weight[2], tiny_2d["fc.weight"][0])
+    assert torch.equal(network.fc.weight[1], fresh[1])
+    assert torch.equal(network.fc.bias[2], tiny_2d["fc.bias"][0])
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [(None, "class names not given"), (list("tuvwxyz"), "classifier of other classes")],
+)
+def test_equally_wide_classifier_of_other_classes_is_skipped(
+    names: list[str] | None, reason: str, tiny_2d: dict[str, Tensor]
+) -> None:
+    network = models.get_model("c2d_tiny", 7)
+
+    report = models.load_weights(
+        network, tiny_2d, class_names=list("abcdefg"), source_class_names=names
+    )
+
+    assert_complete(report, network, tiny_2d)
+    assert report.matched_classes == 0
+    assert all(reason in report.skipped[key] for key in ("fc.weight", "fc.bias"))
+    assert not torch.equal(network.fc.weight, tiny_2d["fc.weight"])
+
+
+@pytest.mark.parametrize(
+    ("classes", "source_classes", "message"),
+    [
+        (["a"], ["a"] * 1, "class_names has 1 names for a network of 3 classes"),
+        (["a", "b", "b"], list("abcdefg"), "class_names holds 1: b more than once"),
+        (["a", "b", "c"], list("abcdefa"), "source_class_names holds 1: a more than once"),
+        (["a", "b", "c"], list("abcd"), r"fc.weight of the source is \(7, \d+\), where 4"),
+    ],
+)
+def test_class_names_that_do_not_agree_are_an_error(
+    classes: list[str], source_classes: list[str], message: str, tiny_2d: dict[str, Tensor]
+) -> None:
+    network = models.get_model("c2d_tiny", 3)
+    with pytest.raises(ValueError, match=message):
+        models.load_weights(
+            network, tiny_2d, class_names=classes, source_class_names=source_classes
+        )
+
+
+def test_misfits_are_an_error_and_change_nothing(tiny_2d: dict[str, Tensor]) -> None:
+    network = models.get_model("c2d_tiny", 5)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    wrong = {**tiny_2d, "bn1.weight": torch.zeros(3), "layer9.conv.weight": torch.zeros(1)}
+
+    with pytest.raises(ValueError, match=r"2: bn1.weight \(3,\) for \(16,\), layer9.conv.weight"):
+        models.load_weights(network, wrong)
+
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_weights_of_a_shallower_network_are_an_error(resnet18: dict[str, Tensor]) -> None:
+    """Every key of an R18 fits an R34; only what is missing tells them apart."""
+    network = models.get_model("c2d_r34", 5)
+    with pytest.raises(ValueError, match=r"smaller or another network; they lack .*layer1.2"):
+        models.load_weights(network, resnet18)
+
+
+def test_report_counts_and_abbreviates(tiny_2d: dict[str, Tensor]) -> None:
+    report = models.load_weights(models.get_model("cost_a_tiny", 5), tiny_2d)
+
+    lines = str(report).splitlines()
+    assert [line.split()[0] for line in lines] == ["loaded", "inflated", "skipped", "new"]
+    assert f"{len(report.loaded)}: conv1.weight" in lines[0]
+    assert f"and {len(report.loaded) - 4} more" in lines[0]
+    assert lines[1].split() == ["inflated", "0"]
+    assert "fc.weight (classifier, class names not given on both sides)" in lines[2]
+    assert "5: layer1.0.conv2.logits" in lines[3]
+
+
+def test_imagenet_weights_come_from_a_local_file(
+    tmp_path: Path, tiny_2d: dict[str, Tensor]
+) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(tiny_2d, path)
+
+    read = models.imagenet_state_dict("resnet50", str(path))
+
+    assert read.keys() == tiny_2d.keys()
+    assert all(torch.equal(read[key], tiny_2d[key]) for key in read)
+
+
+def test_imagenet_weights_come_through_torchvision(
+    monkeypatch: pytest.MonkeyPatch, resnet18: dict[str, Tensor]
+) -> None:
+    asked: list[tuple[str, dict[str, object]]] = []
+
+    def fetch(url: str, **options: object) -> dict[str, Tensor]:
+        asked.append((url, options))
+        return resnet18
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fetch)
+
+    assert models.imagenet_state_dict("resnet18", "imagenet") is resnet18
+    ((url, options),) = asked
+    assert url == torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url
+    assert options["weights_only"] is True
+    assert options["check_hash"] is True
+
+
+def test_unreachable_imagenet_weights_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(url: str, **options: object) -> dict[str, Tensor]:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
+    with pytest.raises(ValueError, match=r"resnet50-.*no route to host.*give its path as source"):
+        models.imagenet_state_dict("resnet50", "imagenet")
+
+
+def test_sources_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    files = {
+        "page.pth": b"<html>not found</html>",
+        "empty.pth": b"",
+        "half.pth": b"PK\x03\x04 not really",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=f"{name} is not a file of plain weights"):
+            models.imagenet_state_dict("resnet50", str(tmp_path / name))
+    torch.save({"state_dict": {}, "epoch": 3}, tmp_path / "run.pt")
+    with pytest.raises(ValueError, match=r"not a state dict: 2: state_dict, epoch hold no tensor"):
+        models.imagenet_state_dict("resnet50", str(tmp_path / "run.pt"))
+    torch.save([torch.zeros(1)], tmp_path / "list.pt")
+    with pytest.raises(ValueError, match=r"holds a list, not a state dict"):
+        models.imagenet_state_dict("resnet50", str(tmp_path / "list.pt"))
+    with pytest.raises(ValueError, match="give 'imagenet' or the path of a file"):
+        models.imagenet_state_dict("resnet50", str(tmp_path / "absent.pth"))
+    with pytest.raises(ValueError, match="source is the URL https"):
+        models.imagenet_state_dict("resnet50", "https://example.org/w.pth")
+    with pytest.raises(ValueError, match="arch is 'resnet49'"):
+        models.imagenet_state_dict("resnet49", "imagenet")

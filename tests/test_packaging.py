@@ -1,0 +1,117 @@
+"""The project as a package: what is installed, what imports what, what the docs promise."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT_ROOT
+
+PACKAGES = ("models", "datamodules", "lightning_modules")
+ALLOWED = {
+    "models": {"models"},
+    "datamodules": {"datamodules"},
+    "lightning_modules": set(PACKAGES),
+}
+
+
+def python_files(package: str) -> list[Path]:
+    return sorted((PROJECT_ROOT / package).rglob("*.py"))
+
+
+def imported_modules(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            found.add(node.module or "")
+    return found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_run_one_way(package: str) -> None:
+    for path in python_files(package):
+        own = {name.split(".")[0] for name in imported_modules(path)} & set(PACKAGES)
+        assert own <= ALLOWED[package], f"{path} imports {own - ALLOWED[package]}"
+
+
+def test_models_and_data_do_not_know_the_trainer() -> None:
+    for path in python_files("models"):
+        foreign = {"lightning", "av", "torchmetrics", "wandb"}
+        assert not {name.split(".")[0] for name in imported_modules(path)} & foreign, path
+
+
+def test_only_the_decoder_and_the_generator_touch_av() -> None:
+    users = {
+        path.name
+        for package in PACKAGES
+        for path in python_files(package)
+        if any(name.split(".")[0] == "av" for name in imported_modules(path))
+    }
+    assert users == {
+        "decoding.py",
+        "index_cache.py",
+        "motion_shapes.py",
+        "video_index.py",
+        "video_stream.py",
+    }
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_resolve_in_this_checkout(package: str) -> None:
+    module = import_module(package)
+    assert module.__file__ is not None
+    assert Path(module.__file__).parent == PROJECT_ROOT / package
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_names_exist_and_are_sorted_into_all(package: str) -> None:
+    module = import_module(package)
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = module.nothing
+
+
+def test_every_module_imports_alone() -> None:
+    names = [
+        ".".join(path.relative_to(PROJECT_ROOT).with_suffix("").parts)
+        for package in PACKAGES
+        for path in python_files(package)
+        if path.name not in {"__init__.py", "__main__.py"}
+    ]
+    for name in names:
+        assert import_module(name).__doc__, f"{name} has no docstring"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["-m", "lightning_modules"],
+        ["-c", "from lightning_modules.cli import main; main()"],
+    ],
+)
+def test_help_lists_commands_without_importing_torch(command: list[str]) -> None:
+    script = [sys.executable, "-X", "importtime", *command, "--help"]
+    done = subprocess.run(script, capture_output=True, text=True, check=True, cwd=PROJECT_ROOT)
+    for word in ("fit", "validate", "test", "predict"):
+        assert f"\n  {word} " in done.stdout
+    modules = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert not modules & {"torch", "lightning", "numpy"}
+
+
+def test_wheel_lists_exactly_three_packages() -> None:
+    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == list(PACKAGES)
+    assert project["project"]["scripts"] == {"kinetoscope": "lightning_modules.cli:main"}
+
+
+def test_no_test_folder_shadows_a_package() -> None:
+    assert not list((PROJECT_ROOT / "tests").rglob("__init__.py"))
+    inner = {path.name for path in (PROJECT_ROOT / "tests").iterdir() if path.is_dir()}
+    assert not inner & set(PACKAGES)
