@@ -187,6 +187,8 @@ class VideoDataModule(LightningDataModule, ABC):
         val, test = self.read_split("val"), self.read_split("test")
         if val is None:
             train, val = self._hold_out(train)
+        if not val:
+            rank_zero_info("no validation split: nothing is validated, no best checkpoint is kept")
         if test is None:
             rank_zero_info("no test split: the validation videos are the test set")
             test = val

@@ -1,10 +1,11 @@
 """One textured shape moving over a smooth background: pixels, mask and exact motion, from a seed.
 
-Everything about a clip's look (shape, colours, texture, background, place, size, speed) is drawn
-independently of its class; the class only chooses which motion is carried out. Classes come in
-pairs that are each other's exact reversal, and a clip of a pair's second class is a draw of its
-first class played backwards. So the frames of the two classes, taken one by one, have the same
-distribution, and only their order tells the classes apart.
+Everything about a clip's look (shape, colours, texture, background, size, speed) is drawn
+independently of its class; the class only chooses which motion is carried out around the middle of
+the frame. Classes come in pairs that are each other's exact reversal, and a clip of a pair's second
+class is a draw of its first class played backwards. So the frames of the two classes, taken one by
+one, have the same distribution, and only their order tells the classes apart. The pair can be seen
+without order: shapes that move lie off the middle along one axis, shapes that grow differ in size.
 
 Coordinates are pixels, x to the right and y down, with pixel centres at whole numbers; angles are
 in radians and grow clockwise on the screen.
@@ -33,11 +34,12 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
 # Over the whole clip: pixels of a 64-pixel frame, radians, and factor.
-TRAVEL = (20.0, 28.0)
+TRAVEL = (24.0, 32.0)
 TURN = (np.radians(110.0), np.radians(200.0))
-GROWTH = (1.8, 2.4)
+GROWTH = (2.2, 3.2)
 # In the middle of the clip, in pixels of a 64-pixel frame.
-RADIUS = (10.0, 14.0)
+RADIUS = (9.0, 11.0)
+MIDDLE = 3.0  # how far the motion's middle lies from the frame's
 TILT = np.radians(12.0)
 
 
@@ -190,15 +192,14 @@ def _draw_shape(rng: np.random.Generator, background: Floats) -> _Shape:
 def _draw_motion(rng: np.random.Generator, pair: int, num_frames: int, size: int) -> Motion:
     """The motion of a pair's first class, at a random speed, inside the frame from end to end.
 
-    All numbers are drawn for all classes, so that size and place do not depend on the class.
+    All numbers are drawn for all classes, so that equal generators give equal middles.
     """
     unit = size / 64
     radius = unit * rng.uniform(*RADIUS)
     travel = unit * rng.uniform(*TRAVEL)
     turn, growth = rng.uniform(*TURN), rng.uniform(*GROWTH)
     tilt, start_angle = rng.uniform(-TILT, TILT), rng.uniform(0, 2 * np.pi)
-    room = (size - 1) / 2 - unit - max(radius + travel / 2, radius * np.sqrt(growth))
-    middle = (size - 1) / 2 + rng.uniform(-room, room, size=2)
+    middle = (size - 1) / 2 + unit * rng.uniform(-MIDDLE, MIDDLE, size=2)
 
     time = np.linspace(-0.5, 0.5, num_frames)
     center = np.tile(middle, (num_frames, 1))

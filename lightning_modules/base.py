@@ -105,6 +105,7 @@ class VideoClassifier(LightningModule):
         if dropout is not None:
             kwargs["dropout"] = dropout
         self.network = get_model(network, num_classes, **kwargs)
+        _store_channels_last(self.network)
         self.criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.class_names = list(class_names)
         self.input_spec: dict[str, Any] = {}
@@ -310,6 +311,14 @@ class VideoClassifier(LightningModule):
         self.input_spec = dict(checkpoint["input_spec"])
         self.protocol = dict(checkpoint["protocol"])
         self.has_weights = True
+
+
+def _store_channels_last(network: nn.Module) -> None:
+    """Lay the kernels out in memory as `VideoClassifier.inputs` does the clips."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for parameter in network.parameters():
+        if parameter.ndim in formats:
+            parameter.data = parameter.data.contiguous(memory_format=formats[parameter.ndim])
 
 
 def initialize(network: VideoNetwork, source: str, class_names: Sequence[str]) -> WeightReport:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+import wandb
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger, WandbLogger
 
@@ -94,6 +95,7 @@ def default_loggers(folder: Path) -> list[Logger]:
         project=os.environ.get("WANDB_PROJECT", PROJECT),
         save_dir=folder,
         offline=offline,
+        settings=wandb.Settings(quiet=True),
     )
     return [MetricsFile(folder), wandb_logger]
 

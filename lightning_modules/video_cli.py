@@ -54,6 +54,12 @@ def run(words: Sequence[str]) -> None:
     torch.set_float32_matmul_precision("high")
     # a test needs none of the callbacks that the checkpoint's fit had
     warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
+    # a dataset without a validation split, which `setup` has said
+    warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
+    # not ours: Lightning looks up a deprecated name
+    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+    # a resumed fit goes on in its own folder
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     ranks_inherit = VERSION_VARIABLE in os.environ
     try:
         VideoCLI(list(words))
@@ -219,15 +225,17 @@ class VideoCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Say what came out, where it lies, and what to do next."""
-        folder = self.run_folder
-        best = folder / "checkpoints" / "best.ckpt" if folder else None
+        if wandb.run is not None:
+            wandb.finish()  # before the summary, which its own lines would push away
+        assert self.run_folder is not None
+        checkpoints = self.run_folder / "checkpoints"
         for callback in self.trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.best_model_score is not None:
                 score = 100 * float(callback.best_model_score)
                 say(f"best val/top1 {score:.2f} % (clip accuracy), in {callback.best_model_path}")
-        shown = best if best is not None and best.exists() else f"{folder}/checkpoints/last.ckpt"
-        say(
-            f"run folder: {folder}\n"
-            f"test it:    {COMMAND} test --config {folder}/config.yaml --ckpt_path {shown}\n"
-            f"use it:     {COMMAND} predict --ckpt_path {shown} VIDEO..."
-        )
+        say(f"run folder: {self.run_folder}")
+        kept = [checkpoints / name for name in ("best.ckpt", "last.ckpt")]
+        for path in [path for path in kept if path.exists()][:1]:
+            config = self.run_folder / "config.yaml"
+            say(f"test it:    {COMMAND} test --config {config} --ckpt_path {path}")
+            say(f"use it:     {COMMAND} predict --ckpt_path {path} VIDEO...")

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,32 @@ def _few_threads() -> None:
     torch.set_num_threads(2)
 
 
+TEST_DATA = Path(os.environ.get("KINETOSCOPE_TEST_DATA", PROJECT_ROOT.parent / "shared" / "data"))
+real_data_tests: list[str] = []
+"""Tests that were given the real data, in the order they ran."""
+
+
 @pytest.fixture(scope="session")
-def test_data() -> Path:
+def real_data_folder() -> Path:
+    """Folder of real clips and lists; skips with a reason where there is none."""
+    if not TEST_DATA.is_dir():
+        pytest.skip(f"no real test data at {TEST_DATA}; set KINETOSCOPE_TEST_DATA to its folder")
+    return TEST_DATA
+
+
+@pytest.fixture
+def test_data(real_data_folder: Path, request: pytest.FixtureRequest) -> Path:
     """Folder of real clips and lists (`KINETOSCOPE_TEST_DATA`, default `../shared/data`)."""
-    folder = Path(os.environ.get("KINETOSCOPE_TEST_DATA", PROJECT_ROOT.parent / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no real test data at {folder}; set KINETOSCOPE_TEST_DATA to its folder")
-    return folder
+    real_data_tests.append(request.node.nodeid)
+    return real_data_folder
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI, fail a whole run that had the real data and used none of it."""
+    complete = session.config.option.markexpr == "not slow" and not session.config.option.keyword
+    if "CI" in os.environ and complete and TEST_DATA.is_dir() and not real_data_tests:
+        sys.stderr.write(f"\nno test ran on the real data in {TEST_DATA}\n")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")

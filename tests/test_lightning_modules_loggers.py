@@ -1,0 +1,57 @@
+"""metrics.csv grows and never loses a line; W&B is online only where the user is logged in."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_modules.loggers import MetricsFile, logged_in_to_wandb, without_secrets
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_metrics_that_appear_later_add_columns(tmp_path: Path) -> None:
+    logger = MetricsFile(tmp_path)
+    logger.log_metrics({"a": 1.5}, step=0)
+    logger.log_metrics({"a": 2.0, "b": 3.0}, step=1)
+    logger.log_metrics({"b": 4.0}, step=2)
+    assert rows(tmp_path / "metrics.csv") == [
+        {"step": "0", "a": "1.5", "b": ""},
+        {"step": "1", "a": "2.0", "b": "3.0"},
+        {"step": "2", "a": "", "b": "4.0"},
+    ]
+
+
+def test_resumed_run_goes_on_with_its_metrics(tmp_path: Path) -> None:
+    MetricsFile(tmp_path).log_metrics({"a": 1.0}, step=0)
+    MetricsFile(tmp_path).log_metrics({"a": 2.0, "c": 5.0}, step=1)
+    assert [row["a"] for row in rows(tmp_path / "metrics.csv")] == ["1.0", "2.0"]
+
+
+def test_login_is_found_in_environment_and_netrc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert not logged_in_to_wandb()
+    (tmp_path / "netrc").write_text("machine other.example login user password key\n")
+    assert not logged_in_to_wandb()
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password key\n")
+    assert logged_in_to_wandb()
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    assert not logged_in_to_wandb()
+    monkeypatch.setenv("WANDB_API_KEY", "key")
+    assert logged_in_to_wandb()
+
+
+def test_secrets_are_not_kept() -> None:
+    config = {"model": {"lr": 0.1, "api_key": "k"}, "hub_token": "t", "list": [1]}
+    assert without_secrets(config) == {
+        "model": {"lr": 0.1, "api_key": "(not stored)"},
+        "hub_token": "(not stored)",
+        "list": [1],
+    }

@@ -1,0 +1,72 @@
+"""Run folders: numbered, kept over a requeue, never overwritten."""
+
+from pathlib import Path
+
+import pytest
+
+from lightning_modules.run_folder import (
+    VERSION_VARIABLE,
+    RunSettings,
+    choose_run_folder,
+    folder_of_checkpoint,
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "RANK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(VERSION_VARIABLE, "")
+    monkeypatch.delenv(VERSION_VARIABLE)
+
+
+def choose(monkeypatch: pytest.MonkeyPatch, settings: RunSettings, resumes: bool = False) -> Path:
+    folder = choose_run_folder(settings, resumes)
+    monkeypatch.delenv(VERSION_VARIABLE, raising=False)
+    return folder
+
+
+def test_versions_count_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = RunSettings(name="a", folder=str(tmp_path))
+    (tmp_path / "a" / "7").mkdir(parents=True)
+    (tmp_path / "a" / "other").mkdir()
+    assert [choose(monkeypatch, settings).name for _ in range(3)] == ["8", "9", "10"]
+
+
+def test_ranks_inherit_the_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = RunSettings(name="a", folder=str(tmp_path))
+    first = choose_run_folder(settings, resumes=False)
+    assert choose_run_folder(settings, resumes=False) == first
+    monkeypatch.delenv(VERSION_VARIABLE)
+
+
+def test_slurm_jobs_find_their_folder_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = RunSettings(name="a", folder=str(tmp_path))
+    monkeypatch.setenv("SLURM_JOB_ID", "41")
+    assert choose(monkeypatch, settings).name == "41"
+    assert choose(monkeypatch, settings).name == "41"
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "40")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    assert choose(monkeypatch, settings).name == "40_3"
+
+
+def test_a_run_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = RunSettings(name="a", version="x", folder=str(tmp_path))
+    folder = choose(monkeypatch, settings)
+    (folder / "config.yaml").touch()
+    with pytest.raises(ValueError, match="already holds a run"):
+        choose(monkeypatch, settings)
+    assert choose(monkeypatch, settings, resumes=True) == folder
+
+
+def test_launched_ranks_need_a_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(ValueError, match=r"give --run\.version"):
+        choose(monkeypatch, RunSettings(name="a", folder=str(tmp_path)))
+
+
+def test_checkpoint_belongs_to_the_folder_above(tmp_path: Path) -> None:
+    assert folder_of_checkpoint(tmp_path / "a" / "checkpoints" / "best.ckpt") == tmp_path / "a"
+    assert folder_of_checkpoint(tmp_path / "best.ckpt") == tmp_path
