@@ -5,6 +5,7 @@ loader workers share one copy: strings are packed into one byte array with offse
 memory where torch can put it.
 """
 
+import csv
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +25,15 @@ VIDEO_SUFFIXES = frozenset(
     }
 )
 IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".webp"))
+
+_SUFFIX = "(?:" + "|".join(re.escape(suffix) for suffix in sorted(VIDEO_SUFFIXES)) + ")"
+_NUMBER = r"-?\d+(?:\.\d+)?"
+# "x.mp4 grow": a video file, then text that is no number and no rest of a path
+_CLASS_NAMED = re.compile(
+    rf"(.+?{_SUFFIX})[\s,]+(?![\s,]|{_NUMBER}(?:[\s,]|$)|.*{_SUFFIX}$)([^/]+)", re.IGNORECASE
+)
+# what no header line has: a folder, a video file or a number at the end
+_ENTRY = re.compile(rf"/|{_SUFFIX}(?:[\s,]|$)|[\s,]{_NUMBER}$", re.IGNORECASE)
 
 
 class PackedStrings(Sequence[str]):
@@ -107,7 +117,7 @@ def make_table(
     """Build the table of one split and look which of its files exist.
 
     Args:
-        root: Folder that the paths are relative to.
+        root: Folder that the paths are relative to; absolute paths inside it are made so.
         videos: The listed videos.
         class_index: Class as written in the annotation -> 0-based label.
 
@@ -115,16 +125,16 @@ def make_table(
         ValueError: If a path leaves the root, is listed twice, or a class is unknown.
     """
     seen: set[str] = set()
-    for video in videos:
-        if video.path in seen:
+    paths = relative_paths(root, [video.path for video in videos])
+    for path, video in zip(paths, videos, strict=True):
+        if path in seen:
             raise ValueError(f"{video.path} is listed twice in one split; remove one of the lines")
         if video.label not in class_index:
             raise ValueError(
                 f"the class {video.label!r} of {video.path} is not among the "
                 f"{len(class_index)} classes; correct the list or the class file"
             )
-        seen.add(video.path)
-    paths = [video.path for video in videos]
+        seen.add(path)
     return VideoTable(
         video_ids=PackedStrings(paths),
         paths=PackedStrings(paths),
@@ -133,18 +143,31 @@ def make_table(
     )
 
 
-def find_present(root: Path, paths: Sequence[str]) -> np.ndarray:
-    """Positions of the paths that exist below `root`; every folder is listed only once.
+def relative_paths(root: Path, paths: Sequence[str]) -> list[str]:
+    """The paths relative to `root` and in their shortest form, so that equal paths are equal.
 
     Raises:
         ValueError: If a path leads out of the root.
     """
+    places = {os.path.abspath(root), os.path.realpath(root)}
+    relative = []
+    for path in paths:
+        short = os.path.normpath(path)
+        for place in places:
+            if os.path.isabs(short) and os.path.commonpath([place, short]) == place:
+                short = os.path.relpath(short, place)
+        if os.path.isabs(short) or short.split(os.sep)[0] == "..":
+            raise ValueError(f"the listed path {path!r} leads out of the dataset's root {root}")
+        relative.append(short)
+    return relative
+
+
+def find_present(root: Path, paths: Sequence[str]) -> np.ndarray:
+    """Positions of the relative paths that exist below `root`; a folder is listed only once."""
     folders: dict[str, frozenset[str]] = {}
     found = []
     for position, path in enumerate(paths):
-        folder, name = os.path.split(os.path.normpath(path))
-        if os.path.isabs(path) or folder.split(os.sep)[0] == "..":
-            raise ValueError(f"the listed path {path!r} leads out of the dataset's root {root}")
+        folder, name = os.path.split(path)
         if folder not in folders:
             place = root / folder
             folders[folder] = frozenset(os.listdir(place)) if place.is_dir() else frozenset()
@@ -154,11 +177,26 @@ def find_present(root: Path, paths: Sequence[str]) -> np.ndarray:
 
 
 def is_video(path: Path) -> bool:
-    """Whether a path is a video file by its suffix, or a folder that holds images."""
-    if path.is_dir():
-        with os.scandir(path) as entries:
-            return any(Path(entry.name).suffix.lower() in IMAGE_SUFFIXES for entry in entries)
-    return path.suffix.lower() in VIDEO_SUFFIXES
+    """Whether a path is a video file by its suffix, or a frame folder.
+
+    A frame folder holds images, and neither video files nor (visible) folders: a picture beside
+    videos does not make their folder one.
+    """
+    if not path.is_dir():
+        return path.suffix.lower() in VIDEO_SUFFIXES
+    images = False
+    with os.scandir(path) as entries:
+        for entry in entries:
+            suffix = os.path.splitext(entry.name)[1].lower()
+            if suffix in VIDEO_SUFFIXES or (entry.is_dir() and not entry.name.startswith(".")):
+                return False
+            images |= suffix in IMAGE_SUFFIXES
+    return images
+
+
+def visible_folders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, sorted, without hidden ones."""
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def read_class_folders(root: Path, folder: Path, class_names: Sequence[str]) -> list[ListedVideo]:
@@ -170,8 +208,16 @@ def read_class_folders(root: Path, folder: Path, class_names: Sequence[str]) -> 
         class_names: Names of the class folders to read.
 
     Raises:
-        ValueError: If a class folder is missing or holds no video.
+        ValueError: If a class folder is missing or holds no video, or the folder holds class
+            folders of other names.
     """
+    others = [name for name in visible_folders(folder) if name not in set(class_names)]
+    unknown = [name for name in others if not is_video(folder / name)]
+    if unknown:
+        raise ValueError(
+            f"{folder} holds folders that are not among the {len(class_names)} classes of the "
+            f"training videos: {', '.join(unknown[:10])}; remove them, or add them to training"
+        )
     videos = []
     for name in class_names:
         place = folder / name
@@ -203,7 +249,7 @@ def read_class_list(path: Path) -> dict[str, str]:
     Raises:
         ValueError: If the file is empty or names a class or an id twice.
     """
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = _read_lines(path)
     matches = [re.fullmatch(r"(\d+)[\s,]+(\S.*)", line) for line in lines]
     if lines and all(matches):
         pairs = sorted((int(m[1]), m[2]) for m in matches if m)
@@ -224,17 +270,48 @@ def read_video_list(path: Path) -> list[ListedVideo]:
     Fields are separated by blanks, tabs or commas, and are counted from the right, so that paths
     may hold blanks: `path label`, `frame_dir num_frames label`, `path duration label`,
     `frame_dir start_index total_frames` (no label) and a bare `path`. Without a label the class is
-    the name of the folder that holds the video.
+    the name of the folder that holds the video. Video files may also be listed with the name of
+    their class, `path class`. Fields may be quoted as in CSV.
 
     Raises:
-        ValueError: If the file is missing, is empty, or mixes forms.
+        ValueError: If the file is missing, is empty, is not UTF-8, has a header or mixes forms.
     """
     if not path.is_file():
         raise ValueError(f"there is no list file at {path}; check the argument that names it")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [_unquoted(line) for line in _read_lines(path)]
     if not lines:
         raise ValueError(f"the list file {path} is empty; it needs one video a line")
-    numbers = [re.fullmatch(r"(.*?)((?:[\s,]+-?\d+(?:\.\d+)?){0,2})", line) for line in lines]
+    if len(lines) > 1 and not _ENTRY.search(lines[0]) and all(map(_ENTRY.search, lines[1:])):
+        raise ValueError(
+            f"the first line of {path}, {lines[0]!r}, names no video but all others do; remove the "
+            "header line"
+        )
+    named = [_CLASS_NAMED.fullmatch(line) for line in lines]
+    if any(named):
+        if not all(named):
+            odd = lines[named.index(None)]
+            raise ValueError(f"{path} mixes lines with and without a class name, such as {odd!r}")
+        return [ListedVideo(match[1], match[2]) for match in named if match]
+    return _read_numbered_lines(path, lines)
+
+
+def _read_lines(path: Path) -> list[str]:
+    """The lines of a text file that are not blank, stripped."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _unquoted(line: str) -> str:
+    """The line without the quotes of CSV fields."""
+    return ",".join(next(csv.reader([line]))) if '"' in (line[0], line[-1]) else line
+
+
+def _read_numbered_lines(path: Path, lines: Sequence[str]) -> list[ListedVideo]:
+    """Read lines of a path and up to two numbers."""
+    numbers = [re.fullmatch(rf"(.*?)((?:[\s,]+{_NUMBER}){{0,2}})", line) for line in lines]
     fields = [(m[1], re.split(r"[\s,]+", m[2].strip(" \t,")) if m[2] else []) for m in numbers if m]
     counts = {len(values) for _, values in fields}
     if counts == {1, 2}:  # some paths end in a number after a blank: the label stands last

@@ -1,8 +1,10 @@
 """VideoDataModule: splits, loaders and device-side augmentation, the same for every dataset."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,7 +63,8 @@ class VideoDataModule(LightningDataModule, ABC):
         num_workers: Loader processes per device.
         num_clips: Clips per video in `test`.
         num_crops: Crops per clip in `test`: 1, 3, 10, or `full` for the whole frame.
-        val_fraction: Share of the training videos held out where there is no validation list.
+        val_fraction: Share of each class's training videos, at least one of two, that is held out
+            where there is no validation list; groups of several videos are held out whole.
         allow_missing: Whether to set up even when no listed file is there.
         max_broken_fraction: Share of the listed training videos that may turn out unreadable
             before the run stops.
@@ -103,6 +106,7 @@ class VideoDataModule(LightningDataModule, ABC):
         _check_range("flip_probability", flip_probability, 0, 1)
         _check_range("val_fraction", val_fraction, 0, 0.9)
         _check_range("max_broken_fraction", max_broken_fraction, 0, 1)
+        _check_normalization(mean, std)
         for name, value, least in (
             ("batch_size", batch_size, 1),
             ("num_workers", num_workers, 0),
@@ -136,6 +140,7 @@ class VideoDataModule(LightningDataModule, ABC):
         self.allow_missing = allow_missing
         self.max_broken_fraction = max_broken_fraction
         self.seed = seed
+        self._resumed_epoch = 0
         self.train_set: VideoDataset
         self.val_set: VideoDataset
         self.test_set: VideoDataset
@@ -175,7 +180,8 @@ class VideoDataModule(LightningDataModule, ABC):
         """Read all three splits.
 
         Raises:
-            ValueError: If the root is missing or none of the listed files is there.
+            ValueError: If the root is missing, none of the listed files is there, a video is in
+                training and in another split, or a flipped class is unknown.
         """
         if hasattr(self, "train_set"):
             return
@@ -183,8 +189,11 @@ class VideoDataModule(LightningDataModule, ABC):
             raise ValueError(
                 f"there is no dataset folder {self.root}; set data.root to where the videos are"
             )
+        for name in (*self.flip_exempt, *chain.from_iterable(self.flip_pairs)):
+            self._label_of(name)
         train = self.read_split("train") or []
         val, test = self.read_split("val"), self.read_split("test")
+        held_out, own_test = val is None, test is not None
         if val is None:
             train, val = self._hold_out(train)
         if not val:
@@ -192,27 +201,63 @@ class VideoDataModule(LightningDataModule, ABC):
         if test is None:
             rank_zero_info("no test split: the validation videos are the test set")
             test = val
-        self.train_set = self._dataset("train", train)
-        self.val_set = self._dataset("val", val)
-        self.test_set = self._dataset("test", test)
+        sets = [self._dataset("train", train), self._dataset("val", val)]
+        sets.append(self._dataset("test", test))
+        seen = set(sets[0].video_ids)
+        _check_disjoint(seen, "val", sets[1])
+        if own_test:
+            _check_disjoint(seen.union(sets[1].video_ids) if held_out else seen, "test", sets[2])
+        self.train_set, self.val_set, self.test_set = sets
 
     def _hold_out(self, train: list[ListedVideo]) -> tuple[list[ListedVideo], list[ListedVideo]]:
-        """Divide train into train and val by whole groups, as a function of the seed."""
-        if self.val_fraction == 0:
+        """Divide train into train and val, as a function of the seed.
+
+        Single videos are held out class by class, groups of several whole.
+        """
+        if self.val_fraction == 0 or not train:
             return train, []
-        groups = sorted({self.group_of(video) for video in train})
+        group_of = {video: self.group_of(video) for video in train}
+        sizes = Counter(group_of.values())
+        held = self._held_groups(sizes) if max(sizes.values()) > 1 else self._held_videos(group_of)
+        kept = [video for video in train if group_of[video] not in held]
+        self._check_classes_kept(train, kept)
+        return kept, [video for video in train if group_of[video] in held]
+
+    def _held_videos(self, group_of: dict[ListedVideo, str]) -> set[str]:
+        """A share of each class, at least one video of two, never the only one."""
+        draw = sample_generator(self.seed, 0, 0, purpose="val_fraction")
+        classes: dict[str, list[str]] = {}
+        for video in sorted(group_of, key=lambda video: video.path):
+            classes.setdefault(video.label, []).append(group_of[video])
+        held = set[str]()
+        for _, groups in sorted(classes.items()):
+            share = min(max(round(self.val_fraction * len(groups)), 1), len(groups) - 1)
+            held.update(groups[position] for position in draw.permutation(len(groups))[:share])
+        return held
+
+    def _held_groups(self, sizes: dict[str, int]) -> set[str]:
+        """Whole groups until they make up `val_fraction`, never all of them."""
+        groups = sorted(sizes)
         order = sample_generator(self.seed, 0, 0, purpose="val_fraction").permutation(len(groups))
-        target, held, taken = self.val_fraction * len(train), set[str](), 0
-        sizes: dict[str, int] = {}
-        for video in train:
-            sizes[self.group_of(video)] = sizes.get(self.group_of(video), 0) + 1
+        target, held, taken = self.val_fraction * sum(sizes.values()), set[str](), 0
         for position in order:
             if taken >= target or len(held) == len(groups) - 1:
                 break
             held.add(groups[position])
             taken += sizes[groups[position]]
-        kept = [video for video in train if self.group_of(video) not in held]
-        return kept, [video for video in train if self.group_of(video) in held]
+        return held
+
+    def _check_classes_kept(self, train: list[ListedVideo], kept: list[ListedVideo]) -> None:
+        """Refuse a division that leaves a class without training videos."""
+        lost = {video.label for video in train} - {video.label for video in kept}
+        if lost:
+            index = self.class_index()
+            names = [self.class_names[index[label]] for label in sorted(lost) if label in index]
+            raise ValueError(
+                f"data.val_fraction={self.val_fraction} holds out every training video of "
+                f"{', '.join(names[:10])}; lower data.val_fraction, give a validation list, or "
+                "make the groups smaller"
+            )
 
     def _dataset(self, split: Split, videos: list[ListedVideo]) -> VideoDataset:
         table = make_table(self.root, videos, self.class_index())
@@ -241,10 +286,8 @@ class VideoDataModule(LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader[VideoItem]:
         """Shuffled training clips, whole batches only."""
-        rank, world_size = self._place()
-        sampler = TrainSampler(
-            self.train_set.table.present, self.batch_size, self.seed, rank, world_size
-        )
+        indices, place = self.train_set.table.present, self._place()
+        sampler = TrainSampler(indices, self.batch_size, self.seed, self._current_epoch, *place)
         return self._loader(self.train_set, sampler, self.batch_size)
 
     def val_dataloader(self) -> DataLoader[VideoItem] | list[Any]:
@@ -283,6 +326,19 @@ class VideoDataModule(LightningDataModule, ABC):
         if self.trainer is None:
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
+
+    def _current_epoch(self) -> int:
+        """The trainer's epoch, or the one to resume at: a loader is made before it is restored."""
+        return max(self._resumed_epoch, 0 if self.trainer is None else self.trainer.current_epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epoch that a run resumed from this checkpoint begins with."""
+        assert self.trainer is not None
+        return {"next_epoch": self.trainer.current_epoch + int(self.trainer.is_last_batch)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the epoch to resume at."""
+        self._resumed_epoch = state_dict["next_epoch"]
 
     def on_after_batch_transfer(self, batch: VideoBatch, dataloader_idx: int) -> VideoBatch:
         """Augment training clips, and normalize all clips, on the device."""
@@ -330,3 +386,23 @@ class VideoDataModule(LightningDataModule, ABC):
 def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ValueError(f"data.{name}={value} is not possible; it must lie in [{low}, {high}]")
+
+
+def _check_normalization(mean: Sequence[float], std: Sequence[float]) -> None:
+    if not len(mean) == len(std) == 3:
+        raise ValueError(
+            f"data.mean has {len(mean)} and data.std {len(std)} values; give one of each for red, "
+            "green and blue"
+        )
+    if min(std) <= 0:
+        raise ValueError(f"data.std={list(std)} is not possible; its values must be above 0")
+
+
+def _check_disjoint(seen: set[str], split: Split, dataset: VideoDataset) -> None:
+    """Refuse a split that shares videos with training."""
+    shared = sorted(seen.intersection(dataset.video_ids))
+    if shared:
+        raise ValueError(
+            f"{len(shared)} video(s) are listed both for training and for {split}, for instance "
+            f"{shared[0]}; remove them from one of the two lists"
+        )

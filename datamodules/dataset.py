@@ -118,7 +118,7 @@ class VideoDataset(Dataset[VideoItem]):
         """All views of one video.
 
         Raises:
-            VideoError: If no readable training video was found in 20 draws.
+            ValueError: If no readable training video was found in 20 draws.
         """
         if not key.valid:
             return self._item(key, key.index, self._blank_views(), valid=False, broken=[])
@@ -141,7 +141,10 @@ class VideoDataset(Dataset[VideoItem]):
             except VideoError as error:
                 broken.append((self.video_ids[index], error.reason))
                 if len(broken) > MAX_REPLACEMENTS:
-                    raise
+                    raise ValueError(
+                        f"{len(broken)} training videos in a row cannot be read, the last one for "
+                        f"this reason: {error}; check data.root"
+                    ) from error
                 index = int(replacements.choice(self.table.present))
             else:
                 return self._item(key, index, views, valid=True, broken=broken)

@@ -244,7 +244,8 @@ class FrameSampler:
                 if given[name] is not None:
                     raise ValueError(
                         f"num_segments={self.num_segments} and {name}={given[name]} exclude each "
-                        f"other; leave out {name} to sample segments, else leave out num_segments"
+                        "other; set num_frames and frame_stride to null to sample segments, or "
+                        "num_segments to null"
                     )
             return
         if self.num_frames is None:

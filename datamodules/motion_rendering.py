@@ -36,10 +36,10 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 # Over the whole clip: pixels of a 64-pixel frame, radians, and factor.
 TRAVEL = (24.0, 32.0)
 TURN = (np.radians(110.0), np.radians(200.0))
-GROWTH = (2.2, 3.2)
+GROWTH = (2.8, 4.0)
 # In the middle of the clip, in pixels of a 64-pixel frame.
-RADIUS = (9.0, 11.0)
-MIDDLE = 3.0  # how far the motion's middle lies from the frame's
+RADIUS = (9.0, 10.5)
+MIDDLE = 2.5  # how far the motion's middle lies from the frame's
 TILT = np.radians(12.0)
 
 

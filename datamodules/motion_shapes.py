@@ -170,6 +170,9 @@ def generate_motion_shapes(
         task = bar.add_task("MotionShapes", total=len(missing))
         for _ in _write_clips(root, settings, missing, num_workers):
             bar.advance(task)
+    absent = [clip.path for clip in missing if not (root / clip.path).exists()]
+    if absent:
+        raise RuntimeError(f"{len(absent)} clips were not written, for instance {absent[0]}")
     _write_manifest(manifest, settings, complete=True)
     return len(missing)
 

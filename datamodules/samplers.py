@@ -4,7 +4,7 @@ Samplers yield keys that carry the epoch into the worker, so that every random c
 sample is drawn from (seed, epoch, index) there, whatever the number of workers or devices.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,8 @@ class TrainSampler(Sampler[SampleKey]):
         indices: Positions in the table to draw from, (N,).
         batch_size: Clips per rank and batch.
         seed: Seed of the permutations.
+        current_epoch: Tells the epoch when an iteration begins. A resumed trainer makes its loader
+            before it knows the epoch, so the sampler must not remember one.
         rank: This process's rank.
         world_size: Number of ranks.
 
@@ -47,7 +49,13 @@ class TrainSampler(Sampler[SampleKey]):
     """
 
     def __init__(
-        self, indices: np.ndarray, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        indices: np.ndarray,
+        batch_size: int,
+        seed: int,
+        current_epoch: Callable[[], int],
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         global_batch = batch_size * world_size
         if len(indices) < global_batch:
@@ -61,22 +69,19 @@ class TrainSampler(Sampler[SampleKey]):
         self._seed = seed
         self._rank, self._world_size = rank, world_size
         self._num_batches = len(indices) // global_batch
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order is yielded; Lightning calls it before each epoch."""
-        self.epoch = epoch
+        self._current_epoch = current_epoch
 
     def __len__(self) -> int:
         return self._num_batches * self._batch_size
 
     def __iter__(self) -> Iterator[SampleKey]:
-        generator = sample_generator(self._seed, self.epoch, 0, purpose="order")
+        epoch = self._current_epoch()
+        generator = sample_generator(self._seed, epoch, 0, purpose="order")
         order = generator.permutation(self._indices)
         used = order[: self._num_batches * self._batch_size * self._world_size]
         mine = used.reshape(self._num_batches, self._world_size, self._batch_size)[:, self._rank]
         for index in mine.ravel().tolist():
-            yield SampleKey(self.epoch, index)
+            yield SampleKey(epoch, index)
 
 
 class EvaluationSampler(Sampler[SampleKey]):

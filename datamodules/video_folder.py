@@ -12,6 +12,7 @@ from datamodules.annotations import (
     read_class_folders,
     read_class_list,
     read_video_list,
+    visible_folders,
 )
 from datamodules.base import Split, VideoDataModule
 
@@ -38,7 +39,8 @@ class VideoFolderDataModule(VideoDataModule):
         classes_file: Class names, `<id> <name>` or `<name>` on a line. Null takes them from the
             folders, or numbers where folders do not tell.
         group_pattern: Regular expression whose first group (or match) in a video's path names what
-            is never divided between train and val, such as `_(g\d+)_` for UCF101's scenes.
+            is never divided between train and val, in whatever class it occurs, such as
+            `_(g\d+)_` for UCF101's groups.
         kwargs: Arguments of `VideoDataModule`.
 
     Raises:
@@ -100,7 +102,11 @@ class VideoFolderDataModule(VideoDataModule):
         return None if folder is None else read_class_folders(self.root, folder, self.class_names)
 
     def group_of(self, video: ListedVideo) -> str:
-        """What `group_pattern` finds in the path, within the video's class."""
+        r"""What `group_pattern` finds in the path, in whatever class; the path without a pattern.
+
+        A scene or person that occurs in several classes is one group. Where equal names of two
+        classes mean different things, the pattern can take the class in: `([^/]+_g\d+)_`.
+        """
         if self._group_pattern is None:
             return video.path
         found = self._group_pattern.search(video.path)
@@ -130,32 +136,41 @@ class VideoFolderDataModule(VideoDataModule):
             return {name: name for name in sorted({video.label for video in videos})}
         ids = sorted({int(video.label) for video in labelled})
         first = 1 if ids[0] == 1 else 0
+        if len(ids) < ids[-1] - first + 1:
+            raise ValueError(
+                f"the lists name {len(ids)} class ids, but they go up to {ids[-1]}; the last "
+                "number of a line is read as its class: give data.classes_file or correct the list"
+            )
         folders = class_folder_of(labelled)
         return {str(i): folders.get(str(i), str(i)) for i in range(first, ids[-1] + 1)}
 
     def _folder_classes(self) -> list[str]:
         folder = self._split_folder("train")
         assert folder is not None
-        found = sorted(
-            p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")
-        )
+        found = visible_folders(folder)
         if folder == self.root and set(found) & {*SPLIT_FOLDERS["val"], *SPLIT_FOLDERS["test"]}:
             raise ValueError(
                 f"{self.root} has folders {', '.join(found)} but none called train; add it, or "
                 "point data.root at the class folders"
             )
-        names = [name for name in found if not is_video(folder / name)]
-        if len(names) < 2:
+        frames = [name for name in found if is_video(folder / name)]
+        if frames:
             raise ValueError(
-                f"{folder} holds {len(names)} class folder(s), but at least 2 are needed; put the "
+                f"{folder} holds {len(frames)} folder(s) of images where class folders are "
+                f"expected, such as {frames[0]}; a class folder holds videos or frame folders, so "
+                "put frame folders into the folder of their class, or give data.train_list"
+            )
+        if len(found) < 2:
+            raise ValueError(
+                f"{folder} holds {len(found)} class folder(s), but at least 2 are needed; put the "
                 "videos of each class into a folder named after it, or give data.train_list"
             )
-        return names
+        return found
 
     def _split_folder(self, split: Split) -> Path | None:
         """Folder of a split's class folders; the root itself is train where it is not divided."""
         for name in SPLIT_FOLDERS[split]:
-            if (self.root / name).is_dir() and not is_video(self.root / name):
+            if (self.root / name).is_dir():
                 return self.root / name
         return self.root if split == "train" else None
 

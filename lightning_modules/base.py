@@ -3,6 +3,8 @@
 B batch, V views (clips x crops of one video), C channels, T frames, H, W, K classes.
 """
 
+import math
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -111,6 +113,7 @@ class VideoClassifier(LightningModule):
         self.input_spec: dict[str, Any] = {}
         self.protocol: dict[str, Any] = {}
         self.has_weights = False
+        self.views_at_once: int | None = None
         self._build_metrics(num_classes)
 
     def _check_arguments(self, network: str, schedule: str, milestones: Sequence[int]) -> None:
@@ -119,6 +122,13 @@ class VideoClassifier(LightningModule):
             raise ValueError(
                 f"{type(self).__name__} trains {' and '.join(self.families)} networks, got "
                 f"{network}; choose one of those with --model.network, or another --model"
+            )
+        for name, low in (("lr", 0.0), ("weight_decay", 0.0), ("warmup_epochs", 0.0)):
+            if self.hparams[name] < low:
+                raise ValueError(f"model.{name}={self.hparams[name]} must be at least {low:g}")
+        if not 0 <= self.hparams["label_smoothing"] < 1:
+            raise ValueError(
+                f"model.label_smoothing={self.hparams['label_smoothing']} must lie in [0, 1)"
             )
         if (schedule == "step") != bool(milestones):
             raise ValueError(
@@ -165,7 +175,10 @@ class VideoClassifier(LightningModule):
     def view_logits(self, batch: VideoBatch) -> Tensor:
         """Logits of every view of every video, (B, V, K) float32."""
         num_videos = len(batch["label"])
-        logits: Tensor = self(*self.inputs(batch)).float()
+        inputs = self.inputs(batch)
+        at_once = self.views_at_once or len(inputs[0])
+        parts = zip(*(torch.split(x, at_once) for x in inputs), strict=True)
+        logits = torch.cat([self(*part) for part in parts]).float()
         return logits.view(num_videos, -1, logits.shape[-1])
 
     def video_scores(self, logits: Tensor) -> Tensor:
@@ -228,11 +241,16 @@ class VideoClassifier(LightningModule):
             optimizer = SGD(groups, momentum=hparams["momentum"], nesterov=hparams["nesterov"])
         else:
             optimizer = AdamW(groups)
-        total_steps = int(self.trainer.estimated_stepping_batches)
+        total_steps, steps_per_epoch = self._count_steps()
+        if math.isinf(total_steps) and hparams["schedule"] == "cosine":
+            raise ValueError(
+                "the cosine schedule needs an end; set trainer.max_epochs or trainer.max_steps, or "
+                "another model.schedule"
+            )
         factor = lr_factor(
             hparams["schedule"],
             total_steps,
-            total_steps / max(1, self.trainer.max_epochs or 1),
+            steps_per_epoch,
             milestones=hparams["milestones"],
             gamma=hparams["gamma"],
             warmup_epochs=hparams["warmup_epochs"],
@@ -242,6 +260,20 @@ class VideoClassifier(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    def _count_steps(self) -> tuple[float, int]:
+        """Optimizer steps of the whole training, and of one epoch.
+
+        Lightning's own estimate starts the loader's workers, on a resumed run before the trainer
+        knows its epoch: they would prepare clips of epoch 0.
+        """
+        trainer = self.trainer
+        batches, limit = len(self.data_module.train_dataloader()), trainer.limit_train_batches
+        used = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        per_epoch = max(1, math.ceil(used / trainer.accumulate_grad_batches))
+        epochs = trainer.max_epochs
+        total = math.inf if epochs is None or epochs < 0 else float(epochs * per_epoch)
+        return (min(total, trainer.max_steps) if trainer.max_steps >= 0 else total), per_epoch
 
     def _scaled_lr(self) -> float:
         lr = float(self.hparams["lr"])
@@ -286,7 +318,7 @@ class VideoClassifier(LightningModule):
         self.has_weights = True
 
     def on_test_start(self) -> None:
-        """Refuse to test a classifier that nothing was loaded into.
+        """Refuse to test a classifier that nothing was loaded into; limit the views at once.
 
         Raises:
             ValueError: If neither a checkpoint was given nor a fit came before.
@@ -296,6 +328,7 @@ class VideoClassifier(LightningModule):
                 "the classifier is random: nothing was trained or loaded; give the checkpoint to "
                 "test with --ckpt_path"
             )
+        self.views_at_once = self.data_module.batch_size
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what `predict`, `explain` and `export` need to work from the file alone."""
@@ -311,6 +344,24 @@ class VideoClassifier(LightningModule):
         self.input_spec = dict(checkpoint["input_spec"])
         self.protocol = dict(checkpoint["protocol"])
         self.has_weights = True
+
+
+def read_weights_file(path: str | Path) -> Any:
+    """What a file of weights or a checkpoint holds; nothing in it is executed.
+
+    Raises:
+        ValueError: If the path is an address, is missing, or is no such file.
+    """
+    if "://" in str(path):
+        raise ValueError(f"{path} is an address; download the file and give the local path")
+    if not Path(path).is_file():
+        raise ValueError(f"there is no file {path} to take weights from; check the path")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path} is not a checkpoint or weights file that can be opened safely"
+        ) from error
 
 
 def _store_channels_last(network: nn.Module) -> None:
@@ -330,8 +381,8 @@ def initialize(network: VideoNetwork, source: str, class_names: Sequence[str]) -
     Raises:
         ValueError: If the source does not exist or does not fit the network.
     """
-    if source != "imagenet" and Path(source).is_file():
-        content = torch.load(source, map_location="cpu", weights_only=True)
+    if source != "imagenet":
+        content = read_weights_file(source)
         if isinstance(content, dict) and "class_names" in content and "state_dict" in content:
             weights = {
                 name.removeprefix("network."): tensor

@@ -58,23 +58,49 @@ class Throughput(Callback):
         self._ended = now
         self._clips += len(batch["label"])
         self._batches += 1
-        if self._batches == self.every_n_steps:
+        if self._batches == self.every_n_steps or trainer.is_last_batch:
             seconds = now - self._since
             rate = self._clips * trainer.world_size / seconds
             pl_module.log("train/clips_per_second", rate)
             pl_module.log("train/data_wait", self._waited / seconds)
             self._restart(now)
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin anew after a validation in the middle of an epoch."""
+        self._restart(time.perf_counter())
+
 
 class BrokenVideos(Callback):
-    """Names training videos that cannot be read, and stops the run when there are too many.
+    """Names videos that cannot be read, and stops a training that meets too many.
 
-    Each broken video is named once per rank. The count is summed over the ranks at the end of an
-    epoch; a rank that alone passes the limit stops at once.
+    Each broken video is named once per rank. The count of training videos is summed over the ranks
+    at the end of an epoch; a rank that alone passes the limit stops at once.
     """
 
     def __init__(self) -> None:
         self.reasons: dict[str, str] = {}
+        self.left_out: dict[str, str] = {}
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: VideoBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Name the videos that this validation leaves out."""
+        for name, reason in batch["broken"]:
+            if name not in self.left_out:
+                say(f"broken video left out of validation: {name} ({reason})")
+                self.left_out[name] = reason
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log how many were left out, over all ranks."""
+        mine = torch.tensor(float(len(self.left_out)), device=pl_module.device)
+        total = trainer.strategy.reduce(mine, reduce_op="sum")
+        pl_module.log("val/broken_videos", total, rank_zero_only=True)
 
     def on_train_batch_end(
         self,
@@ -109,6 +135,28 @@ class BrokenVideos(Callback):
                 f"{example[1]}), more than data.max_broken_fraction={data.max_broken_fraction:g}; "
                 "repair or remove them, or raise that limit"
             )
+
+
+class StopNotice(Callback):
+    """Says how to go on after Ctrl-C, which Lightning turns into a plain exit."""
+
+    def __init__(self) -> None:
+        self.interrupted = False
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Remember that it was the user, and name the checkpoint of the last whole epoch."""
+        if not isinstance(exception, KeyboardInterrupt):
+            return
+        self.interrupted = True
+        last = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        if trainer.state.fn == "fit" and last.exists():
+            say(
+                f"stopped; the last whole epoch is in {last}: go on from it with --ckpt_path {last}"
+            )
+        else:
+            say("stopped; there was no whole epoch to keep")
 
 
 class ValidationReport(Callback):

@@ -1,13 +1,11 @@
 """Opening a checkpoint: the file alone is enough, and nothing in it is executed."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import lightning_modules
-from lightning_modules.base import VideoClassifier
+from lightning_modules.base import VideoClassifier, read_weights_file
+from lightning_modules.parsing import import_public_classes
 
 
 def open_checkpoint(path: str | Path) -> VideoClassifier:
@@ -22,34 +20,26 @@ def open_checkpoint(path: str | Path) -> VideoClassifier:
     Raises:
         ValueError: If the path is an address, is missing, or is not such a checkpoint.
     """
-    check_checkpoint_path(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        raise ValueError(
-            f"{path} is not a checkpoint that can be opened safely: "
-            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
-        ) from error
-    if not isinstance(content, dict) or "input_spec" not in content:
-        raise ValueError(
-            f"{path} is not a checkpoint of a fit of this project: it does not say what it was "
-            "trained on; give a file from a run folder's checkpoints/"
-        )
+    import_public_classes()
+    content = read_checkpoint(path)
     module = _class_of(content).load_from_checkpoint(path, map_location="cpu", weights_only=True)
     assert isinstance(module, VideoClassifier)
     return module.eval()
 
 
-def check_checkpoint_path(path: str | Path) -> None:
-    """Refuse what cannot be a local checkpoint file.
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """What a checkpoint of this project holds.
 
     Raises:
-        ValueError: If the path is an address or is missing.
+        ValueError: If the path is an address, is missing, or is not such a checkpoint.
     """
-    if "://" in str(path):
-        raise ValueError(f"{path} is an address; download the checkpoint and give the local file")
-    if not Path(path).is_file():
-        raise ValueError(f"there is no checkpoint {path}; check --ckpt_path")
+    content = read_weights_file(path)
+    if not isinstance(content, dict) or "input_spec" not in content:
+        raise ValueError(
+            f"{path} is not a checkpoint of a fit of this project: it does not say what it was "
+            "trained on; give a file from a run folder's checkpoints/"
+        )
+    return content
 
 
 def _class_of(content: dict[str, Any]) -> type[VideoClassifier]:

@@ -3,7 +3,9 @@
 Exit codes: 0 done, 1 crash, 2 a user's mistake (said in one sentence), 130 stopped with Ctrl-C.
 """
 
+import linecache
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -88,17 +90,23 @@ def users_mistake(error: BaseException) -> str | None:
 
     found: BaseException | None = error
     while found is not None:
-        ours = isinstance(found, ValueError | OSError) and _raised_by(found) in PACKAGES
+        ours = isinstance(found, ValueError | OSError) and _raised_by_us(found)
         if ours or isinstance(found, MisconfigurationException):
             return str(found)
+        from_worker = re.search(r"in DataLoader worker.*\nValueError: (.*)", str(found), re.DOTALL)
+        if from_worker:
+            return from_worker[1].strip()
         found = found.__cause__
     return None
 
 
-def _raised_by(error: BaseException) -> str:
-    """Package whose code raised an exception."""
+def _raised_by_us(error: BaseException) -> bool:
+    """Whether a `raise` statement of our own packages raised an exception."""
     place: TracebackType | None = error.__traceback__
-    while place is not None and place.tb_next is not None:
+    if place is None:
+        return False
+    while place.tb_next is not None:
         place = place.tb_next
-    module: str = place.tb_frame.f_globals.get("__name__", "") if place else ""
-    return module.split(".")[0]
+    module: str = place.tb_frame.f_globals.get("__name__", "")
+    line = linecache.getline(place.tb_frame.f_code.co_filename, place.tb_lineno)
+    return module.split(".")[0] in PACKAGES and line.lstrip().startswith("raise ")

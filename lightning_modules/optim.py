@@ -66,7 +66,7 @@ def _kind_of(name: str) -> str:
 
 def lr_factor(
     schedule: Schedule,
-    total_steps: int,
+    total_steps: float,
     steps_per_epoch: float,
     *,
     milestones: Sequence[int] = (),
@@ -78,7 +78,7 @@ def lr_factor(
     Args:
         schedule: `cosine` falls to 0 at the last step, `step` is multiplied by `gamma` at every
             milestone, `constant` stays.
-        total_steps: Optimizer steps of the whole training.
+        total_steps: Optimizer steps of the whole training; only `cosine` needs it to be finite.
         steps_per_epoch: Optimizer steps of one epoch.
         milestones: Epochs at which `step` lowers the rate.
         gamma: Factor of each milestone.

@@ -1,10 +1,12 @@
 """What the parser's errors mean to a user: one sentence, with the nearest name."""
 
 import inspect
+import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import fields
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -16,15 +18,27 @@ from lightning_modules.base import VideoClassifier
 from lightning_modules.console import nearest
 from lightning_modules.run_folder import RunSettings
 
+PLUGINS_VARIABLE = "KINETOSCOPE_PLUGINS"
 COMMON_KEYS = ("config", "seed_everything", "ckpt_path", "model", "data", "trainer", "run", "help")
 
 
-def import_public_classes(plugins: Iterable[str]) -> None:
-    """Import every public class and plugin, so that a bare class name is known."""
+def plugins() -> list[str]:
+    """Packages of the user's own that `KINETOSCOPE_PLUGINS` names, separated by commas."""
+    return [name for name in os.environ.get(PLUGINS_VARIABLE, "").split(",") if name]
+
+
+def import_public_classes() -> None:
+    """Import every public class and plugin, so that a bare class name is known.
+
+    Raises:
+        ValueError: If a plugin cannot be found.
+    """
     for package in (datamodules, lightning_modules):
         for name in package.__all__:
             getattr(package, name)
-    for name in plugins:
+    for name in plugins():
+        if find_spec(name) is None:
+            raise ValueError(f"{PLUGINS_VARIABLE} names {name}, which cannot be imported from here")
         import_module(name)
 
 
@@ -143,6 +157,7 @@ _EXPLANATIONS: list[tuple[str, Callable[[re.Match[str]], str]]] = [
         ),
     ),
     (r"File does not exist: '?([^'\n]*)", lambda m: f"there is no config file {m[1]}"),
+    (r"Path is not a file: '?([^'\n]*)", lambda m: f"{m[1]} is a folder, not a config file"),
     (r"Problems parsing config: (.*)", lambda m: "a config is not valid YAML: " + _one_line(m[1])),
     (r"Importing '([^']*)' is not allowed", _refused),
     (r"Expected a dot import path string: (\S+)", _unknown_class),

@@ -59,12 +59,14 @@ def run(words: Sequence[str]) -> None:
     options = _parser().read(words[1:])
     if Path(options.out).suffix not in {".csv", ".jsonl"}:
         fail(f"--out {options.out} is neither .csv nor .jsonl; choose one of these")
-    for name in ("top", "num_clips", "batch_size"):
+    for name, least in (("top", 1), ("num_clips", 1), ("batch_size", 1), ("num_workers", 0)):
         value = getattr(options, name)
-        if value is not None and value < 1:
-            fail(f"--{name} {value} is too small; give at least 1")
+        if value is not None and value < least:
+            fail(f"--{name} {value} is too small; give at least {least}")
+    _check_writable(Path(options.out))
     paths = find_videos(options.videos)
     module = open_checkpoint(options.ckpt_path).to(_device(options.device))
+    module.views_at_once = options.batch_size
     loader = _loader(module, paths, options)
     done: list[Prediction] = []
     try:
@@ -99,6 +101,25 @@ def _parser() -> ToolParser:
         help="video files, frame folders, folders of videos, or list files (.txt, .csv)",
     )
     return parser
+
+
+def _check_writable(path: Path) -> None:
+    """Find out before the first video whether the table can be written.
+
+    Raises:
+        ValueError: If its folder cannot be written.
+    """
+    temporary = _temporary(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise ValueError(f"--out {path} cannot be written: {error.strerror}") from error
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
 
 
 def find_videos(given: Sequence[str]) -> list[str]:
@@ -207,8 +228,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction], top: int) -
         predictions: What to write.
         top: Number of classes per video.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
     with temporary.open("w", newline="", encoding="utf-8") as file:
         if path.suffix == ".jsonl":
             for prediction in predictions:

@@ -26,7 +26,8 @@ class Protocol:
         sampling: Frames x stride, or segments.
         num_clips: Clips of each video.
         num_crops: Crops of each clip.
-        size: Side of a crop in pixels.
+        size: Side of a crop in pixels; of the whole frame its short side, which the multiply-adds
+            are then counted for as if it were square.
         average: What is averaged over views.
         precision: Precision of the arithmetic.
         network: Name of the network.
@@ -71,26 +72,36 @@ def describe_protocol(
     trainer: Trainer,
     module: VideoClassifier,
     data: VideoDataModule,
+    videos_used: int,
     broken: list[tuple[str, str]],
 ) -> Protocol:
-    """Protocol of the test that a trainer has just run."""
+    """Protocol of the test that a trainer has just run.
+
+    Args:
+        trainer: Trainer that ran it.
+        module: Module that was tested.
+        data: Data that it was tested on.
+        videos_used: Videos that were scored.
+        broken: Video id and reason of each file that could not be read.
+    """
     spec = data.spec
-    missing = data.test_set.missing
+    full = data.num_crops == "full"
+    size = spec.transform.short_side if full else spec.transform.crop_size
     return Protocol(
         dataset=type(data).__name__.removesuffix("DataModule"),
         split="test",
-        videos_used=len(data.test_set) - len(missing) - len(broken),
+        videos_used=videos_used,
         videos_listed=len(data.test_set),
-        missing=missing,
+        missing=data.test_set.missing,
         broken=broken,
         sampling=spec.sampling.describe(),
         num_clips=data.num_clips,
         num_crops=data.num_crops,
-        size=spec.transform.size,
+        size=size,
         average=str(module.hparams["average"]),
         precision=str(trainer.precision),
         network=str(module.hparams["network"]),
-        macs=count_macs(module.network, spec.sampling.clip_len, spec.transform.size),
+        macs=count_macs(module.network, spec.sampling.clip_len, size),
         commit=code_commit(),
         versions=library_versions(),
     )

@@ -47,26 +47,22 @@ def choose_run_folder(settings: RunSettings, resumes: bool) -> Path:
         ValueError: If a version was asked for that already holds a run, or none was given to ranks
             that a launcher started.
     """
-    base = Path(settings.folder) / settings.name
-    inherited = os.environ.get(VERSION_VARIABLE)
-    if inherited is not None:
-        return base / inherited
-    version = settings.version or _slurm_version()
-    if version is None and "RANK" in os.environ:
+    folder = folder_of_run(settings)
+    if VERSION_VARIABLE in os.environ and folder is not None:
+        return folder
+    if folder is None and "RANK" in os.environ:
         raise ValueError(
             "ranks that were started together (torchrun) need one name for their folder; give "
             "--run.version"
         )
-    if version is None:
-        folder = _claim_next(base)
-    else:
-        folder = base / version
-        if (folder / "config.yaml").exists() and not resumes:
-            raise ValueError(
-                f"{folder} already holds a run; continue it with --ckpt_path last, or choose "
-                "another --run.version"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
+    if folder is None:
+        folder = _claim_next(Path(settings.folder) / settings.name)
+    elif (folder / "checkpoints").exists() and not resumes:
+        raise ValueError(
+            f"{folder} already holds a run; continue it with --ckpt_path last, or choose another "
+            "--run.version"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
     os.environ[VERSION_VARIABLE] = folder.name
     return folder
 
@@ -88,6 +84,19 @@ def _claim_next(base: Path) -> Path:
             number += 1
         else:
             return base / str(number)
+
+
+def folder_of_run(settings: RunSettings) -> Path | None:
+    """The folder that settings, a parent process or Slurm name; None if none of them does."""
+    version = os.environ.get(VERSION_VARIABLE) or settings.version or _slurm_version()
+    return None if version is None else Path(settings.folder) / settings.name / version
+
+
+def newest_version(settings: RunSettings) -> str | None:
+    """The highest numbered version of a run that has a last checkpoint; None if there is none."""
+    base = Path(settings.folder) / settings.name
+    numbered = [path.parent.parent.name for path in base.glob("*/checkpoints/last.ckpt")]
+    return max((name for name in numbered if name.isdecimal()), key=int, default=None)
 
 
 def folder_of_checkpoint(path: str | Path) -> Path:

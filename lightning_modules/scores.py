@@ -60,13 +60,15 @@ class ScoreFile(Callback):
         trainer.strategy.barrier("score parts written")
         if trainer.is_global_zero:
             merged = self._merge(data, trainer.world_size)
-            protocol = describe_protocol(trainer, pl_module, data, merged["broken"])
-            path = self._write(data, merged, protocol)
+            scored = len(merged["video_ids"])
+            protocol = describe_protocol(trainer, pl_module, data, scored, merged["broken"])
+            whole = scored + len(merged["broken"]) == len(data.test_set.table.present)
+            kept = self._write(data, merged, protocol) if whole else "none, only a part was tested"
             top1 = float(trainer.callback_metrics["test/top1"])
             means = per_class_accuracy(confusion.cpu())
             say(
                 f"video accuracy: top-1 {100 * top1:.2f} %, mean over classes "
-                f"{100 * float(means.nanmean()):.2f} %\nprotocol: {protocol}\nscores: {path}"
+                f"{100 * float(means.nanmean()):.2f} %\nprotocol: {protocol}\nscores: {kept}"
             )
             _report_unused(data, merged["broken"])
         trainer.strategy.barrier("scores merged")
@@ -93,6 +95,7 @@ class ScoreFile(Callback):
         stored = np.float16 if logits.nbytes > HALF_PRECISION_BYTES else np.float32
         details = {**protocol.as_dict(), "logits_dtype": np.dtype(stored).name}
         path = self.folder / f"scores_test_{data.num_clips}x{data.num_crops}.npz"
+        _keep_other(path, details)
         temporary = path.with_name(f".{path.name}.tmp.npz")
         np.savez(
             temporary,
@@ -118,6 +121,21 @@ def _write_part(path: Path, parts: list[dict[str, Any]], views: int, classes: in
         logits=np.concatenate([np.zeros((0, views, classes), np.float32), *logits]),
         broken=np.array(broken, dtype=np.str_).reshape(-1, 2),
     )
+
+
+def _keep_other(path: Path, details: dict[str, Any]) -> None:
+    """Set aside the scores of an earlier test that had another dataset, sampling or size."""
+    if not path.exists():
+        return
+    with np.load(path) as old:
+        earlier = json.loads(str(old["protocol"]))
+    keys = ("dataset", "network", "videos_listed", "sampling", "size", "average")
+    if any(earlier.get(key) != details[key] for key in keys):
+        number = 1
+        while (aside := path.with_name(f"{path.stem}.{number}.npz")).exists():
+            number += 1
+        os.replace(path, aside)
+        say(f"the scores of an earlier test under another protocol are kept as {aside}")
 
 
 def _report_unused(data: VideoDataModule, broken: list[tuple[str, str]]) -> None:

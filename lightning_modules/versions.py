@@ -19,12 +19,14 @@ def code_commit() -> str:
     """
     folder = Path(__file__).resolve().parents[1]
     try:
-        described = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--exclude=*", "--dirty=+"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        # an installation may lie inside another project's checkout
+        if Path(_git(folder, "rev-parse", "--show-toplevel")).resolve() == folder:
+            return _git(folder, "describe", "--always", "--exclude=*", "--dirty=+")
     except (FileNotFoundError, subprocess.CalledProcessError):
-        return f"release {version('kinetoscope')}"
-    return described.stdout.strip()
+        pass
+    return f"release {version('kinetoscope')}"
+
+
+def _git(folder: Path, *words: str) -> str:
+    command = ["git", "-C", str(folder), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

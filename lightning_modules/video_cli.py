@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 import jsonargparse
 import torch
 import wandb
+import yaml
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
@@ -22,20 +24,22 @@ from lightning.pytorch.loggers import WandbLogger
 
 from datamodules import VideoDataModule
 from lightning_modules.base import VideoClassifier
-from lightning_modules.callbacks import BrokenVideos, Throughput, ValidationReport
-from lightning_modules.checkpoints import check_checkpoint_path
+from lightning_modules.callbacks import BrokenVideos, StopNotice, Throughput, ValidationReport
+from lightning_modules.checkpoints import read_checkpoint
 from lightning_modules.console import COMMAND, fail, say
 from lightning_modules.loggers import default_loggers, without_secrets
-from lightning_modules.parsing import explain_parser_error, import_public_classes
+from lightning_modules.parsing import explain_parser_error, import_public_classes, plugins
 from lightning_modules.run_folder import (
     VERSION_VARIABLE,
     RunSettings,
     choose_run_folder,
     folder_of_checkpoint,
+    folder_of_run,
+    newest_version,
 )
 from lightning_modules.scores import ScoreFile
+from models import count_macs, count_parameters
 
-PLUGINS_VARIABLE = "KINETOSCOPE_PLUGINS"
 OUR_PACKAGES = ("models", "datamodules", "lightning_modules")
 
 
@@ -45,12 +49,11 @@ def run(words: Sequence[str]) -> None:
     Args:
         words: The command and its options.
     """
-    plugins = [name for name in os.environ.get(PLUGINS_VARIABLE, "").split(",") if name]
     jsonargparse.set_parsing_settings(
         import_path_denylist=["*"],
-        import_path_allowlist=["torch", "lightning", *OUR_PACKAGES, *plugins],
+        import_path_allowlist=["torch", "lightning", *OUR_PACKAGES, *plugins()],
     )
-    import_public_classes(plugins)
+    import_public_classes()
     torch.set_float32_matmul_precision("high")
     # a test needs none of the callbacks that the checkpoint's fit had
     warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
@@ -61,8 +64,13 @@ def run(words: Sequence[str]) -> None:
     # a resumed fit goes on in its own folder
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     ranks_inherit = VERSION_VARIABLE in os.environ
+    stop = StopNotice()
     try:
-        VideoCLI(list(words))
+        VideoCLI(list(words), stop)
+    except SystemExit:
+        if stop.interrupted:
+            raise SystemExit(130) from None
+        raise
     finally:
         if not ranks_inherit:
             os.environ.pop(VERSION_VARIABLE, None)
@@ -74,6 +82,9 @@ class VideoParser(LightningArgumentParser):
     """LightningCLI's parser without abbreviations, and with mistakes in one sentence."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault(
+            "usage", f"{COMMAND} COMMAND --config FILE [--config FILE ...] [--key value]"
+        )
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -82,14 +93,33 @@ class VideoParser(LightningArgumentParser):
 
 
 class RunConfig(SaveConfigCallback):
-    """Saves the resolved config to the run folder, and to W&B without secrets."""
+    """Saves the resolved config, without secrets, to the run folder and to W&B."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Send the config to the loggers that keep one."""
-        config = without_secrets(self.config.as_dict())
+        """Write `config.yaml`, whatever the loggers are, and send it to those that keep one."""
+        text = self.parser.dump(self.config, skip_none=False, skip_link_targets=False)
+        config = without_secrets(yaml.safe_load(text))
+        target = Path(trainer.default_root_dir) / "config.yaml"
+        target.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_hyperparams(config)
+
+
+def refuse_changed_settings(trained: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Check that a resumed fit asks for the hyper-parameters of its checkpoint.
+
+    Raises:
+        ValueError: If one differs; LightningCLI itself would silently keep the checkpoint's.
+    """
+    names = (set(trained) & set(asked)) - {"init_from", "class_names", "num_classes"}
+    changed = sorted(name for name in names if trained[name] != asked[name])
+    if changed:
+        listed = ", ".join(f"{name}={asked[name]} (was {trained[name]})" for name in changed)
+        raise ValueError(
+            f"a resumed run keeps its settings, but these changed: {listed}; take the change back, "
+            "or start a new run from the weights with --model.init_from"
+        )
 
 
 class VideoCLI(LightningCLI):
@@ -97,16 +127,23 @@ class VideoCLI(LightningCLI):
 
     Args:
         args: A command and its options, as on the command line.
+        stop: Callback that notices Ctrl-C.
     """
 
-    def __init__(self, args: ArgsType) -> None:
+    def __init__(self, args: list[str], stop: StopNotice) -> None:
         self.run_folder: Path | None = None
+        self.checkpoint: dict[str, Any] | None = None
+        self.stop = stop
         super().__init__(
             VideoClassifier,
             VideoDataModule,
             save_config_callback=None,
             seed_everything_default=42,
-            trainer_defaults={"use_distributed_sampler": False, "log_every_n_steps": 10},
+            trainer_defaults={
+                "use_distributed_sampler": False,
+                "log_every_n_steps": 10,
+                "enable_model_summary": False,
+            },
             parser_class=VideoParser,
             parser_kwargs={"prog": COMMAND},
             subclass_mode_model=True,
@@ -135,24 +172,68 @@ class VideoCLI(LightningCLI):
         """Parse, without Lightning's warning about arguments given from within Python."""
         assert isinstance(args, list)
         self.config = parser.parse_args(args)
+        config = self.config[self.config.subcommand]
+        if isinstance(config.seed_everything, int) and not 0 <= config.seed_everything < 2**32:
+            raise ValueError(f"seed_everything={config.seed_everything} must lie in [0, 2**32)")
+        if config.ckpt_path == "last" and self.config.subcommand == "fit":
+            self._resolve_last(config)
+        if config.ckpt_path is not None:
+            self.checkpoint = read_checkpoint(config.ckpt_path)
+            if self.config.subcommand == "fit":
+                trained = self.checkpoint["hyper_parameters"]
+                refuse_changed_settings(trained, config.model.init_args.as_dict())
+
+    def _resolve_last(self, config: Namespace) -> None:
+        """Turn `--ckpt_path last` into the last checkpoint of the run, where it has one."""
+        settings = RunSettings(**config.run)
+        if settings.version is None and "SLURM_JOB_ID" not in os.environ:
+            config.run.version = newest_version(settings)
+        folder = folder_of_run(RunSettings(**config.run))
+        last = folder / "checkpoints" / "last.ckpt" if folder else None
+        if last is not None and last.exists():
+            config.ckpt_path = str(last)
+            say(f"resuming from {last}")
+        else:
+            config.ckpt_path = None
+            say(f"no checkpoint of the run {settings.name} yet: from the start")
+
+    def after_instantiate_classes(self) -> None:
+        """Hold the checkpoint against the data.
+
+        Raises:
+            ValueError: If their classes differ.
+        """
+        if self.checkpoint is None:
+            return
+        ours, theirs = self.datamodule.class_names, self.checkpoint["class_names"]
+        if list(ours) != list(theirs):
+            raise ValueError(
+                f"the checkpoint's {len(theirs)} classes ({', '.join(theirs[:5])}, ...) are not "
+                f"the data's {len(ours)} ({', '.join(ours[:5])}, ...); use the data it was trained "
+                "for, or start a fit with --model.init_from"
+            )
+        spec = self.datamodule.input_spec()
+        for part, trained in self.checkpoint["input_spec"].items():
+            if spec[part] != trained:
+                say(f"note: {part} differs: trained with {trained}, now {spec[part]}")
 
     def before_instantiate_classes(self) -> None:
-        """Choose the run folder, and check what does not go together."""
+        """Check what does not go together before anything is made."""
         config = self.config[self.subcommand]
+        if config.trainer.overfit_batches:
+            raise ValueError(
+                "trainer.overfit_batches would replace the sampler that draws each clip from "
+                "(seed, epoch, index); use --trainer.limit_train_batches instead"
+            )
         if config.trainer.use_distributed_sampler:
             raise ValueError(
                 "trainer.use_distributed_sampler=true would replace the sampler that shows each "
                 "video once on any number of devices; leave it false"
             )
-        path = config.ckpt_path
-        if self.subcommand == "fit":
-            RunSettings(**config.run)
-        elif path is None:
+        if self.subcommand != "fit" and config.ckpt_path is None:
             raise ValueError(
                 f"{self.subcommand} needs the weights to test; give them with --ckpt_path FILE"
             )
-        if path is not None and not (path == "last" and self.subcommand == "fit"):
-            check_checkpoint_path(path)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer, with what every run here needs.
@@ -160,54 +241,55 @@ class VideoCLI(LightningCLI):
         Raises:
             ValueError: If Lightning refuses one of the trainer's settings.
         """
+        settings = self._own_settings()
         try:
-            return super().instantiate_trainer(**self._own_settings(), **kwargs)
+            return super().instantiate_trainer(**settings, **kwargs)
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise ValueError(f"the trainer's settings do not work: {error}") from error
 
     def _own_settings(self) -> dict[str, Any]:
         config = self.config_init[self.subcommand].trainer
         own = config.callbacks or []
+        own = own if isinstance(own, list) else [own]
         if self.subcommand != "fit":
             folder = folder_of_checkpoint(self.config[self.subcommand].ckpt_path)
             return {
                 "logger": False,
                 "enable_checkpointing": False,
-                "callbacks": [*own, ScoreFile(folder)],
+                "callbacks": [*own, self.stop, BrokenVideos(), ScoreFile(folder)],
             }
-        self.run_folder = self._choose_run_folder()
+        if config.fast_dev_run:
+            return {"logger": False, "callbacks": [*own, self.stop, BrokenVideos()]}
+        resumes = self.checkpoint is not None
+        self.run_folder = choose_run_folder(self.config_init["fit"].run, resumes)
         logs = config.logger is None or config.logger is True
         loggers = default_loggers(self.run_folder) if logs else config.logger
         return {
             "default_root_dir": self.run_folder,
             "logger": loggers,
-            "callbacks": [*own, *self._fit_callbacks(self.run_folder, bool(loggers))],
+            "callbacks": [*own, self.stop, *self._fit_callbacks(self.run_folder, bool(loggers))],
         }
-
-    def _choose_run_folder(self) -> Path:
-        """The folder of this fit; `--ckpt_path last` is resolved in it."""
-        config = self.config_init["fit"]
-        folder = choose_run_folder(config.run, config.ckpt_path is not None)
-        if config.ckpt_path == "last":
-            last = folder / "checkpoints" / "last.ckpt"
-            config.ckpt_path = str(last) if last.exists() else None
-            say(f"resuming from {last}" if last.exists() else f"no {last} yet: from the start")
-        return folder
 
     def _fit_callbacks(self, folder: Path, logs: bool) -> list[Callback]:
         parser = self._subcommand_parsers["fit"]
         callbacks: list[Callback] = [
-            RunConfig(parser, self.config["fit"], overwrite=True),
+            RunConfig(parser, self.config["fit"], save_to_log_dir=False),
             BrokenVideos(),
             Throughput(),
             ValidationReport(folder),
+        ]
+        if logs:
+            callbacks.append(LearningRateMonitor(logging_interval="step"))
+        if self.config["fit"].trainer.enable_checkpointing is False:
+            return callbacks
+        callbacks.append(
             ModelCheckpoint(
                 dirpath=folder / "checkpoints",
                 filename="last",
                 save_on_train_epoch_end=True,
                 enable_version_counter=False,
-            ),
-        ]
+            )
+        )
         if self.config["fit"].run.keep_best:
             callbacks.append(
                 ModelCheckpoint(
@@ -219,15 +301,25 @@ class VideoCLI(LightningCLI):
                     enable_version_counter=False,
                 )
             )
-        if logs:
-            callbacks.append(LearningRateMonitor(logging_interval="step"))
         return callbacks
+
+    def before_fit(self) -> None:
+        """Say what is about to be trained."""
+        spec = self.datamodule.spec
+        size, frames = spec.transform.size, spec.sampling.clip_len
+        network = self.model.network
+        say(
+            f"{self.model.hparams['network']}: {count_parameters(network):,} parameters, "
+            f"{count_macs(network, frames, size) / 1e9:.3f} GMACs a clip "
+            f"({spec.sampling.describe()}, {size} px)"
+        )
 
     def after_fit(self) -> None:
         """Say what came out, where it lies, and what to do next."""
         if wandb.run is not None:
             wandb.finish()  # before the summary, which its own lines would push away
-        assert self.run_folder is not None
+        if self.run_folder is None:  # a fast_dev_run leaves nothing behind
+            return
         checkpoints = self.run_folder / "checkpoints"
         for callback in self.trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.best_model_score is not None:

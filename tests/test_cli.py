@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,76 @@ def test_resumed_fit_goes_on_in_its_folder(motion_root: Path, tmp_path: Path) ->
     assert (folder / "metrics.csv").read_text().splitlines()[: len(lines)] == lines
 
 
+def test_resumed_fit_keeps_its_settings_and_its_epoch(
+    motion_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = ["--trainer.max_epochs=2", "--data.num_workers=1", "--trainer.limit_train_batches=1.0"]
+    two += ["--data.batch_size=16", "--model.schedule=constant", "--trainer.limit_val_batches=0"]
+    fit(motion_root, tmp_path, "--run.name=whole", *two)
+    fit(motion_root, tmp_path, "--run.name=parts", *two, "--trainer.max_epochs=1")
+    fit(motion_root, tmp_path, "--run.name=parts", *two, "--ckpt_path=last")
+    assert [path.name for path in (tmp_path / "parts").iterdir()] == ["0"]
+    ends = [
+        torch.load(tmp_path / name / "0" / "checkpoints" / "last.ckpt", weights_only=True)
+        for name in ("whole", "parts")
+    ]
+    assert ends[0]["global_step"] == ends[1]["global_step"] == 8
+    for name, value in ends[0]["state_dict"].items():
+        assert torch.equal(value, ends[1]["state_dict"][name]), name
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        fit(motion_root, tmp_path, "--run.name=parts", "--ckpt_path=last", "--model.lr=0.7")
+    assert "lr=0.7 (was 0.1)" in capsys.readouterr().err
+
+
+def test_partial_test_keeps_the_scores_of_the_whole(
+    run_folder: Path, motion_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = str(run_folder / "checkpoints" / "best.ckpt")
+    where = [f"--data.root={motion_root}", *SMALL, "--data.num_workers=0"]
+    words = ["test", "--config", QUICKSTART, "--ckpt_path", checkpoint, *where]
+    main(words)
+    before = (run_folder / "scores_test_1x1.npz").read_bytes()
+    main([*words, "--data.batch_size=2", "--trainer.limit_test_batches=2"])
+    printed = capsys.readouterr().out
+    assert "4 / 16 videos" in printed
+    assert "only a part was tested" in printed
+    assert (run_folder / "scores_test_1x1.npz").read_bytes() == before
+    main([*words, "--data.size=48", "--data.short_side=64"])
+    assert (run_folder / "scores_test_1x1.1.npz").read_bytes() == before
+
+
+def test_checkpoint_of_other_classes_is_refused(
+    run_folder: Path, class_folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--ckpt_path", str(run_folder / "checkpoints" / "best.ckpt")]
+    data = ["--data", "VideoFolderDataModule", f"--data.root={class_folders}"]
+    data += ["--data.num_frames=8", "--data.frame_stride=2"]
+    assert "classes" in mistake(capsys, "test", "--config", QUICKSTART, *words, *data)
+
+
+def test_fast_dev_run_leaves_nothing(
+    motion_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fit(motion_root, tmp_path / "runs", "--trainer.fast_dev_run=true")
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_broken_validation_video_is_named(
+    class_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("train", "val"):
+        for folder in ("grow", "move_up"):
+            shutil.copytree(class_folders / folder, tmp_path / "set" / name / folder)
+    (tmp_path / "set" / "val" / "grow" / "bad.mp4").write_text("nothing")
+    data = ["--data", "VideoFolderDataModule", f"--data.root={tmp_path / 'set'}"]
+    data += ["--data.num_frames=8", "--data.frame_stride=2", "--trainer.limit_val_batches=1.0"]
+    where = [f"--run.folder={tmp_path / 'runs'}"]
+    main(["fit", "--config", QUICKSTART, "--config", DEBUG, *where, *data])
+    assert "left out of validation: val/grow/bad.mp4 (not a video)" in capsys.readouterr().out
+
+
 def test_predict_labels_files_from_the_checkpoint_alone(
     run_folder: Path, class_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -209,8 +280,14 @@ MISTAKES = [
     (["fit", "--data.batch_size=999"], "do not fill one batch"),
     (["fit", "--trainer.accelerator=tpuu"], "invalid accelerator"),
     (["fit", "--run.name=a/b"], "cannot be a folder"),
-    (["fit", "--ckpt_path=gone.ckpt"], "there is no checkpoint gone.ckpt"),
+    (["fit", "--ckpt_path=gone.ckpt"], "there is no file gone.ckpt"),
     (["fit", "--model.schedule=step"], "needs milestones"),
+    (["fit", "--model.lr=-1"], "model.lr=-1.0 must be at least 0"),
+    (["fit", "--seed_everything=-1"], "must lie in [0, 2**32)"),
+    (["fit", "--trainer.overfit_batches=2"], "limit_train_batches"),
+    (["fit", "--trainer.max_epochs=-1"], "needs an end"),
+    (["fit", "--model.init_from=gone.pth"], "there is no file gone.pth"),
+    (["fit", f"--ckpt_path={PROJECT_ROOT / 'README.md'}"], "is not a checkpoint"),
     (["test"], "give them with --ckpt_path"),
 ]
 
@@ -259,7 +336,7 @@ def test_predict_mistakes_get_one_sentence(
     for path, sentence in (
         ("http://a.b/c.ckpt", "is an address"),
         (str(bad), "is not a checkpoint"),
-        (str(tmp_path / "gone.ckpt"), "there is no checkpoint"),
+        (str(tmp_path / "gone.ckpt"), "there is no file"),
     ):
         assert sentence in mistake(capsys, "predict", "--ckpt_path", path, str(bad))
 
@@ -268,7 +345,7 @@ def test_forged_class_path_in_a_checkpoint_is_refused(run_folder: Path, tmp_path
     content = torch.load(run_folder / "checkpoints" / "last.ckpt", weights_only=True)
     content["hyper_parameters"]["_class_path"] = "os.system"
     torch.save(content, tmp_path / "forged.ckpt")
-    with pytest.raises((SystemExit, ValueError, TypeError)):
+    with pytest.raises(ValueError, match=r"os\.system"):
         open_checkpoint(tmp_path / "forged.ckpt")
 
 

@@ -10,6 +10,7 @@ from datamodules.annotations import (
     ListedVideo,
     PackedStrings,
     class_folder_of,
+    is_video,
     make_table,
     read_class_list,
     read_video_list,
@@ -48,6 +49,16 @@ def test_packed_strings_are_a_sequence_of_their_strings() -> None:
         ),
         ("x 1.mp4\t2\r\n\r\ny.mp4\t3\r\n", [("x 1.mp4", "2"), ("y.mp4", "3")]),
         ("clip 1 4\nother 5\n", [("clip 1", "4"), ("other", "5")]),
+        ("\ufeffa.mp4 0\nb.mp4 1\n", [("a.mp4", "0"), ("b.mp4", "1")]),
+        ("x.mp4 grow\nb c/y.AVI  move_up\n", [("x.mp4", "grow"), ("b c/y.AVI", "move_up")]),
+        ("x.mp4, Baby Crawling\ny.mp4,run\n", [("x.mp4", "Baby Crawling"), ("y.mp4", "run")]),
+        ('"a, b.mp4",3\n"c ""d"".mp4",4\n', [("a, b.mp4", "3"), ('c "d".mp4', "4")]),
+        ('"a b.mp4" 3\n"c.mp4" 4\n', [("a b.mp4", "3"), ("c.mp4", "4")]),
+        ('"a.mp4","run"\nb.mp4,"walk, slow"\n', [("a.mp4", "run"), ("b.mp4", "walk, slow")]),
+        (
+            "a/x.mp4 (copy).mp4\nb.mp4 old/y.mp4",
+            [("a/x.mp4 (copy).mp4", "a"), ("b.mp4 old/y.mp4", "b.mp4 old")],
+        ),
     ],
 )
 def test_list_formats_are_read(tmp_path: Path, text: str, expected: list[tuple[str, str]]) -> None:
@@ -56,13 +67,48 @@ def test_list_formats_are_read(tmp_path: Path, text: str, expected: list[tuple[s
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"), [("", "is empty"), ("a.mp4 1\nb.mp4\n", "mixes lines")]
+    ("text", "sentence"),
+    [
+        ("", "is empty"),
+        ("a.mp4 1\nb.mp4\n", "mixes lines"),
+        ("a.mp4 run\nb.mp4\n", r"without a class name, such as 'b\.mp4'"),
+        ("path,label\na.mp4,1\n", "'path,label', names no video .* remove the header line"),
+        ("video label\na.mp4 run\n", "remove the header line"),
+        ("frame_dir num_frames label\ndir1 30 1\n", "remove the header line"),
+    ],
 )
 def test_unusable_lists_are_refused(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         read_video_list(write(tmp_path / "list.txt", text))
     with pytest.raises(ValueError, match="no list file at"):
         read_video_list(tmp_path / "other.txt")
+
+
+def test_texts_in_other_encodings_are_refused(tmp_path: Path) -> None:
+    other = tmp_path / "list.txt"
+    for encoding in ("latin-1", "utf-16"):
+        other.write_text("ü.mp4 1\n", encoding=encoding)
+        for read in (read_video_list, read_class_list):
+            with pytest.raises(ValueError, match=r"list\.txt is not UTF-8 .* save it as UTF-8"):
+                read(other)
+
+
+def test_frame_folder_holds_images_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("a/1.jpg", "b/1.jpg", "b/x.mp4", "c/1.jpg", "c/d/1.jpg", "e/note.txt"):
+        write(tmp_path / name, "")
+    assert [name for name in "abce" if is_video(tmp_path / name)] == ["a"]
+    write(tmp_path / "a/.cache/1.jpg", "")
+    assert is_video(tmp_path / "a")
+
+
+def test_paths_inside_the_root_are_made_relative(tmp_path: Path) -> None:
+    write(tmp_path / "a/1.mp4", "")
+    listed = [ListedVideo(f"{tmp_path}/a/1.mp4", "0"), ListedVideo("./a/../b/2.mp4", "0")]
+    table = make_table(tmp_path, listed, {"0": 0})
+    assert list(table.paths) == list(table.video_ids) == ["a/1.mp4", "b/2.mp4"]
+    assert table.missing == ["b/2.mp4"]
+    with pytest.raises(ValueError, match="listed twice"):
+        make_table(tmp_path, [*listed, ListedVideo("a/1.mp4", "0")], {"0": 0})
 
 
 def test_class_lists_are_read_in_both_forms(tmp_path: Path) -> None:

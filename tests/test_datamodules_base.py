@@ -1,6 +1,9 @@
 """Splits, loaders and device-side augmentation."""
 
+import shutil
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 import torch
 
 from datamodules import MotionShapesDataModule, VideoBatch, VideoFolderDataModule
+from datamodules.annotations import ListedVideo
 
 CLIP: dict[str, Any] = {"num_frames": 4, "frame_stride": 2, "size": 32, "short_side": 40}
 
@@ -21,9 +25,8 @@ def motion_shapes(root: Path, **kwargs: Any) -> MotionShapesDataModule:
 
 
 def epoch_of(data: Any, epoch: int) -> list[VideoBatch]:
-    loader = data.train_dataloader()
-    loader.sampler.set_epoch(epoch)
-    return list(loader)
+    data.trainer = SimpleNamespace(current_epoch=epoch, global_rank=0, world_size=1)
+    return list(data.train_dataloader())
 
 
 def test_batches_are_the_same_with_and_without_workers(motion_root: Path) -> None:
@@ -132,6 +135,104 @@ def test_held_out_videos_are_whole_groups(class_folders: Path) -> None:
     assert 5 <= len(val) <= 8
 
 
+def test_single_videos_are_held_out_class_by_class(class_folders: Path) -> None:
+    (class_folders / "rare").mkdir()
+    shutil.copy(next((class_folders / "grow").iterdir()), class_folders / "rare" / "only.mp4")
+    parts = []
+    for seed in (0, 0, 1):
+        data = VideoFolderDataModule(str(class_folders), val_fraction=0.1, seed=seed, **CLIP)
+        data.setup()
+        parts.append(list(data.val_set.video_ids))
+        classes = Counter(name.split("/")[0] for name in parts[-1])
+        assert classes == {"grow": 1, "move_up": 1, "turn_clockwise": 1}
+        assert "rare/only.mp4" in data.train_set.video_ids
+    assert parts[0] == parts[1] != parts[2]
+
+
+def test_classes_without_training_videos_are_refused(class_folders: Path) -> None:
+    with pytest.raises(ValueError, match=r"val_fraction=0\.5 holds out every .* of [a-z]+.*lower"):
+        VideoFolderDataModule(
+            str(class_folders), val_fraction=0.5, group_pattern=r"^(\w+)/", **CLIP
+        ).setup()
+
+
+def test_group_holds_across_classes_unless_the_pattern_takes_the_class_in(
+    class_folders: Path,
+) -> None:
+    names = ["grow/x_00001].mp4", "move_up/x_00001].mp4"]
+    for pattern, count in ((r"_(\d+)\]", 1), (r"([^/]+)/.*_\d+\]", 2)):
+        data = VideoFolderDataModule(str(class_folders), group_pattern=pattern, **CLIP)
+        assert len({data.group_of(ListedVideo(name, "0")) for name in names}) == count
+
+
+def test_pictures_beside_videos_do_not_hide_their_class(class_folders: Path) -> None:
+    (class_folders / "grow" / "Thumbs.jpg").write_bytes(b"")
+    data = VideoFolderDataModule(str(class_folders), **CLIP)
+    data.setup()
+    assert data.class_names == ["grow", "move_up", "turn_clockwise"]
+    (class_folders / "pictures").mkdir()
+    (class_folders / "pictures" / "00001.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"1 folder\(s\) of images .* such as pictures"):
+        VideoFolderDataModule(str(class_folders), **CLIP).setup()
+
+
+def divided(root: Path, **splits: str) -> Path:
+    """Empty files `<split>/<class>/<class>.mp4` of the named classes."""
+    for split, names in splits.items():
+        for name in names.split():
+            (root / split / name).mkdir(parents=True)
+            (root / split / name / f"{name}.mp4").write_bytes(b"")
+    return root
+
+
+def test_picture_beside_class_folders_does_not_hide_the_split(tmp_path: Path) -> None:
+    root = divided(tmp_path, train="run walk", val="run walk")
+    (root / "train" / "cover.jpg").write_bytes(b"")
+    data = VideoFolderDataModule(str(root), **CLIP)
+    data.setup()
+    assert list(data.train_set.video_ids) == ["train/run/run.mp4", "train/walk/walk.mp4"]
+
+
+def test_classes_outside_training_are_refused(tmp_path: Path) -> None:
+    root = divided(tmp_path, train="run walk", val="jump run walk")
+    (root / "val" / ".cache").mkdir()
+    with pytest.raises(ValueError, match=r"not among the 2 classes .*: jump; remove"):
+        VideoFolderDataModule(str(root), **CLIP).setup()
+
+
+def test_gaps_in_the_class_ids_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("a 30\nb 48\nc 30\n")
+    with pytest.raises(ValueError, match=r"2 class ids, .* up to 48; .*data\.classes_file"):
+        VideoFolderDataModule(str(tmp_path), "train.txt", **CLIP).setup()
+
+
+@pytest.mark.parametrize("lists", [("t", "other"), ("other", "t"), (None, "t")])
+def test_videos_in_two_splits_are_refused(tmp_path: Path, lists: tuple[str | None, str]) -> None:
+    (tmp_path / "t").write_text("a.mp4 0\nb.mp4 1\nc.mp4 0\nd.mp4 1\n")
+    (tmp_path / "other").write_text("e.mp4 0\nf.mp4 1\n")
+    options = {"val_list": lists[0], "test_list": lists[1], "allow_missing": True, **CLIP}
+    with pytest.raises(
+        ValueError, match=r"4 video\(s\) are listed both for training and .* a\.mp4"
+    ):
+        VideoFolderDataModule(str(tmp_path), "t", **options).setup()
+
+
+def test_listed_class_names_become_classes(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(f"{tmp_path}/a.mp4,walk\nb.mp4,run fast\n")
+    (tmp_path / "a.mp4").write_bytes(b"")
+    data = VideoFolderDataModule(str(tmp_path), "t.csv", val_fraction=0, **CLIP)
+    data.setup()
+    assert data.class_names == ["run fast", "walk"]
+    assert list(data.train_set.video_ids) == ["a.mp4", "b.mp4"]
+    assert data.train_set.missing == ["b.mp4"]
+
+
+def test_unknown_flipped_classes_are_found_in_setup(class_folders: Path) -> None:
+    for names in ({"flip_exempt": ["glow"]}, {"flip_pairs": [("grow", "glow")]}):
+        with pytest.raises(ValueError, match="'glow', which is not a class"):
+            VideoFolderDataModule(str(class_folders), **names, **CLIP).setup()
+
+
 def test_missing_videos_are_counted_and_none_at_all_is_an_error(motion_root: Path) -> None:
     lines = [f"train/grow/grow_{i:05d}.mp4 0" for i in range(8)] + ["train/grow/gone.mp4 1"]
     (motion_root / "some.txt").write_text("\n".join(lines))
@@ -157,6 +258,8 @@ def test_missing_videos_are_counted_and_none_at_all_is_an_error(motion_root: Pat
         ({"short_side": 20}, "short_side=20 is smaller"),
         ({"num_segments": 4}, "exclude each other"),
         ({"group_pattern": "("}, "not a regular expression"),
+        ({"std": (0.2, 0.0, 0.2)}, r"data\.std=\[0\.2, 0\.0, 0\.2\] is not possible"),
+        ({"std": (0.2, 0.2)}, r"data\.mean has 3 and data\.std 2 values"),
         ({"test_list": "x.txt"}, r"go with data\.train_list"),
     ],
 )

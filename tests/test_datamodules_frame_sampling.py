@@ -223,8 +223,14 @@ def test_frame_sampler_chooses_the_rule_of_its_arguments() -> None:
     [
         ({}, "neither num_segments nor num_frames"),
         ({"frame_stride": 2}, "neither num_segments nor num_frames"),
-        ({"num_frames": 8, "num_segments": 8}, "exclude each other; leave out num_frames"),
-        ({"frame_stride": 8, "num_segments": 8}, "exclude each other; leave out frame_stride"),
+        (
+            {"num_frames": 8, "num_segments": 8},
+            "num_frames=8 exclude each other; set num_fr",
+        ),
+        (
+            {"frame_stride": 8, "num_segments": 8},
+            "frame_stride=8 exclude each other; set num_",
+        ),
         ({"num_frames": 8, "frames_per_segment": 5}, "frames_per_segment=5 needs num_segments"),
         ({"num_frames": 0}, "num_frames=0 is not possible"),
         ({"num_frames": 8, "frame_stride": 0}, "frame_stride=0 is not possible"),

