@@ -8,13 +8,21 @@ if TYPE_CHECKING:
     from datamodules.dataset import VideoBatch, VideoDataset
     from datamodules.decoding import VideoReader, open_video
     from datamodules.frame_folders import FrameFolderReader
+    from datamodules.hmdb51 import HMDB51DataModule
+    from datamodules.kinetics import KineticsDataModule
+    from datamodules.moments_in_time import MomentsInTimeDataModule
     from datamodules.motion_data import MotionShapesDataModule
+    from datamodules.ucf101 import UCF101DataModule
     from datamodules.video_error import VideoError
     from datamodules.video_folder import VideoFolderDataModule
 
 __all__ = [
     "FrameFolderReader",
+    "HMDB51DataModule",
+    "KineticsDataModule",
+    "MomentsInTimeDataModule",
     "MotionShapesDataModule",
+    "UCF101DataModule",
     "VideoBatch",
     "VideoDataModule",
     "VideoDataset",
@@ -26,7 +34,11 @@ __all__ = [
 
 _MODULES = {
     "FrameFolderReader": "frame_folders",
+    "HMDB51DataModule": "hmdb51",
+    "KineticsDataModule": "kinetics",
+    "MomentsInTimeDataModule": "moments_in_time",
     "MotionShapesDataModule": "motion_data",
+    "UCF101DataModule": "ucf101",
     "VideoBatch": "dataset",
     "VideoDataModule": "base",
     "VideoDataset": "dataset",

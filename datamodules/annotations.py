@@ -1,30 +1,27 @@
 """Annotation tables: which videos are listed, where they lie, and what their labels are.
 
 A table holds arrays, not lists of Python objects, so that a million videos load in seconds and
-loader workers share one copy: strings are packed into one byte array with offsets, in shared
-memory where torch can put it.
+loader workers share one copy: everything is kept in tensors, which torch moves to shared memory
+where it sends them to another process.
 """
 
 import csv
+import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import overload
+from typing import NamedTuple, overload
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-VIDEO_SUFFIXES = frozenset(
-    {
-        *(".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov"),
-        *(".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
-    }
-)
-IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".webp"))
+from datamodules.folder_index import VIDEO_SUFFIXES, FolderIndex
+from datamodules.text_files import read_lines
 
 _SUFFIX = "(?:" + "|".join(re.escape(suffix) for suffix in sorted(VIDEO_SUFFIXES)) + ")"
 _NUMBER = r"-?\d+(?:\.\d+)?"
@@ -44,10 +41,14 @@ class PackedStrings(Sequence[str]):
     """
 
     def __init__(self, strings: Iterable[str]) -> None:
-        encoded = [s.encode("utf-8", "surrogateescape") for s in strings]
-        ends = np.cumsum([len(e) for e in encoded], dtype=np.int64)
-        blob = np.frombuffer(b"".join(encoded) or b"\0", dtype=np.uint8)
-        self._blob: Tensor = torch.from_numpy(blob.copy())
+        listed = strings if isinstance(strings, list) else list(strings)
+        text = "".join(listed)
+        blob = bytearray(text.encode("utf-8", "surrogateescape"))
+        sizes = [len(s) for s in listed]
+        if len(blob) > len(text):
+            sizes = [len(s.encode("utf-8", "surrogateescape")) for s in listed]
+        ends = np.cumsum(sizes, dtype=np.int64)
+        self._blob: Tensor = torch.frombuffer(blob or bytearray(1), dtype=torch.uint8)
         self._offsets: Tensor = torch.from_numpy(np.concatenate([np.zeros(1, np.int64), ends]))
 
     def __len__(self) -> int:
@@ -69,78 +70,173 @@ class PackedStrings(Sequence[str]):
     def __iter__(self) -> Iterator[str]:
         blob = self._blob.numpy().tobytes()
         offsets = self._offsets.tolist()
-        for start, end in pairwise(offsets):
-            yield blob[start:end].decode("utf-8", "surrogateescape")
+        text = blob.decode("utf-8", "surrogateescape")
+        if len(text) == len(blob):
+            yield from (text[start:end] for start, end in pairwise(offsets))
+        else:
+            for start, end in pairwise(offsets):
+                yield blob[start:end].decode("utf-8", "surrogateescape")
 
     def __repr__(self) -> str:
         return f"PackedStrings({len(self)} strings)"
 
 
-@dataclass(frozen=True)
+class ListedVideo(NamedTuple):
+    """One line of an annotation.
+
+    Attributes:
+        path: The video's path relative to the root.
+        label: The class as it is written.
+        video_id: Name of the video, unique in its dataset; None for its path.
+        start: Where a segment of the file begins, in seconds; None for the file's start.
+        end: Where a segment of the file ends, in seconds; None for the file's end.
+    """
+
+    path: str
+    label: str
+    video_id: str | None = None
+    start: float | None = None
+    end: float | None = None
+
+
 class VideoTable:
     """The listed videos of one split.
 
-    Attributes:
-        video_ids: Name of each video, unique, stable between machines: its path in the list.
+    Args:
+        video_ids: Name of each video, unique, stable between machines, N of them.
         paths: Path of each video, relative to the dataset's root.
         labels: Class of each video, (N,) int64, 0-based.
         present: Positions of the videos whose file was found, increasing, (M,) int64.
+        starts: Where each video begins in its file, in seconds, (N,) float32, NaN for the file's
+            start; None for whole files only.
+        ends: The same for its end.
     """
 
-    video_ids: PackedStrings
-    paths: PackedStrings
-    labels: np.ndarray
-    present: np.ndarray
+    def __init__(
+        self,
+        video_ids: PackedStrings,
+        paths: PackedStrings,
+        labels: NDArray[np.int64],
+        present: NDArray[np.int64],
+        starts: NDArray[np.float32] | None = None,
+        ends: NDArray[np.float32] | None = None,
+    ) -> None:
+        self.video_ids = video_ids
+        self.paths = paths
+        # tensors, not arrays: those are copied into every worker that is not forked
+        self._labels = torch.from_numpy(labels)
+        self._present = torch.from_numpy(present)
+        whole = torch.full((1,), math.nan).expand(len(paths))
+        self._starts = whole if starts is None else torch.from_numpy(starts)
+        self._ends = whole if ends is None else torch.from_numpy(ends)
 
     def __len__(self) -> int:
         return len(self.video_ids)
 
     @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class of each video, (N,)."""
+        return self._labels.numpy()
+
+    @property
+    def present(self) -> NDArray[np.int64]:
+        """Positions of the videos whose file was found, (M,)."""
+        return self._present.numpy()
+
+    @property
+    def starts(self) -> NDArray[np.float32]:
+        """Where each video begins in its file, in seconds, (N,); NaN for the file's start."""
+        return self._starts.numpy()
+
+    @property
+    def ends(self) -> NDArray[np.float32]:
+        """Where each video ends in its file, in seconds, (N,); NaN for the file's end."""
+        return self._ends.numpy()
+
+    @property
+    def absent(self) -> NDArray[np.int64]:
+        """Positions of the videos whose file was not found, (N - M,)."""
+        return np.setdiff1d(np.arange(len(self)), self.present, assume_unique=True)
+
+    @property
     def missing(self) -> list[str]:
         """Video ids that are listed but whose file was not found."""
-        absent = np.ones(len(self), dtype=bool)
-        absent[self.present] = False
-        return [self.video_ids[int(i)] for i in np.flatnonzero(absent)]
-
-
-@dataclass(frozen=True)
-class ListedVideo:
-    """One line of an annotation: a path relative to the root, and the class as it is written."""
-
-    path: str
-    label: str
+        return [self.video_ids[int(i)] for i in self.absent]
 
 
 def make_table(
-    root: Path, videos: Sequence[ListedVideo], class_index: dict[str, int]
+    root: Path,
+    videos: Sequence[ListedVideo],
+    class_index: dict[str, int],
+    files: FolderIndex | None = None,
 ) -> VideoTable:
-    """Build the table of one split and look which of its files exist.
+    """Build the table of one split and look which of its files exist, in whatever form.
 
     Args:
         root: Folder that the paths are relative to; absolute paths inside it are made so.
         videos: The listed videos.
         class_index: Class as written in the annotation -> 0-based label.
+        files: What lies below the root, where that was looked at already.
 
     Raises:
-        ValueError: If a path leaves the root, is listed twice, or a class is unknown.
+        ValueError: If a path leaves the root, a video is listed twice, or a class is unknown.
     """
-    seen: set[str] = set()
-    paths = relative_paths(root, [video.path for video in videos])
-    for path, video in zip(paths, videos, strict=True):
-        if path in seen:
-            raise ValueError(f"{video.path} is listed twice in one split; remove one of the lines")
-        if video.label not in class_index:
-            raise ValueError(
-                f"the class {video.label!r} of {video.path} is not among the "
-                f"{len(class_index)} classes; correct the list or the class file"
-            )
-        seen.add(path)
+    listed = relative_paths(root, [video.path for video in videos])
+    ids = [video.video_id or path for video, path in zip(videos, listed, strict=True)]
+    try:
+        labels = np.array([class_index[video.label] for video in videos], dtype=np.int64)
+    except KeyError:
+        odd = next(video for video in videos if video.label not in class_index)
+        raise ValueError(
+            f"the class {odd.label!r} of {odd.path} is not among the "
+            f"{len(set(class_index.values()))} classes; correct the list or the class file"
+        ) from None
+    if len(set(ids)) < len(ids):
+        twice = next(name for name, count in Counter(ids).items() if count > 1)
+        raise ValueError(f"{twice} is listed twice in one split; remove one of the lines")
+    found = _find(FolderIndex(root) if files is None else files, listed)
+    present = np.array([place is not None for place in found], dtype=np.bool_)
     return VideoTable(
-        video_ids=PackedStrings(paths),
-        paths=PackedStrings(paths),
-        labels=np.array([class_index[video.label] for video in videos], dtype=np.int64),
-        present=find_present(root, paths),
+        video_ids=PackedStrings(ids),
+        paths=PackedStrings([place or path for place, path in zip(found, listed, strict=True)]),
+        labels=labels,
+        present=np.flatnonzero(present),
+        starts=_seconds([video.start for video in videos]),
+        ends=_seconds([video.end for video in videos]),
     )
+
+
+def write_missing(target: Path, table: VideoTable, class_names: Sequence[str]) -> None:
+    """Write the videos that were not found: their id, class, and where they were expected.
+
+    Args:
+        target: CSV file to write, with the columns `video_id`, `class` and `path`.
+        table: The listed videos.
+        class_names: Names of the classes in label order.
+    """
+    with target.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("video_id", "class", "path"))
+        for i in table.absent.tolist():
+            rows.writerow((table.video_ids[i], class_names[table.labels[i]], table.paths[i]))
+
+
+def _find(files: FolderIndex, listed: Sequence[str]) -> list[str | None]:
+    """Where each listed path lies; a file that is listed itself stands in for no other."""
+    found = files.find_all(listed)
+    if found == listed:
+        return found
+    named = set(listed)
+    return [
+        None if place != path and place in named else place
+        for place, path in zip(found, listed, strict=True)
+    ]
+
+
+def _seconds(times: Sequence[float | None]) -> NDArray[np.float32] | None:
+    if times.count(None) == len(times):
+        return None
+    return np.array([math.nan if time is None else time for time in times], dtype=np.float32)
 
 
 def relative_paths(root: Path, paths: Sequence[str]) -> list[str]:
@@ -150,118 +246,29 @@ def relative_paths(root: Path, paths: Sequence[str]) -> list[str]:
         ValueError: If a path leads out of the root.
     """
     places = {os.path.abspath(root), os.path.realpath(root)}
+    folders: dict[str, str] = {}
     relative = []
     for path in paths:
-        short = os.path.normpath(path)
-        for place in places:
-            if os.path.isabs(short) and os.path.commonpath([place, short]) == place:
-                short = os.path.relpath(short, place)
-        if os.path.isabs(short) or short.split(os.sep)[0] == "..":
-            raise ValueError(f"the listed path {path!r} leads out of the dataset's root {root}")
-        relative.append(short)
+        folder, slash, name = path.rpartition("/")
+        prefix = folders.get(folder + slash)
+        if prefix is None or name in {"", ".", ".."}:
+            short = _shortest(root, places, path)
+            if short.endswith(name) and name not in {"", ".", ".."}:
+                folders[folder + slash] = short.removesuffix(name)
+            relative.append(short)
+        else:
+            relative.append(prefix + name)
     return relative
 
 
-def find_present(root: Path, paths: Sequence[str]) -> np.ndarray:
-    """Positions of the relative paths that exist below `root`; a folder is listed only once."""
-    folders: dict[str, frozenset[str]] = {}
-    found = []
-    for position, path in enumerate(paths):
-        folder, name = os.path.split(path)
-        if folder not in folders:
-            place = root / folder
-            folders[folder] = frozenset(os.listdir(place)) if place.is_dir() else frozenset()
-        if name in folders[folder]:
-            found.append(position)
-    return np.array(found, dtype=np.int64)
-
-
-def is_video(path: Path) -> bool:
-    """Whether a path is a video file by its suffix, or a frame folder.
-
-    A frame folder holds images, and neither video files nor (visible) folders: a picture beside
-    videos does not make their folder one.
-    """
-    if not path.is_dir():
-        return path.suffix.lower() in VIDEO_SUFFIXES
-    images = False
-    with os.scandir(path) as entries:
-        for entry in entries:
-            suffix = os.path.splitext(entry.name)[1].lower()
-            if suffix in VIDEO_SUFFIXES or (entry.is_dir() and not entry.name.startswith(".")):
-                return False
-            images |= suffix in IMAGE_SUFFIXES
-    return images
-
-
-def visible_folders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted, without hidden ones."""
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def read_class_folders(root: Path, folder: Path, class_names: Sequence[str]) -> list[ListedVideo]:
-    """Videos of `<folder>/<class>/<video>`, sorted by name.
-
-    Args:
-        root: Folder that the resulting paths are relative to.
-        folder: Folder of class folders, at or below the root.
-        class_names: Names of the class folders to read.
-
-    Raises:
-        ValueError: If a class folder is missing or holds no video, or the folder holds class
-            folders of other names.
-    """
-    others = [name for name in visible_folders(folder) if name not in set(class_names)]
-    unknown = [name for name in others if not is_video(folder / name)]
-    if unknown:
-        raise ValueError(
-            f"{folder} holds folders that are not among the {len(class_names)} classes of the "
-            f"training videos: {', '.join(unknown[:10])}; remove them, or add them to training"
-        )
-    videos = []
-    for name in class_names:
-        place = folder / name
-        if not place.is_dir():
-            raise ValueError(
-                f"{folder} has no folder for the class {name!r}; every split needs all "
-                f"{len(class_names)} class folders"
-            )
-        found = sorted(entry for entry in place.iterdir() if is_video(entry))
-        if not found:
-            raise ValueError(
-                f"the class folder {place} holds no video; put files "
-                f"({', '.join(sorted(VIDEO_SUFFIXES))}) or frame folders there, or remove it"
-            )
-        videos += [ListedVideo(entry.relative_to(root).as_posix(), name) for entry in found]
-    return videos
-
-
-def read_class_list(path: Path) -> dict[str, str]:
-    """Read a class file, one class a line, in either of the field's two forms.
-
-    `<id> <name>` on every line (UCF101's `classInd.txt`, ids from 0 or 1, in any order), or a bare
-    `<name>` (Something-Something's labels, label maps), numbered by its line.
-
-    Returns:
-        Class id as written in the lists ("1"), or its 0-based line number -> class name, in the
-        order of the ids.
-
-    Raises:
-        ValueError: If the file is empty or names a class or an id twice.
-    """
-    lines = _read_lines(path)
-    matches = [re.fullmatch(r"(\d+)[\s,]+(\S.*)", line) for line in lines]
-    if lines and all(matches):
-        pairs = sorted((int(m[1]), m[2]) for m in matches if m)
-    else:
-        pairs = list(enumerate(lines))
-    classes = {str(number): name for number, name in pairs}
-    if not lines or len(classes) < len(lines) or len(set(classes.values())) < len(lines):
-        raise ValueError(
-            f"the class file {path} must hold one class a line, each name and id once; "
-            f"it has {len(lines)} lines, {len(classes)} ids and {len(set(classes.values()))} names"
-        )
-    return classes
+def _shortest(root: Path, places: Iterable[str], path: str) -> str:
+    short = os.path.normpath(path)
+    for place in places:
+        if os.path.isabs(short) and os.path.commonpath([place, short]) == place:
+            short = os.path.relpath(short, place)
+    if os.path.isabs(short) or short.split(os.sep)[0] == "..":
+        raise ValueError(f"the listed path {path!r} leads out of the dataset's root {root}")
+    return short
 
 
 def read_video_list(path: Path) -> list[ListedVideo]:
@@ -276,9 +283,7 @@ def read_video_list(path: Path) -> list[ListedVideo]:
     Raises:
         ValueError: If the file is missing, is empty, is not UTF-8, has a header or mixes forms.
     """
-    if not path.is_file():
-        raise ValueError(f"there is no list file at {path}; check the argument that names it")
-    lines = [_unquoted(line) for line in _read_lines(path)]
+    lines = [_unquoted(line) for line in read_lines(path)]
     if not lines:
         raise ValueError(f"the list file {path} is empty; it needs one video a line")
     if len(lines) > 1 and not _ENTRY.search(lines[0]) and all(map(_ENTRY.search, lines[1:])):
@@ -293,15 +298,6 @@ def read_video_list(path: Path) -> list[ListedVideo]:
             raise ValueError(f"{path} mixes lines with and without a class name, such as {odd!r}")
         return [ListedVideo(match[1], match[2]) for match in named if match]
     return _read_numbered_lines(path, lines)
-
-
-def _read_lines(path: Path) -> list[str]:
-    """The lines of a text file that are not blank, stripped."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _unquoted(line: str) -> str:
@@ -324,13 +320,3 @@ def _read_numbered_lines(path: Path, lines: Sequence[str]) -> list[ListedVideo]:
         ListedVideo(name, values[-1] if values and not starts_only else Path(name).parent.name)
         for name, values in fields
     ]
-
-
-def class_folder_of(videos: Sequence[ListedVideo]) -> dict[str, str]:
-    """Label as written -> name of the folder its videos lie in, where that is one and its own."""
-    folders: dict[str, set[str]] = {}
-    for video in videos:
-        folders.setdefault(video.label, set()).add(Path(video.path).parent.name)
-    names = {label: next(iter(found)) for label, found in folders.items() if len(found) == 1}
-    owned = len(set(names.values())) == len(names) == len(folders) and "" not in names.values()
-    return names if owned else {}

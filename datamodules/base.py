@@ -1,12 +1,11 @@
 """VideoDataModule: splits, loaders and device-side augmentation, the same for every dataset."""
 
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Sampler
 
-from datamodules.annotations import ListedVideo, VideoTable, make_table
+from datamodules.annotations import ListedVideo, make_table, write_missing
 from datamodules.augmentation import (
     ColorJitter,
     color_jitter,
@@ -24,13 +23,24 @@ from datamodules.augmentation import (
     normalize,
 )
 from datamodules.dataset import VideoBatch, VideoDataset, VideoItem, collate_videos
+from datamodules.folder_index import FolderIndex
 from datamodules.frame_sampling import FrameSampler
 from datamodules.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from datamodules.mixing import Mixing, mix_clips, mix_labels, pixel_shares
 from datamodules.randomness import sample_generator
 from datamodules.samplers import EvaluationSampler, SampleKey, TrainSampler
+from datamodules.splits import (
+    Split,
+    check_classes_kept,
+    check_disjoint,
+    held_out_groups,
+    report_counts,
+    report_missing,
+    without_collector,
+)
 from datamodules.transforms import NumCrops, SpatialTransform, TrainCrop
 
-Split = Literal["train", "val", "test"]
+__all__ = ["Split", "VideoDataModule"]
 
 
 class VideoDataModule(LightningDataModule, ABC):
@@ -57,6 +67,10 @@ class VideoDataModule(LightningDataModule, ABC):
         flip_exempt: Classes that are never mirrored.
         flip_pairs: Pairs of classes that are each other's mirror image.
         color: Strength of brightness, contrast and saturation jitter; a quarter of it for hue.
+        mixup_alpha: Strength of mixup, which adds pairs of training clips; 0 for none, 0.2 to 0.8
+            is usual.
+        cutmix_alpha: Strength of cutmix, which pastes a box of one training clip into another; 0
+            for none, 1 is usual. With both, each clip is mixed one way or the other.
         mean: Mean of each colour channel on the scale [0, 1].
         std: Standard deviation of each colour channel on that scale.
         batch_size: Clips per device in training; an evaluation takes as many views at a time.
@@ -91,6 +105,8 @@ class VideoDataModule(LightningDataModule, ABC):
         flip_exempt: Sequence[str] = (),
         flip_pairs: Sequence[tuple[str, str]] = (),
         color: float = 0.0,
+        mixup_alpha: float = 0.0,
+        cutmix_alpha: float = 0.0,
         mean: tuple[float, float, float] = IMAGENET_MEAN,
         std: tuple[float, float, float] = IMAGENET_STD,
         batch_size: int = 8,
@@ -132,6 +148,7 @@ class VideoDataModule(LightningDataModule, ABC):
         self.flip_exempt = list(flip_exempt)
         self.flip_pairs = [tuple(pair) for pair in flip_pairs]
         self.color = ColorJitter(color, color, color, color / 4) if color else None
+        self.mixing = Mixing(mixup_alpha, cutmix_alpha)
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.num_clips = num_clips
@@ -168,9 +185,21 @@ class VideoDataModule(LightningDataModule, ABC):
         """Class as the annotation writes it -> label."""
         return {name: label for label, name in enumerate(self.class_names)}
 
+    def official_counts(self) -> dict[Split, int]:
+        """Videos in the official lists of the chosen version, where they are known.
+
+        A validation part that is held out of the training list counts as training.
+        """
+        return {}
+
+    @cached_property
+    def files(self) -> FolderIndex:
+        """What lies below the root; looked at while the splits are read."""
+        return FolderIndex(self.root)
+
     def group_of(self, video: ListedVideo) -> str:
         """What must not be divided between train and val: by default each video by itself."""
-        return video.path
+        return video.video_id or video.path
 
     def input_spec(self) -> dict[str, Any]:
         """Plain description of the clips, for the checkpoint."""
@@ -191,8 +220,14 @@ class VideoDataModule(LightningDataModule, ABC):
             )
         for name in (*self.flip_exempt, *chain.from_iterable(self.flip_pairs)):
             self._label_of(name)
+        with without_collector():
+            self._read_splits()
+        del self.files  # a million names that no forked worker should carry
+
+    def _read_splits(self) -> None:
         train = self.read_split("train") or []
         val, test = self.read_split("val"), self.read_split("test")
+        report_counts({"train": train, "val": val, "test": test}, self.official_counts())
         held_out, own_test = val is None, test is not None
         if val is None:
             train, val = self._hold_out(train)
@@ -203,65 +238,26 @@ class VideoDataModule(LightningDataModule, ABC):
             test = val
         sets = [self._dataset("train", train), self._dataset("val", val)]
         sets.append(self._dataset("test", test))
-        seen = set(sets[0].video_ids)
-        _check_disjoint(seen, "val", sets[1])
+        ids = [part.video_ids for part in sets]
+        check_disjoint("val", ids[1], ids[:1])
         if own_test:
-            _check_disjoint(seen.union(sets[1].video_ids) if held_out else seen, "test", sets[2])
+            check_disjoint("test", ids[2], ids[: 2 if held_out else 1])
         self.train_set, self.val_set, self.test_set = sets
 
     def _hold_out(self, train: list[ListedVideo]) -> tuple[list[ListedVideo], list[ListedVideo]]:
-        """Divide train into train and val, as a function of the seed.
-
-        Single videos are held out class by class, groups of several whole.
-        """
+        """Divide train into train and val, as a function of the seed."""
         if self.val_fraction == 0 or not train:
             return train, []
         group_of = {video: self.group_of(video) for video in train}
-        sizes = Counter(group_of.values())
-        held = self._held_groups(sizes) if max(sizes.values()) > 1 else self._held_videos(group_of)
+        held = held_out_groups(group_of, self.val_fraction, self.seed)
         kept = [video for video in train if group_of[video] not in held]
-        self._check_classes_kept(train, kept)
+        names = {written: self.class_names[i] for written, i in self.class_index().items()}
+        check_classes_kept(train, kept, self.val_fraction, names)
         return kept, [video for video in train if group_of[video] in held]
 
-    def _held_videos(self, group_of: dict[ListedVideo, str]) -> set[str]:
-        """A share of each class, at least one video of two, never the only one."""
-        draw = sample_generator(self.seed, 0, 0, purpose="val_fraction")
-        classes: dict[str, list[str]] = {}
-        for video in sorted(group_of, key=lambda video: video.path):
-            classes.setdefault(video.label, []).append(group_of[video])
-        held = set[str]()
-        for _, groups in sorted(classes.items()):
-            share = min(max(round(self.val_fraction * len(groups)), 1), len(groups) - 1)
-            held.update(groups[position] for position in draw.permutation(len(groups))[:share])
-        return held
-
-    def _held_groups(self, sizes: dict[str, int]) -> set[str]:
-        """Whole groups until they make up `val_fraction`, never all of them."""
-        groups = sorted(sizes)
-        order = sample_generator(self.seed, 0, 0, purpose="val_fraction").permutation(len(groups))
-        target, held, taken = self.val_fraction * sum(sizes.values()), set[str](), 0
-        for position in order:
-            if taken >= target or len(held) == len(groups) - 1:
-                break
-            held.add(groups[position])
-            taken += sizes[groups[position]]
-        return held
-
-    def _check_classes_kept(self, train: list[ListedVideo], kept: list[ListedVideo]) -> None:
-        """Refuse a division that leaves a class without training videos."""
-        lost = {video.label for video in train} - {video.label for video in kept}
-        if lost:
-            index = self.class_index()
-            names = [self.class_names[index[label]] for label in sorted(lost) if label in index]
-            raise ValueError(
-                f"data.val_fraction={self.val_fraction} holds out every training video of "
-                f"{', '.join(names[:10])}; lower data.val_fraction, give a validation list, or "
-                "make the groups smaller"
-            )
-
     def _dataset(self, split: Split, videos: list[ListedVideo]) -> VideoDataset:
-        table = make_table(self.root, videos, self.class_index())
-        self._report_missing(split, table)
+        table = make_table(self.root, videos, self.class_index(), self.files)
+        report_missing(split, table, self.root, self.allow_missing)
         return VideoDataset(
             table,
             self.root,
@@ -272,17 +268,21 @@ class VideoDataModule(LightningDataModule, ABC):
             num_crops=self.num_crops if split == "test" else 1,
         )
 
-    def _report_missing(self, split: Split, table: VideoTable) -> None:
-        if len(table.present) == len(table):
-            return
-        if len(table.present) == 0 and not self.allow_missing:
-            raise ValueError(
-                f"none of the {len(table)} listed {split} videos is below {self.root}, for "
-                f"instance {table.paths[0]}; set data.root to the folder that holds them"
-            )
-        rank_zero_info(
-            f"{split}: {len(table) - len(table.present)} of {len(table)} listed videos are missing"
-        )
+    def write_missing(self, folder: Path) -> list[Path]:
+        """Write `missing_<split>.csv` for every split of which listed videos were not found.
+
+        Args:
+            folder: Folder of the files.
+
+        Returns:
+            The files written.
+        """
+        splits = {"train": self.train_set, "val": self.val_set, "test": self.test_set}
+        incomplete = {name: part.table for name, part in splits.items() if part.missing}
+        targets = {name: folder / f"missing_{name}.csv" for name in incomplete}
+        for name, table in incomplete.items():
+            write_missing(targets[name], table, self.class_names)
+        return list(targets.values())
 
     def train_dataloader(self) -> DataLoader[VideoItem]:
         """Shuffled training clips, whole batches only."""
@@ -348,6 +348,8 @@ class VideoDataModule(LightningDataModule, ABC):
         dtype = self.trainer.lightning_module.dtype
         assert isinstance(dtype, torch.dtype)
         batch["clips"] = normalize(batch["clips"], self.spec.mean, self.spec.std, dtype)
+        if self.trainer.training and self.mixing:
+            batch = self.mix(batch)
         return batch
 
     def augment(self, batch: VideoBatch) -> VideoBatch:
@@ -374,6 +376,22 @@ class VideoDataModule(LightningDataModule, ABC):
         batch["clips"] = clips
         return batch
 
+    def mix(self, batch: VideoBatch) -> VideoBatch:
+        """Mix normalized training clips, and set their targets, by draws from (seed, epoch, index).
+
+        The partner of a clip is the next one of its device's batch.
+        """
+        draws = [
+            self.mixing.draw(sample_generator(self.seed, batch["epoch"], index, purpose="mixing"))
+            for index in batch["index"].tolist()
+        ]
+        shares = pixel_shares(draws, *batch["clips"].shape[-2:]).to(batch["clips"].device)
+        batch["clips"] = mix_clips(batch["clips"], shares)
+        if "flow" in batch:
+            batch["flow"] = mix_clips(batch["flow"], shares)
+        batch["target"] = mix_labels(batch["label"], shares, self.num_classes)
+        return batch
+
     def _label_of(self, class_name: str) -> int:
         if class_name not in self.class_names:
             raise ValueError(
@@ -396,13 +414,3 @@ def _check_normalization(mean: Sequence[float], std: Sequence[float]) -> None:
         )
     if min(std) <= 0:
         raise ValueError(f"data.std={list(std)} is not possible; its values must be above 0")
-
-
-def _check_disjoint(seen: set[str], split: Split, dataset: VideoDataset) -> None:
-    """Refuse a split that shares videos with training."""
-    shared = sorted(seen.intersection(dataset.video_ids))
-    if shared:
-        raise ValueError(
-            f"{len(shared)} video(s) are listed both for training and for {split}, for instance "
-            f"{shared[0]}; remove them from one of the two lists"
-        )

@@ -42,7 +42,11 @@ class VideoBatch(TypedDict, total=False):
     Attributes:
         clips: (B, V, C, T, H, W), uint8 from the loader, normalized on the device. V is 1 in
             training, clips x crops in testing.
+        flow: Optical flow of the same views and frames, (B, V, 2L, T, H, W), uint8 from the loader,
+            normalized on the device; only for networks of two streams.
         label: (B,) int64.
+        target: What the training loss compares with where clips are mixed, (B, K) float32, rows
+            that sum to 1.
         video_id: B names.
         index: Position in the table, (B,) int64.
         epoch: Epoch that random choices were drawn for.
@@ -52,7 +56,9 @@ class VideoBatch(TypedDict, total=False):
     """
 
     clips: Tensor
+    flow: Tensor
     label: Tensor
+    target: Tensor
     video_id: list[str]
     index: Tensor
     epoch: int

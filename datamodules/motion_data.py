@@ -3,8 +3,9 @@
 from functools import cached_property
 from typing import Any
 
-from datamodules.annotations import ListedVideo, read_class_list, read_video_list
+from datamodules.annotations import ListedVideo, read_video_list
 from datamodules.base import Split, VideoDataModule
+from datamodules.class_files import read_class_list
 from datamodules.motion_rendering import CLASS_NAMES
 from datamodules.motion_shapes import MotionShapesSettings, generate_motion_shapes
 

@@ -5,16 +5,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from datamodules.annotations import (
-    ListedVideo,
-    class_folder_of,
-    is_video,
-    read_class_folders,
-    read_class_list,
-    read_video_list,
-    visible_folders,
-)
+from datamodules.annotations import ListedVideo, read_video_list
 from datamodules.base import Split, VideoDataModule
+from datamodules.class_files import class_folder_of, read_class_folders, read_class_list
+from datamodules.folder_index import is_video, visible_folders
 
 SPLIT_FOLDERS = {
     "train": ("train", "training"),

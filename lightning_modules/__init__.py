@@ -8,12 +8,26 @@ if TYPE_CHECKING:
     from lightning_modules.baselines import BaselineModule
     from lightning_modules.checkpoints import open_checkpoint
     from lightning_modules.cost import CoSTModule
+    from lightning_modules.selfy import SELFYModule
+    from lightning_modules.st_resnet import STResNetModule
+    from lightning_modules.stnet import StNetModule
 
-__all__ = ["BaselineModule", "CoSTModule", "VideoClassifier", "open_checkpoint"]
+__all__ = [
+    "BaselineModule",
+    "CoSTModule",
+    "SELFYModule",
+    "STResNetModule",
+    "StNetModule",
+    "VideoClassifier",
+    "open_checkpoint",
+]
 
 _MODULES = {
     "BaselineModule": "baselines",
     "CoSTModule": "cost",
+    "SELFYModule": "selfy",
+    "STResNetModule": "st_resnet",
+    "StNetModule": "stnet",
     "VideoClassifier": "base",
     "open_checkpoint": "checkpoints",
 }

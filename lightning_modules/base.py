@@ -4,13 +4,11 @@ B batch, V views (clips x crops of one video), C channels, T frames, H, W, K cla
 """
 
 import math
-import pickle
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -18,19 +16,20 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules import VideoBatch, VideoDataModule
+from lightning_modules.arguments import check_arguments
+from lightning_modules.averaging import AveragedWeights
+from lightning_modules.initialization import initialize
 from lightning_modules.metrics import accuracy_metrics, confusion_matrix, mean_metric
 from lightning_modules.optim import Schedule, lr_factor, parameter_groups
+from lightning_modules.preparation import prepare_network
 from lightning_modules.versions import library_versions
-from models import (
-    VideoNetwork,
-    WeightReport,
-    get_model,
-    imagenet_state_dict,
-    list_models,
-    load_weights,
-)
+from models import VideoNetwork, get_model
+from models.norm import split_batch_norm
 
 Average = Literal["probabilities", "logits"]
+FrozenNorms = Literal["none", "all", "all_but_first"]
+
+_BATCH_KEYS: Mapping[str, Literal["clips", "flow"]] = {"clip": "clips", "flow": "flow"}
 
 
 class VideoClassifier(LightningModule):
@@ -43,9 +42,18 @@ class VideoClassifier(LightningModule):
         num_classes: Number of classes; linked from the data, never written in a config.
         class_names: Class names in label order; linked from the data, never written in a config.
         init_from: Weights to start a fit from: `imagenet` (torchvision's 2D weights), or the path
-            of a 2D state dict or of another run's checkpoint (classes matched by name). Read once,
-            at the start of a fit that does not resume.
+            of a 2D state dict or of another run's checkpoint (classes matched by name), or a list
+            of checkpoints that hold different parts, such as two streams. Read once, at the start
+            of a fit that does not resume.
         dropout: Dropout before the classifier; the network's own default where null.
+        frozen_bn: Batch normalization layers whose statistics and affine parameters stay as they
+            are: `none`, `all`, or `all_but_first` (TSN's partial BN).
+        bn_momentum: Weight of a new batch in the running statistics; torch's 0.1 where null.
+        bn_batch: Videos whose activations are normalised together in training; null for the
+            device's whole batch, which must else be a multiple of it.
+        compile: Whether a fit compiles the network with `torch.compile`.
+        checkpoint_activations: Whether the inside of each residual block is computed again in the
+            backward pass, to save memory; the gradients are the same.
         optimizer: `sgd` or `adamw`.
         lr: Base learning rate, for `reference_batch` clips a step where that is given.
         reference_batch: Clips per optimizer step that `lr` is meant for; the rate is scaled by the
@@ -58,27 +66,37 @@ class VideoClassifier(LightningModule):
         gamma: Factor of each milestone.
         warmup_epochs: Length of the linear warm-up, in epochs.
         label_smoothing: Share of the target spread over all classes.
-        bias_lr_multiplier: Factor on the learning rate of biases.
+        bias_lr_multiplier: Factor on the learning rate of biases; those of normalization layers
+            are not meant.
+        norm_scale_lr_multiplier: Factor on the learning rate of the scales of normalization layers.
         head_lr_multiplier: Factor on the learning rate of the classifier.
         decay_bias: Whether biases decay.
         decay_norm: Whether the affine parameters of normalization layers decay.
+        ema_decay: Decay per step of a moving average of weights and running statistics, which is
+            then what is validated and tested; a checkpoint holds both. Null for none.
         average: What is averaged over the views of a video: `probabilities` or `logits`.
-        network_kwargs: Arguments of the network; filled by the family's own arguments.
+        network_kwargs: Arguments of the network; filled by the family's own arguments. Those that
+            are null keep the network's own default.
 
     Raises:
         ValueError: If the network does not belong to the family or an argument does not fit.
     """
 
     families: ClassVar[tuple[str, ...]] = ()
-    """First words of the network names that the class trains; empty for all."""
+    """First parts of the network names (`<family>_<architecture>`) that the class trains."""
 
     def __init__(
         self,
         network: str,
         num_classes: int,
         class_names: Sequence[str] = (),
-        init_from: str | None = None,
+        init_from: list[str] | str | None = None,
         dropout: float | None = None,
+        frozen_bn: FrozenNorms = "none",
+        bn_momentum: float | None = None,
+        bn_batch: int | None = None,
+        compile: bool = False,
+        checkpoint_activations: bool = False,
         optimizer: Literal["sgd", "adamw"] = "sgd",
         lr: float = 0.01,
         reference_batch: int | None = None,
@@ -91,9 +109,11 @@ class VideoClassifier(LightningModule):
         warmup_epochs: float = 0.0,
         label_smoothing: float = 0.0,
         bias_lr_multiplier: float = 1.0,
+        norm_scale_lr_multiplier: float = 1.0,
         head_lr_multiplier: float = 1.0,
         decay_bias: bool = True,
         decay_norm: bool = True,
+        ema_decay: float | None = None,
         average: Average = "probabilities",
         network_kwargs: dict[str, Any] | None = None,
     ) -> None:
@@ -102,12 +122,11 @@ class VideoClassifier(LightningModule):
         # linked from the data, so not among what the command line keeps for the checkpoint
         self.hparams["num_classes"] = num_classes
         self.hparams["class_names"] = list(class_names)
-        self._check_arguments(network, schedule, milestones)
-        kwargs = dict(network_kwargs or {})
-        if dropout is not None:
-            kwargs["dropout"] = dropout
-        self.network = get_model(network, num_classes, **kwargs)
-        _store_channels_last(self.network)
+        check_arguments(self.hparams, self.families, type(self).__name__)
+        options = {"dropout": dropout, **(network_kwargs or {})}
+        given = {name: value for name, value in options.items() if value is not None}
+        self.network: VideoNetwork = get_model(network, num_classes, **given)
+        prepare_network(self.network, self.hparams)
         self.criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.class_names = list(class_names)
         self.input_spec: dict[str, Any] = {}
@@ -115,27 +134,6 @@ class VideoClassifier(LightningModule):
         self.has_weights = False
         self.views_at_once: int | None = None
         self._build_metrics(num_classes)
-
-    def _check_arguments(self, network: str, schedule: str, milestones: Sequence[int]) -> None:
-        belongs = not self.families or network.split("_")[0] in self.families
-        if network in list_models() and not belongs:
-            raise ValueError(
-                f"{type(self).__name__} trains {' and '.join(self.families)} networks, got "
-                f"{network}; choose one of those with --model.network, or another --model"
-            )
-        for name, low in (("lr", 0.0), ("weight_decay", 0.0), ("warmup_epochs", 0.0)):
-            if self.hparams[name] < low:
-                raise ValueError(f"model.{name}={self.hparams[name]} must be at least {low:g}")
-        if not 0 <= self.hparams["label_smoothing"] < 1:
-            raise ValueError(
-                f"model.label_smoothing={self.hparams['label_smoothing']} must lie in [0, 1)"
-            )
-        if (schedule == "step") != bool(milestones):
-            raise ValueError(
-                f"the schedule {schedule!r} and milestones {list(milestones)} do not fit: `step` "
-                "needs milestones, other schedules ignore them; change model.schedule or "
-                "model.milestones"
-            )
 
     def _build_metrics(self, num_classes: int) -> None:
         self.train_metrics = accuracy_metrics(num_classes, "train/")
@@ -154,14 +152,27 @@ class VideoClassifier(LightningModule):
         """What enters the network: every view as a sample of its own.
 
         Args:
-            batch: A normalized batch, clips (B, V, C, T, H, W).
+            batch: A normalized batch, clips (B, V, C, T, H, W) and perhaps flow
+                (B, V, 2L, T, H, W).
 
         Returns:
-            The network's arguments; here one clip tensor, (B*V, C, T, H, W), with channels last in
-            memory: networks run about 1.4 times faster so, and fold time away without a copy.
+            The network's arguments, one tensor for each of its modalities, (B*V, C, T, H, W), with
+            channels last in memory: networks run about 1.4 times faster so, and fold time away
+            without a copy.
+
+        Raises:
+            ValueError: If the batch lacks a modality.
         """
-        clips = batch["clips"].flatten(0, 1)
-        return (clips.contiguous(memory_format=torch.channels_last_3d),)
+        views = []
+        for modality in self.network.modalities:
+            key = _BATCH_KEYS[modality]
+            if key not in batch:
+                raise ValueError(
+                    f"{self.hparams['network']} needs {key}, but the batches hold none; set "
+                    f"data.{key}, or choose another --model.network"
+                )
+            views.append(batch[key].flatten(0, 1).contiguous(memory_format=torch.channels_last_3d))
+        return tuple(views)
 
     def loss(self, batch: VideoBatch) -> tuple[Tensor, Tensor]:
         """Training loss of a batch.
@@ -170,7 +181,11 @@ class VideoClassifier(LightningModule):
             The loss, a scalar, and the logits it was taken from, (B, K).
         """
         logits = self(*self.inputs(batch)).float()
-        return self.criterion(logits, batch["label"]), logits
+        return self.criterion(logits, self.target(batch)), logits
+
+    def target(self, batch: VideoBatch) -> Tensor:
+        """What the loss compares with: the mixed target, (B, K), where there is one, or (B,)."""
+        return batch["target"] if "target" in batch else batch["label"]
 
     def view_logits(self, batch: VideoBatch) -> Tensor:
         """Logits of every view of every video, (B, V, K) float32."""
@@ -188,11 +203,23 @@ class VideoClassifier(LightningModule):
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
         """Loss of one batch; logs `train/loss` per step and `train/top1` per epoch."""
+        if self.hparams["bn_batch"] is not None:
+            self._divide_batch(len(batch["label"]))
         loss, logits = self.loss(batch)
         self.train_metrics.update(logits.detach(), batch["label"])
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False)
         self.log_dict(dict(self.train_metrics.items()), on_step=False, on_epoch=True)
         return loss
+
+    def _divide_batch(self, num_videos: int) -> None:
+        """Tell batch normalization how many videos it gets, to be normalised a few at a time."""
+        together = self.hparams["bn_batch"]
+        if num_videos % together:
+            raise ValueError(
+                f"a batch of {num_videos} videos cannot be divided into groups of "
+                f"model.bn_batch={together}; make data.batch_size a multiple of it"
+            )
+        split_batch_norm(self.network, num_videos // together)
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
         """Clip accuracy and loss over the valid part of a batch."""
@@ -231,7 +258,9 @@ class VideoClassifier(LightningModule):
             self.network,
             self._scaled_lr(),
             hparams["weight_decay"],
+            classifiers=self.network.classifiers,
             bias_lr_multiplier=hparams["bias_lr_multiplier"],
+            norm_scale_lr_multiplier=hparams["norm_scale_lr_multiplier"],
             head_lr_multiplier=hparams["head_lr_multiplier"],
             decay_bias=hparams["decay_bias"],
             decay_norm=hparams["decay_norm"],
@@ -260,6 +289,13 @@ class VideoClassifier(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    def configure_callbacks(self) -> list[Callback]:
+        """The moving average of the weights, where one is wanted."""
+        decay = self.hparams["ema_decay"]
+        if decay is None or self.trainer.state.fn != "fit":
+            return []
+        return [AveragedWeights(decay=decay)]
 
     def _count_steps(self) -> tuple[float, int]:
         """Optimizer steps of the whole training, and of one epoch.
@@ -291,7 +327,7 @@ class VideoClassifier(LightningModule):
         return data
 
     def setup(self, stage: str) -> None:
-        """Take over what a checkpoint must tell about the data, and read `init_from`."""
+        """Take over what a checkpoint tells about the data; read `init_from`; compile."""
         if stage == "fit":
             self.class_names = list(self.data_module.class_names)
             self.input_spec = self.data_module.input_spec()
@@ -302,6 +338,12 @@ class VideoClassifier(LightningModule):
                 "average": self.hparams["average"],
             }
             self._read_init_from()
+            if self.hparams["compile"]:
+                self.compile_network()
+
+    def compile_network(self) -> None:
+        """Compile what a training step calls; keys of the state dict stay as they are."""
+        self.network.compile()
 
     def _read_init_from(self) -> None:
         source = self.hparams["init_from"]
@@ -314,7 +356,17 @@ class VideoClassifier(LightningModule):
         rank_zero_info(f"weights from {source}\n{report}")
 
     def on_train_start(self) -> None:
-        """From here on the classifier is no longer random."""
+        """From here on the classifier is no longer random.
+
+        Raises:
+            ValueError: If the trainer took layers away that the arguments set up.
+        """
+        controlled = self.hparams["frozen_bn"] != "none" or self.hparams["bn_batch"] is not None
+        if controlled and any(isinstance(m, nn.SyncBatchNorm) for m in self.network.modules()):
+            raise ValueError(
+                "trainer.sync_batchnorm=true would undo model.frozen_bn and model.bn_batch; leave "
+                "it false, or give neither"
+            )
         self.has_weights = True
 
     def on_test_start(self) -> None:
@@ -344,61 +396,3 @@ class VideoClassifier(LightningModule):
         self.input_spec = dict(checkpoint["input_spec"])
         self.protocol = dict(checkpoint["protocol"])
         self.has_weights = True
-
-
-def read_weights_file(path: str | Path) -> Any:
-    """What a file of weights or a checkpoint holds; nothing in it is executed.
-
-    Raises:
-        ValueError: If the path is an address, is missing, or is no such file.
-    """
-    if "://" in str(path):
-        raise ValueError(f"{path} is an address; download the file and give the local path")
-    if not Path(path).is_file():
-        raise ValueError(f"there is no file {path} to take weights from; check the path")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path} is not a checkpoint or weights file that can be opened safely"
-        ) from error
-
-
-def _store_channels_last(network: nn.Module) -> None:
-    """Lay the kernels out in memory as `VideoClassifier.inputs` does the clips."""
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    for parameter in network.parameters():
-        if parameter.ndim in formats:
-            parameter.data = parameter.data.contiguous(memory_format=formats[parameter.ndim])
-
-
-def initialize(network: VideoNetwork, source: str, class_names: Sequence[str]) -> WeightReport:
-    """Load starting weights: ImageNet's, a file of 2D weights, or another run's checkpoint.
-
-    Returns:
-        The report of what was loaded, inflated, skipped and left new; print it.
-
-    Raises:
-        ValueError: If the source does not exist or does not fit the network.
-    """
-    if source != "imagenet":
-        content = read_weights_file(source)
-        if isinstance(content, dict) and "class_names" in content and "state_dict" in content:
-            weights = {
-                name.removeprefix("network."): tensor
-                for name, tensor in content["state_dict"].items()
-                if name.startswith("network.")
-            }
-            return load_weights(
-                network,
-                weights,
-                class_names=class_names,
-                source_class_names=content["class_names"],
-            )
-    if network.pretrained_arch is None:
-        raise ValueError(
-            f"init_from={source} does not fit: this network has no ImageNet counterpart; give a "
-            "checkpoint of the same network, or null"
-        )
-    state_dict = imagenet_state_dict(network.pretrained_arch, source)
-    return load_weights(network, state_dict)

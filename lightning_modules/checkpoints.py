@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import lightning_modules
-from lightning_modules.base import VideoClassifier, read_weights_file
+from lightning_modules.base import VideoClassifier
+from lightning_modules.initialization import read_weights_file
 from lightning_modules.parsing import import_public_classes
 
 

@@ -21,13 +21,14 @@ COMMANDS = {
         "video accuracy of a checkpoint under a stated protocol, with a score file",
     ),
     "predict": ("lightning_modules.predict", "label own videos with a checkpoint"),
+    "models": ("lightning_modules.model_table", "parameters and GMACs, against the papers'"),
 }
 PACKAGES = ("models", "datamodules", "lightning_modules")
 
 OVERVIEW = """\
 usage: kinetoscope COMMAND [options]
 
-Video action recognition: train, test and use CoST networks and their baselines.
+Video action recognition: train, test and use CoST, SELFY, StNet, ST-ResNet and their baselines.
 
 {commands}
 

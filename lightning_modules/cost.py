@@ -8,22 +8,26 @@ from lightning_modules.base import VideoClassifier
 class CoSTModule(VideoClassifier):
     """Trains a CoST network (Li et al., CVPR 2019, arXiv 1903.01197).
 
+    The paper's SGD with momentum 0.9 and weight decay 1e-4 on everything is what `VideoClassifier`
+    does of itself.
+
     Args:
         network: A `cost_a_*` or `cost_b_*` network of `models.list_models()`.
         shared: Whether the three views share one kernel; False for the paper's Table 3.
         pools: Temporal extent of the pooling layers, as released or as printed in Table 1.
+        stem: First convolution and pooling, for clips of 8 frames (Table 1) or of 32 (section 4.4).
         kwargs: Arguments of `VideoClassifier`.
     """
 
-    families: ClassVar[tuple[str, ...]] = ("cost",)
+    families: ClassVar[tuple[str, ...]] = ("cost_a", "cost_b")
 
     def __init__(
         self,
         network: str = "cost_b_r50",
         shared: bool = True,
         pools: Literal["released", "paper"] = "released",
+        stem: Literal["8_frames", "32_frames"] = "8_frames",
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            network=network, network_kwargs={"shared": shared, "pools": pools}, **kwargs
-        )
+        options = {"shared": shared, "pools": pools, "stem": stem}
+        super().__init__(network=network, network_kwargs=options, **kwargs)

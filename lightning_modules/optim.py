@@ -15,7 +15,9 @@ def parameter_groups(
     lr: float,
     weight_decay: float,
     *,
+    classifiers: Sequence[str] = ("fc",),
     bias_lr_multiplier: float = 1.0,
+    norm_scale_lr_multiplier: float = 1.0,
     head_lr_multiplier: float = 1.0,
     decay_bias: bool = True,
     decay_norm: bool = True,
@@ -23,10 +25,14 @@ def parameter_groups(
     """Divide a network's trainable parameters by what the papers treat differently.
 
     Args:
-        network: Network whose classifier is called `fc`.
+        network: Network, of which only the trainable parameters count.
         lr: Base learning rate.
         weight_decay: Weight decay of the weights.
-        bias_lr_multiplier: Factor on the learning rate of biases (2 in TSN, TSM and SELFY).
+        classifiers: Names of the classifier layers.
+        bias_lr_multiplier: Factor on the learning rate of biases (2 in TSN, TSM, SELFY and
+            ST-ResNet); those of normalization layers are not meant.
+        norm_scale_lr_multiplier: Factor on the learning rate of the scales of normalization layers
+            (2 in ST-ResNet's code).
         head_lr_multiplier: Factor on the learning rate of the classifier.
         decay_bias: Whether biases decay.
         decay_norm: Whether the affine parameters of normalization layers decay.
@@ -39,29 +45,29 @@ def parameter_groups(
     for module_name, module in network.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad:
-                part = "head_" if module_name == "fc" else ""
-                kind = "norm" if isinstance(module, _NormBase) else name
-                members.setdefault(part + _kind_of(kind), []).append(parameter)
+                part = "head_" if module_name in classifiers else ""
+                members.setdefault(part + _kind_of(module, name), []).append(parameter)
+    multipliers = {"biases": bias_lr_multiplier, "norm_scales": norm_scale_lr_multiplier}
+    decays = {"biases": decay_bias, "norm_scales": decay_norm, "norm_shifts": decay_norm}
     groups = []
     for name, parameters in members.items():
-        factor = head_lr_multiplier if name.startswith("head_") else 1.0
-        factor *= bias_lr_multiplier if name.endswith("biases") else 1.0
-        exempt = (name == "norms" and not decay_norm) or (
-            name.endswith("biases") and not decay_bias
-        )
+        kind = name.removeprefix("head_")
+        factor = multipliers.get(kind, 1.0) * (1.0 if kind == name else head_lr_multiplier)
         groups.append(
             {
                 "name": name,
                 "params": parameters,
                 "lr": lr * factor,
-                "weight_decay": 0.0 if exempt else weight_decay,
+                "weight_decay": weight_decay if decays.get(kind, True) else 0.0,
             }
         )
     return groups
 
 
-def _kind_of(name: str) -> str:
-    return {"norm": "norms", "bias": "biases"}.get(name, "weights")
+def _kind_of(module: nn.Module, name: str) -> str:
+    if isinstance(module, _NormBase):
+        return "norm_scales" if name == "weight" else "norm_shifts"
+    return "biases" if name == "bias" else "weights"
 
 
 def lr_factor(

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from datamodules.annotations import PackedStrings, VideoTable, is_video, read_video_list
+from datamodules.annotations import PackedStrings, VideoTable, read_video_list
 from datamodules.augmentation import normalize
 from datamodules.dataset import VideoBatch, VideoDataset, collate_videos
+from datamodules.folder_index import is_video
 from datamodules.input_spec import InputSpec
 from datamodules.progress import progress_bar
 from datamodules.samplers import EvaluationSampler

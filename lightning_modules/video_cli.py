@@ -59,6 +59,8 @@ def run(words: Sequence[str]) -> None:
     warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
     # a dataset without a validation split, which `setup` has said
     warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
+    # frozen batch normalization is meant to be in evaluation mode
+    warnings.filterwarnings("ignore", message="Found .* in eval mode at the start of training")
     # not ours: Lightning looks up a deprecated name
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
     # a resumed fit goes on in its own folder
@@ -325,6 +327,9 @@ class VideoCLI(LightningCLI):
             if isinstance(callback, ModelCheckpoint) and callback.best_model_score is not None:
                 score = 100 * float(callback.best_model_score)
                 say(f"best val/top1 {score:.2f} % (clip accuracy), in {callback.best_model_path}")
+        if self.trainer.is_global_zero:
+            for path in self.datamodule.write_missing(self.run_folder):
+                say(f"missing videos: {path}")
         say(f"run folder: {self.run_folder}")
         kept = [checkpoints / name for name in ("best.ckpt", "last.ckpt")]
         for path in [path for path in kept if path.exists()][:1]:

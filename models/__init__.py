@@ -13,11 +13,23 @@ if TYPE_CHECKING:
     from models.cost import CoST, CoSTA, CoSTB
     from models.layers import VideoNetwork
     from models.registry import get_model, list_models
+    from models.selfy import SELFY, SELFYTSM, SELFYTSN
+    from models.st_resnet import STResNet
+    from models.stnet import StNet
     from models.tsm import TSM
     from models.tsn import TSN
+    from models.two_stream import FlowStream, RGBStream, TwoStream
     from models.weights import WeightReport, imagenet_state_dict, load_weights
 
 _MODULES = {
+    "SELFY": "models.selfy",
+    "SELFYTSM": "models.selfy",
+    "SELFYTSN": "models.selfy",
+    "StNet": "models.stnet",
+    "STResNet": "models.st_resnet",
+    "TwoStream": "models.two_stream",
+    "RGBStream": "models.two_stream",
+    "FlowStream": "models.two_stream",
     "C2D": "models.c2d",
     "C3D": "models.c3d",
     "C3D3x3x3": "models.c3d",
@@ -39,12 +51,20 @@ _MODULES = {
 __all__ = [
     "C2D",
     "C3D",
+    "SELFY",
+    "SELFYTSM",
+    "SELFYTSN",
     "TSM",
     "TSN",
     "C3D3x3x3",
     "CoST",
     "CoSTA",
     "CoSTB",
+    "FlowStream",
+    "RGBStream",
+    "STResNet",
+    "StNet",
+    "TwoStream",
     "VideoNetwork",
     "WeightReport",
     "count_macs",

@@ -17,7 +17,9 @@ def count_parameters(network: nn.Module) -> int:
 
 
 def count_macs(network: VideoNetwork | Callable[[], VideoNetwork], frames: int, size: int) -> int:
-    """Count the multiply-adds of one clip: convolutions and linear layers, nothing else.
+    """Count the multiply-adds of one clip: convolutions, linear layers and matrix products.
+
+    What a network computes in other ways it states itself (`VideoNetwork.uncounted_macs`).
 
     A multiply-add counts once, a kernel with all its taps: CoST(a), which runs as one 3x3x3
     convolution, counts 27 taps like the three convolutions it stands for, though 19 are not zero.
@@ -40,7 +42,8 @@ def count_macs(network: VideoNetwork | Callable[[], VideoNetwork], frames: int, 
     inputs = shadow.eval().example_inputs(1, frames, size)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         shadow(*inputs)
-    return int(counter.get_total_flops()) // 2  # torch counts a multiply-add as two operations
+    counted = int(counter.get_total_flops()) // 2  # torch counts a multiply-add as two operations
+    return counted + shadow.uncounted_macs(frames, size)
 
 
 def _copy_to_meta(network: VideoNetwork) -> VideoNetwork:

@@ -129,8 +129,10 @@ class VideoNetwork(nn.Module):
         num_classes: Width of the logits.
         classifiers: Names of the classifier layers, which load by class name only.
         new_parameters: `fnmatch` patterns of parameters that pretrained 2D weights do not hold.
+        modalities: What `forward` takes, in order: "clip" (frames), "flow" (optical flow).
     """
 
+    modalities: ClassVar[tuple[str, ...]] = ("clip",)
     classifiers: ClassVar[tuple[str, ...]] = ("fc",)
     new_parameters: ClassVar[tuple[str, ...]] = ()
 
@@ -160,8 +162,12 @@ class VideoNetwork(nn.Module):
         like = next(self.parameters())
         self.num_classes = num_classes
         self.fc = nn.Linear(self.num_features, num_classes, device=like.device, dtype=like.dtype)
-        nn.init.normal_(self.fc.weight, std=self.classifier_std)
-        nn.init.zeros_(self.fc.bias)
+        self.init_classifier(self.fc)
+
+    def init_classifier(self, layer: nn.Linear) -> None:
+        """Give a new classifier its first values, in place; a family may have a rule of its own."""
+        nn.init.normal_(layer.weight, std=self.classifier_std)
+        nn.init.zeros_(layer.bias)
 
     def forward_features(self, clip: Tensor) -> Tensor:
         """Features of a clip, (B, C, T, H, W) to (B, num_features, T', H', W')."""
@@ -195,6 +201,26 @@ class VideoNetwork(nn.Module):
         """
         return (self._example((batch, 3, frames, size, size)),)
 
+    def uncounted_macs(self, frames: int, size: int) -> int:
+        """Multiply-adds of one clip outside convolutions, linear layers and matrix products.
+
+        Args:
+            frames: T of the clip.
+            size: Height and width of the clip, in pixels.
+        """
+        return 0
+
+    def expand_key(self, key: str) -> tuple[str, ...]:
+        """Names in this network of a pretrained weight; several where it goes to several places.
+
+        Args:
+            key: Name in the source's state dict.
+
+        Returns:
+            The names; by default the same one. A name that the network lacks is an error later.
+        """
+        return (key,)
+
     def adapt_weight(self, name: str, weight: Tensor, shape: torch.Size) -> Tensor | None:
         """Turn a pretrained weight into one of this network's, where their shapes differ.
 
@@ -216,4 +242,4 @@ class VideoNetwork(nn.Module):
     def _example(self, shape: tuple[int, ...]) -> Tensor:
         """Standard normal values from a generator of their own, where the network lives."""
         values = torch.randn(shape, generator=torch.Generator().manual_seed(0), device="cpu")
-        return values.to(self.fc.weight)
+        return values.to(next(self.parameters()))

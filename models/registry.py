@@ -20,13 +20,20 @@ _FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "c2d": ("models.c2d:C2D", _EVERY),
     "c3d": ("models.c3d:C3D", _BOTTLENECK),
     "c3d_3x3x3": ("models.c3d:C3D3x3x3", _BOTTLENECK),
+    "selfy_tsm": ("models.selfy:SELFYTSM", _EVERY),
+    "selfy_tsn": ("models.selfy:SELFYTSN", _EVERY),
     "tsn": ("models.tsn:TSN", _EVERY),
     "tsm": ("models.tsm:TSM", _EVERY),
+    "stnet": ("models.stnet:StNet", ("r50", "r101", "r152", "tiny")),
+    "st_resnet": ("models.st_resnet:STResNet", ("r50", "tiny")),
+    "two_stream": ("models.two_stream:TwoStream", ("r50", "tiny")),
+    "rgb_stream": ("models.two_stream:RGBStream", ("r50", "tiny")),
+    "flow_stream": ("models.two_stream:FlowStream", ("r50", "tiny")),
 }
 
 MODELS: dict[str, str] = {
     f"{family}_{arch}": factory for family, (factory, archs) in _FAMILIES.items() for arch in archs
-}
+} | {"stnet_irv2": "models.stnet_irv2:StNetIRv2"}
 """Name to "module:factory"; the factory takes the architecture, num_classes and options."""
 
 

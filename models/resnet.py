@@ -2,15 +2,16 @@
 
 He et al., Deep Residual Learning for Image Recognition, CVPR 2016 (arXiv 1512.03385). Spatial
 strides sit on the 3x3 convolution of a bottleneck, as in torchvision, so that torchvision's
-ImageNet weights fit. A family says which convolution of which block is its own by passing
-`BlockParts`; nothing is replaced after construction.
+ImageNet weights fit; a family may put them on the first 1x1 convolution, as the paper does. A
+family says which convolution of which block is its own by passing `BlockParts`; nothing is
+replaced after construction.
 
 Axes: B clips, C channels, T frames, H rows, W columns.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 from torch import Tensor, nn
 
@@ -48,12 +49,15 @@ class BlockParts:
         conv1: Builds the first convolution.
         conv2: Builds the second convolution.
         conv3: Builds the third convolution (bottleneck only).
+        stride_on_conv1: Whether a bottleneck's spatial stride sits on its first convolution (He et
+            al.) and not on its second (torchvision).
     """
 
     before_conv1: Callable[[], nn.Module] | None = None
     conv1: ConvFactory | None = None
     conv2: ConvFactory | None = None
     conv3: ConvFactory | None = None
+    stride_on_conv1: bool = False
 
 
 class ResidualBlock(nn.Module):
@@ -84,9 +88,13 @@ class ResidualBlock(nn.Module):
         """The identity, or its projection where the shape changes."""
         return x if self.downsample is None else self.downsample(x)
 
+    def add(self, x: Tensor) -> Tensor:
+        """The sum of both branches, before the last ReLU."""
+        return self.residual(x) + self.shortcut(x)
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, T, H, W) to (B, C', T, H/stride, W/stride)."""
-        out: Tensor = self.relu(self.residual(x) + self.shortcut(x))
+        out: Tensor = self.relu(self.add(x))
         return out
 
 
@@ -122,7 +130,7 @@ class Bottleneck(ResidualBlock):
     Args:
         in_channels: C of the input.
         width: C inside; the output has `expansion` times as many.
-        stride: Spatial stride, on the second convolution.
+        stride: Spatial stride, on the second convolution unless `parts` says the first.
         parts: Replaced parts.
     """
 
@@ -131,9 +139,10 @@ class Bottleneck(ResidualBlock):
     def __init__(self, in_channels: int, width: int, stride: int, parts: BlockParts) -> None:
         out_channels = self.expansion * width
         super().__init__(in_channels, out_channels, stride, parts)
-        self.conv1 = (parts.conv1 or conv1x1)(in_channels, width, 1)
+        stride1, stride2 = (stride, 1) if parts.stride_on_conv1 else (1, stride)
+        self.conv1 = (parts.conv1 or conv1x1)(in_channels, width, stride1)
         self.bn1 = FrameBatchNorm2d(width)
-        self.conv2 = (parts.conv2 or conv3x3)(width, width, stride)
+        self.conv2 = (parts.conv2 or conv3x3)(width, width, stride2)
         self.bn2 = FrameBatchNorm2d(width)
         self.conv3 = (parts.conv3 or conv1x1)(width, out_channels, 1)
         self.bn3 = FrameBatchNorm2d(out_channels)
@@ -323,6 +332,12 @@ class VideoResNet(VideoNetwork):
         for stage in range(first, (last or self.num_stages) + 1):
             x = self.get_submodule(f"layer{stage}")(x)
         return x
+
+    def stage_blocks(self, stage: int) -> list[ResidualBlock]:
+        """The blocks of `layer<stage>`, from 1, for a family that goes through them itself."""
+        return [
+            cast(ResidualBlock, block) for block in self.get_submodule(f"layer{stage}").children()
+        ]
 
     def forward_features(self, clip: Tensor) -> Tensor:
         """Features of a clip, (B, 3, T, H, W) to (B, num_features, T, H/32, W/32)."""

@@ -1,9 +1,10 @@
 """Weights from elsewhere: ImageNet into video networks, other runs into new ones, with a report.
 
-2D weights load as they are. Where shapes differ, the network's own rule applies
-(`VideoNetwork.adapt_weight`; by default a kernel is repeated over time and divided by its temporal
-size). Classifiers load by the names of the classes. Whatever fits nowhere is an error: a weight is
-left out only for a reason that the report names.
+2D weights load as they are, under the names that the network gives them
+(`VideoNetwork.expand_key`; in a network of two streams one 2D weight goes to both). Where shapes
+differ, the network's own rule applies (`VideoNetwork.adapt_weight`; by default a kernel is repeated
+over time and divided by its temporal size). Classifiers load by the names of the classes. Whatever
+fits nowhere is an error: a weight is left out only for a reason that the report names.
 """
 
 import pickle
@@ -26,8 +27,9 @@ _NAMES_SHOWN = 4
 class WeightReport:
     """Where every weight went.
 
-    Every key of the source is in exactly one of `loaded`, `inflated` and `skipped`; every
-    parameter and buffer of the network that got nothing is in `new`.
+    Names are the network's own. Every place that a weight of the source goes to is in exactly one
+    of `loaded`, `inflated` and `skipped`; every parameter and buffer of the network that got
+    nothing is in `new`.
 
     Attributes:
         loaded: Taken over as they are (classifiers: row by row, by class name).
@@ -132,7 +134,7 @@ def load_weights(
 
     Args:
         network: The network, on any device.
-        state_dict: Name to tensor, under the network's own names.
+        state_dict: Name to tensor, under the network's own names or those of a 2D network.
         class_names: The network's classes. Its classifier loads the rows of those that the source
             has by the same name; the other rows keep their values.
         source_class_names: The classes of the source's classifier.
@@ -145,40 +147,56 @@ def load_weights(
             network cannot do without, or class names do not agree with a classifier.
     """
     report = WeightReport()
+    rows = _match_classes(network, class_names, source_class_names)
+    values = _place_weights(network, state_dict, rows, source_class_names, report)
+    report.new = _new_names(network, values)
+    if any(_is_classifier(network, name) for name in values):
+        report.matched_classes = len(rows or ())
+    target = network.state_dict()
+    with torch.no_grad():
+        for name, value in values.items():
+            target[name].copy_(value)
+    return report
+
+
+def _place_weights(
+    network: VideoNetwork,
+    state_dict: Mapping[str, Tensor],
+    rows: Mapping[int, int] | None,
+    source_class_names: Sequence[str] | None,
+    report: WeightReport,
+) -> dict[str, Tensor]:
+    """Values by the network's names, in its shapes; what was done with each goes into report."""
     target = network.state_dict()
     values: dict[str, Tensor] = {}
-    rows = _match_classes(network, class_names, source_class_names)
     misfits = []
-    for key, weight in state_dict.items():
-        if key not in target:
-            misfits.append(f"{key} (no such weight)")
-        elif _is_classifier(network, key):
+    placed = [(name, state_dict[key]) for key in state_dict for name in network.expand_key(key)]
+    for name, weight in placed:
+        if name not in target:
+            misfits.append(f"{name} (no such weight)")
+        elif name in values or name in report.skipped:
+            misfits.append(f"{name} (given twice)")
+        elif _is_classifier(network, name):
             if rows:
-                values[key] = _replace_rows(key, target[key], weight, rows, source_class_names)
-                report.loaded.append(key)
+                values[name] = _replace_rows(name, target[name], weight, rows, source_class_names)
+                report.loaded.append(name)
             else:
-                report.skipped[key] = _UNNAMED_CLASSES if rows is None else _OTHER_CLASSES
-        elif weight.shape == target[key].shape:
-            values[key] = weight
-            report.loaded.append(key)
+                report.skipped[name] = _UNNAMED_CLASSES if rows is None else _OTHER_CLASSES
+        elif weight.shape == target[name].shape:
+            values[name] = weight
+            report.loaded.append(name)
         else:
-            adapted = network.adapt_weight(key, weight, target[key].shape)
+            adapted = network.adapt_weight(name, weight, target[name].shape)
             if adapted is None:
-                misfits.append(f"{key} {tuple(weight.shape)} for {tuple(target[key].shape)}")
+                misfits.append(f"{name} {tuple(weight.shape)} for {tuple(target[name].shape)}")
             else:
-                values[key] = adapted
-                report.inflated.append(key)
+                values[name] = adapted
+                report.inflated.append(name)
     if misfits:
         raise ValueError(
             f"the weights are not of this network; these fit nowhere: {_abbreviate(misfits)}"
         )
-    report.new = _new_names(network, values)
-    if any(_is_classifier(network, key) for key in values):
-        report.matched_classes = len(rows or ())
-    with torch.no_grad():
-        for key, value in values.items():
-            target[key].copy_(value)
-    return report
+    return values
 
 
 def _is_classifier(network: VideoNetwork, key: str) -> bool:

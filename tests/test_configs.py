@@ -2,16 +2,19 @@
 
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import PROJECT_ROOT
+from dataset_trees import write
 
 from lightning_modules.cli import main
 
 CONFIGS = sorted((PROJECT_ROOT / "configs").rglob("*.yaml"))
 DEBUG = "configs/override/debug.yaml"
+FolderOfKind = Callable[[str], Path]
 BIG = re.compile(r"_r(18|34|50|101)\.yaml$")
 
 
@@ -22,43 +25,109 @@ def command_of(path: Path) -> list[str]:
     return shlex.split(first.removeprefix("# uv run kinetoscope "))
 
 
-@pytest.fixture
-def folder_of_kind(class_folders: Path, motion_root: Path) -> dict[str, Path]:
-    """A small folder of videos in the form that each data config asks for."""
-    lists = class_folders / "ucfTrainTestlist"
-    lists.mkdir()
-    names = ["grow", "move_up", "turn_clockwise"]
-    (lists / "classInd.txt").write_text("".join(f"{i + 1} {n}\n" for i, n in enumerate(names)))
-    train, test = "", ""
-    for label, name in enumerate(names, 1):
-        for number, video in enumerate(sorted((class_folders / name).glob("*.mp4"))):
-            scene = video.with_name(f"v_{name}_g{number:02d}_c01.mp4")
-            video.rename(scene)
-            if number < 4:
-                train += f"{name}/{scene.name} {label}\n"
+def ucf101_form(root: Path) -> None:
+    """Lists for class folders, and file names with groups."""
+    lines: dict[str, list[str]] = {"classInd": [], "trainlist01": [], "testlist01": []}
+    for number, folder in enumerate(sorted(p for p in root.iterdir() if p.is_dir()), 1):
+        lines["classInd"].append(f"{number} {folder.name}")
+        for group, video in enumerate(sorted(folder.iterdir()), 1):
+            scene = f"{folder.name}/v_{folder.name}_g{group:02d}_c01.mp4"
+            video.rename(root / scene)
+            if group < 5:
+                lines["trainlist01"].append(f"{scene} {number}")
             else:
-                test += f"{name}/{scene.name}\n"
-    (lists / "trainlist01.txt").write_text(train)
-    (lists / "testlist01.txt").write_text(test)
-    divided = motion_root.parent / "divided"
-    if not divided.exists():
-        divided.symlink_to(motion_root)
-    return {"ucf101_lists": class_folders, "video_folder": divided, "motion_shapes": motion_root}
+                lines["testlist01"].append(scene)
+    for name, text in lines.items():
+        write(root / "ucfTrainTestlist" / f"{name}.txt", "\n".join(text))
+
+
+def hmdb51_form(root: Path) -> None:
+    """A list for each class, and file names with films."""
+    for folder in sorted(p for p in root.iterdir() if p.is_dir()):
+        lines = []
+        for film, video in enumerate(sorted(folder.iterdir())):
+            name = f"film_{film}_{folder.name}_u_nm_np1_ba_goo_0.avi"
+            video.rename(folder / name)
+            lines.append(f"{name} {1 if film < 4 else 2} ")
+        target = root / "testTrainMulti_7030_splits" / f"{folder.name}_test_split1.txt"
+        write(target, "\n".join(lines))
+
+
+def kinetics_form(root: Path) -> None:
+    """CSV lists, and class folders below each split."""
+    lists = {split: ["label,youtube_id,time_start,time_end,split"] for split in ("train", "val")}
+    for folder in sorted(p for p in root.iterdir() if p.is_dir()):
+        for number, video in enumerate(sorted(folder.iterdir())):
+            split, name = "val" if number > 3 else "train", f"{folder.name[:4]:-<10}{number}"
+            target = root / split / folder.name / f"{name}_000000_000010.mp4"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            video.rename(target)
+            lists[split].append(f"{folder.name},{name},0,10,{split}")
+        folder.rmdir()
+    for split, lines in lists.items():
+        write(root / "annotations" / f"{split}.csv", "\n".join(lines))
+
+
+def moments_in_time_form(root: Path) -> None:
+    """CSV lists without header, and class folders below each split."""
+    lists: dict[str, list[str]] = {"training": [], "validation": []}
+    classes = sorted(p for p in root.iterdir() if p.is_dir())
+    categories = [f"{folder.name},{label}" for label, folder in enumerate(classes)]
+    write(root / "moments_categories.txt", "\n".join(categories))
+    for folder in classes:
+        for number, video in enumerate(sorted(folder.iterdir())):
+            split = "validation" if number > 3 else "training"
+            target = root / split / folder.name / f"{number}.mp4"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            video.rename(target)
+            lists[split].append(f"{folder.name}/{number}.mp4,{folder.name},3,0")
+        folder.rmdir()
+    for split, lines in lists.items():
+        write(root / f"{split}Set.csv", "\n".join(lines))
+
+
+FORMS = {
+    "ucf101": ucf101_form,
+    "ucf101_lists": ucf101_form,
+    "hmdb51": hmdb51_form,
+    "kinetics": kinetics_form,
+    "moments_in_time": moments_in_time_form,
+}
+"""How the small class folders are brought into the form that a data config asks for."""
+
+
+@pytest.fixture
+def folder_of_kind(class_folders: Path, motion_root: Path, tmp_path: Path) -> FolderOfKind:
+    """Makes a small folder of videos in the form that a data config asks for."""
+
+    def make(kind: str) -> Path:
+        if kind == "motion_shapes":
+            return motion_root
+        if kind == "video_folder":
+            divided = tmp_path / "divided"
+            divided.symlink_to(motion_root)
+            return divided
+        FORMS[kind](class_folders)
+        return class_folders
+
+    return make
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=[c.stem for c in CONFIGS])
 def test_config_runs_by_its_own_command(
     path: Path,
-    folder_of_kind: dict[str, Path],
+    folder_of_kind: FolderOfKind,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(PROJECT_ROOT)
     words = command_of(path)
     assert str(path.relative_to(PROJECT_ROOT)) in words
-    kind = next((k for k in folder_of_kind if f"configs/data/{k}.yaml" in words), "motion_shapes")
-    words = [str(folder_of_kind[kind]) if word == "YOUR_FOLDER" else word for word in words]
-    words += ["--config", DEBUG, f"--data.root={folder_of_kind[kind]}"]
+    kinds = [Path(word).stem for word in words if word.startswith("configs/data/")]
+    kind = kinds[0] if kinds else "motion_shapes"
+    root = folder_of_kind(kind)
+    words = [str(root) if word == "YOUR_FOLDER" else word for word in words]
+    words += ["--config", DEBUG, f"--data.root={root}"]
     words += [f"--run.folder={tmp_path}", "--data.num_workers=0", "--trainer.limit_val_batches=1"]
     if kind == "motion_shapes":
         words += ["--data.num_train=64", "--data.num_val=16", "--data.num_test=16"]

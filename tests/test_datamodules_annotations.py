@@ -1,20 +1,18 @@
 """Annotation tables and every common list format."""
 
+import os
 import pickle
+import tracemalloc
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from datamodules.annotations import (
-    ListedVideo,
-    PackedStrings,
-    class_folder_of,
-    is_video,
-    make_table,
-    read_class_list,
-    read_video_list,
-)
+from datamodules.annotations import ListedVideo, PackedStrings, make_table, read_video_list
+from datamodules.class_files import class_folder_of, read_class_list
+from datamodules.folder_index import FolderIndex, is_video
+from datamodules.text_files import read_columns, read_csv
 
 
 def write(path: Path, text: str) -> Path:
@@ -93,6 +91,42 @@ def test_texts_in_other_encodings_are_refused(tmp_path: Path) -> None:
                 read(other)
 
 
+HOSTILE = {
+    "a million columns": ("a.mp4 " + "1 " * 1_000_000, "more than 65536 characters"),
+    "one endless line": ("x" * 5_000_000, "more than 65536 characters"),
+    "an open quote": ('label,youtube_id\n"a,b\nc,d\n', "is no CSV .*; correct or remove"),
+    "a stray quote": ('label,youtube_id\n"a"b,c\n', "is no CSV .*; correct or remove"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_texts_that_are_no_annotations_are_refused(kind: str, tmp_path: Path) -> None:
+    text, sentence = HOSTILE[kind]
+    other = write(tmp_path / "list.csv", text)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=sentence):
+        list(read_csv(other))
+    if "quote" not in kind:
+        with pytest.raises(ValueError, match=sentence):
+            read_video_list(other)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3e6
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_csv_is_read_by_the_names_of_its_columns(tmp_path: Path, end: str) -> None:
+    lines = ["\ufeffB, A ,c", "", '1,"2, 3",4', "5,6,7,8", "", '9,"1""0",11']
+    (tmp_path / "x.csv").write_bytes(end.join(lines).encode())
+    rows = list(read_columns(tmp_path / "x.csv", ["a", "b"], ["a", "b"]))
+    assert rows == [("2, 3", "1"), ("6", "5"), ('1"0', "9")]
+    with pytest.raises(ValueError, match=r"no column 'd', its first line is 'B, A ,c'"):
+        list(read_columns(tmp_path / "x.csv", ["a", "d"], ["a", "d"]))
+    write(tmp_path / "x.csv", "a,b\n1,2\n\n3\n")
+    with pytest.raises(ValueError, match=r"row 2 of .*x\.csv has fewer fields"):
+        list(read_columns(tmp_path / "x.csv", ["b", "a"], ["a", "b"]))
+
+
 def test_frame_folder_holds_images_and_nothing_else(tmp_path: Path) -> None:
     for name in ("a/1.jpg", "b/1.jpg", "b/x.mp4", "c/1.jpg", "c/d/1.jpg", "e/note.txt"):
         write(tmp_path / name, "")
@@ -116,6 +150,8 @@ def test_class_lists_are_read_in_both_forms(tmp_path: Path) -> None:
     assert read_class_list(numbered) == {"1": "Baby Crawling", "2": "Punch", "10": "PushUps"}
     bare = write(tmp_path / "labels.txt", "Holding something\nApproaching, with camera\n")
     assert read_class_list(bare) == {"0": "Holding something", "1": "Approaching, with camera"}
+    behind = write(tmp_path / "moments.txt", "clapping,1\nadult+male,0\n")
+    assert read_class_list(behind) == {"0": "adult+male", "1": "clapping"}
     with pytest.raises(ValueError, match="each name and id once"):
         read_class_list(write(tmp_path / "double.txt", "1 a\n1 b\n"))
 
@@ -125,6 +161,102 @@ def test_class_folder_is_known_only_where_it_is_unambiguous() -> None:
     assert class_folder_of(videos) == {"1": "Punch", "2": "PushUps"}
     assert class_folder_of([*videos, ListedVideo("Punch/c.avi", "2")]) == {}
     assert class_folder_of([ListedVideo("a.avi", "1"), ListedVideo("b.avi", "2")]) == {}
+
+
+FOUND_AS = {
+    "a/x.avi": "a/x.avi",
+    "a/x.mp4": None,
+    "a/x": "a/x.avi",
+    "a/y.mkv": "a/y.MP4",
+    "a/two.mkv": "a/two.avi",
+    "a/frames.mp4": "a/frames",
+    "a/notes.mp4": None,
+    "a/notes": "a/notes",
+    "Riding_A-Bike/[z](1).avi": "riding a bike/[z](1).avi",
+    "a/x.avi.part": None,
+    "b/x.avi": None,
+    "twice/x.avi": None,
+    "a/X.avi": None,
+}
+
+
+def test_files_are_found_in_other_forms_and_folder_spellings(tmp_path: Path) -> None:
+    files = ("a/x.avi", "a/y.MP4", "a/two.mp4", "a/two.avi", "a/frames/1.jpg", "a/notes/1.txt")
+    for name in (*files, "riding a bike/[z](1).avi", "t wice/x.avi", "tw ice/x.avi"):
+        write(tmp_path / name, "")
+    index = FolderIndex(tmp_path)
+    expected = {**FOUND_AS, "a/x.mp4": "a/x.avi"}
+    assert {name: index.find(name) for name in FOUND_AS} == expected
+    assert index.find_all(FOUND_AS) == list(expected.values())
+    assert index.find("a/X.avi", any_case=True) == "a/x.avi"
+    table = make_table(tmp_path, [ListedVideo(name, "0") for name in FOUND_AS], {"0": 0})
+    # a file that is listed itself stands in for no other
+    own = [found for name, found in FOUND_AS.items() if found and name != "a/x"]
+    assert [table.paths[int(i)] for i in table.present] == own
+    write(tmp_path / "a" / "X.mp4", "")
+    assert FolderIndex(tmp_path).find("a/x.MKV", any_case=True) == "a/x.avi"
+    assert FolderIndex(tmp_path).find("a/TWO.mkv", any_case=True) == "a/two.avi"
+
+
+def test_folder_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a/x.avi", "a/y.avi", "b/x.avi"):
+        write(tmp_path / name, "")
+    looked = []
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda place: looked.append(str(place)) or real(place))
+    index = FolderIndex(tmp_path)
+    names = ["a/x", "a/y.mp4", "a/gone", "b/x.avi", "c/x", "c/y"] * 2
+    assert index.find_all(names) == ["a/x.avi", "a/y.avi", None, "b/x.avi", None, None] * 2
+    assert sorted(looked) == [str(tmp_path / name) for name in (".", "a", "b")]
+
+
+@pytest.mark.parametrize("linked", ["a/x.mp4", "a"])
+def test_links_out_of_the_root_are_refused(tmp_path: Path, linked: str) -> None:
+    write(tmp_path / "secret" / "x.mp4", "")
+    write(tmp_path / "root" / "b" / "x.mp4", "")
+    root = tmp_path / "root"
+    target = tmp_path / "secret" / ("x.mp4" if linked.endswith("4") else "")
+    (root / linked).parent.mkdir(exist_ok=True)
+    (root / linked).symlink_to(target)
+    with pytest.raises(ValueError, match=r"a.* leads out of the dataset's root, to .*secret"):
+        make_table(root, [ListedVideo("a/x.mp4", "0")], {"0": 0})
+    assert len(make_table(root, [ListedVideo("b/x.mp4", "0")], {"0": 0}).present) == 1
+    (root / linked).unlink()
+    (root / linked).symlink_to(root / "b" / ("x.mp4" if linked.endswith("4") else ""))
+    (root / "b" / "gone.mp4").symlink_to(root / "nothing")
+    listed = [ListedVideo(name, "0") for name in ("a/x.mp4", "b/gone.mp4")]
+    (tmp_path / "link").symlink_to(root)
+    for place in (root, tmp_path / "link"):
+        assert make_table(place, listed, {"0": 0}).missing == ["b/gone.mp4"]
+
+
+def test_segments_of_one_file_have_their_own_ids(tmp_path: Path) -> None:
+    write(tmp_path / "long.mp4", "")
+    listed = [
+        ListedVideo("long.mp4", "0", "first", 0.0, 2.5),
+        ListedVideo("long.mp4", "1", "second", 2.5),
+        ListedVideo("long.mp4", "0"),
+    ]
+    table = make_table(tmp_path, listed, {"0": 0, "1": 1})
+    assert list(table.video_ids) == ["first", "second", "long.mp4"]
+    assert list(table.paths) == ["long.mp4"] * 3
+    np.testing.assert_array_equal(table.present, [0, 1, 2])
+    np.testing.assert_array_equal(table.starts, np.array([0, 2.5, np.nan], np.float32))
+    np.testing.assert_array_equal(table.ends, np.array([2.5, np.nan, np.nan], np.float32))
+    whole = make_table(tmp_path, listed[2:], {"0": 0})
+    assert np.isnan([*whole.starts, *whole.ends]).all()
+    with pytest.raises(ValueError, match="first is listed twice"):
+        make_table(tmp_path, [listed[0], listed[0]], {"0": 0})
+
+
+def test_workers_share_one_table(tmp_path: Path) -> None:
+    listed = [ListedVideo(f"{i}.mp4", "0", f"id {i}") for i in range(1000)]
+    table = make_table(tmp_path, listed, {"0": 0})
+    copies = [ForkingPickler.loads(ForkingPickler.dumps(table)) for _ in range(2)]
+    for copy in copies:
+        assert list(copy.paths) == list(table.paths)
+    copies[0].labels[3] = 7
+    assert table.labels[3] == copies[1].labels[3] == 7
 
 
 def test_table_keeps_missing_videos_in_its_list(tmp_path: Path) -> None:

@@ -1,16 +1,31 @@
 """The module that every family shares, and the callbacks that watch it."""
 
+import inspect
+import itertools
+import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Trainer
-from torch import Tensor
+from torch import Tensor, nn
 
 from datamodules import MotionShapesDataModule, VideoFolderDataModule
-from lightning_modules import BaselineModule, CoSTModule, open_checkpoint
+from lightning_modules import (
+    BaselineModule,
+    CoSTModule,
+    SELFYModule,
+    StNetModule,
+    STResNetModule,
+    VideoClassifier,
+    open_checkpoint,
+)
 from lightning_modules.callbacks import BrokenVideos
+from lightning_modules.cli import main
+from models import list_models
+from models.registry import MODELS
 
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
@@ -125,8 +140,146 @@ def test_too_many_broken_videos_stop_the_run(class_folders: Path, limit: float) 
 
 @pytest.mark.parametrize(
     ("network", "sentence"),
-    [("c2d_tiny", "CoSTModule trains cost networks"), ("cost_a_tinny", "did you mean cost_a_tiny")],
+    [
+        ("c2d_tiny", "CoSTModule trains cost_a and cost_b networks, got c2d_tiny"),
+        ("cost_a_tinny", "did you mean cost_a_tiny"),
+    ],
 )
 def test_network_of_another_family_is_refused(network: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         CoSTModule(network, num_classes=8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"lr": -1}, r"model\.lr=-1 must be at least 0"),
+        ({"head_lr_multiplier": -2}, r"model\.head_lr_multiplier=-2 must be at least 0"),
+        ({"label_smoothing": 1}, r"model\.label_smoothing=1 must lie in \[0, 1\)"),
+        ({"bn_momentum": 0}, r"model\.bn_momentum=0 must lie between 0 and 1"),
+        ({"bn_batch": 0}, r"model\.bn_batch=0 must be at least 1"),
+        ({"schedule": "step"}, r"`step` needs milestones"),
+        ({"shift_div": 4}, r"tsn_tiny has no option shift_div; its options are dropout"),
+    ],
+)
+def test_arguments_are_checked(arguments: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        BaselineModule("tsn_tiny", num_classes=8, **arguments)
+
+
+def test_every_network_has_one_module() -> None:
+    modules = [CoSTModule, SELFYModule, StNetModule, STResNetModule, BaselineModule]
+    families = [family for module in modules for family in module.families]
+    assert sorted(families) == sorted({name.rpartition("_")[0] for name in list_models()})
+
+
+@pytest.mark.parametrize(
+    "module", [CoSTModule, SELFYModule, StNetModule, STResNetModule, BaselineModule]
+)
+def test_every_network_option_is_an_argument(module: type[VideoClassifier]) -> None:
+    options: set[str] = set()
+    for name, factory in MODELS.items():
+        if name.rpartition("_")[0] in module.families:
+            package, _, attribute = factory.partition(":")
+            parameters = inspect.signature(getattr(import_module(package), attribute)).parameters
+            options |= {p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY}
+    general = set(inspect.signature(VideoClassifier).parameters)
+    arguments = set(inspect.signature(module).parameters) - general - {"kwargs"}
+    assert arguments == options - {"dropout"}
+
+
+def test_command_line_shows_the_papers_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["fit", "--model.help", "STResNetModule"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"Weight decay\. \(type: float, default: 0\.0005\)", shown)
+    assert re.search(r"Whether biases decay\. \(type: bool, default: False\)", shown)
+    assert re.search(r"--model\.schedule .*default: cosine", shown)
+
+
+def test_batch_is_normalised_a_few_videos_at_a_time(motion_root: Path) -> None:
+    torch.manual_seed(0)
+    module = BaselineModule("tsn_tiny", num_classes=8, bn_batch=4, dropout=0.0, lr=0.0)
+    data = data_of(motion_root, batch_size=8, flip_probability=0.0)
+    trainer = Trainer(max_steps=1, limit_val_batches=0, enable_checkpointing=False, **QUIET)
+    trainer.fit(module, data)
+    reference = BaselineModule("tsn_tiny", num_classes=8, dropout=0.0).network
+    weights = {
+        n: p
+        for n, p in module.network.state_dict().items()
+        if n in dict(reference.named_parameters())
+    }
+    reference.load_state_dict(weights, strict=False)
+    (batch,) = [data.on_after_batch_transfer(b, 0) for b in itertools.islice(loader_of(data), 1)]
+    for half in batch["clips"][:, 0].split(4):
+        reference(half)
+    for name, value in reference.named_buffers():
+        torch.testing.assert_close(module.network.get_buffer(name), value)
+
+
+def loader_of(data: MotionShapesDataModule) -> Any:
+    """The batches of the first epoch again."""
+    data.trainer.fit_loop.epoch_progress.reset()  # type: ignore[union-attr]
+    return data.train_dataloader()
+
+
+def test_batch_that_cannot_be_divided_is_refused(motion_root: Path) -> None:
+    module = BaselineModule("tsn_tiny", num_classes=8, bn_batch=3)
+    trainer = Trainer(max_steps=1, enable_checkpointing=False, **QUIET)
+    with pytest.raises(ValueError, match=r"16 videos cannot be divided .*model\.bn_batch=3"):
+        trainer.fit(module, data_of(motion_root))
+
+
+@pytest.mark.filterwarnings("ignore:Found .* in eval mode at the start of training")
+def test_frozen_layers_stay_as_loaded(motion_root: Path) -> None:
+    module = BaselineModule("tsn_tiny", num_classes=8, frozen_bn="all", lr=0.1)
+    before = {name: value.clone() for name, value in module.network.state_dict().items()}
+    trainer = Trainer(max_epochs=2, enable_checkpointing=False, **QUIET)
+    trainer.fit(module, data_of(motion_root))
+    changed = {n for n, v in module.network.state_dict().items() if not torch.equal(v, before[n])}
+    assert changed == {n for n in before if "bn" not in n and "downsample.1" not in n}
+
+
+@pytest.mark.parametrize("arguments", [{"frozen_bn": "all"}, {"bn_batch": 4}])
+def test_synchronised_layers_are_not_controlled(arguments: dict[str, Any]) -> None:
+    module = BaselineModule("tsn_tiny", num_classes=8, **arguments)
+    module.on_train_start()
+    module.network = nn.SyncBatchNorm.convert_sync_batchnorm(module.network)
+    with pytest.raises(ValueError, match=r"trainer\.sync_batchnorm=true would undo"):
+        module.on_train_start()
+
+
+def test_compiled_network_keeps_its_names(motion_root: Path) -> None:
+    names, ends = [], []
+    with torch.compiler.set_stance("force_eager"):
+        for wanted in (False, True):
+            torch.manual_seed(0)
+            module = BaselineModule("tsn_tiny", num_classes=8, compile=wanted, ema_decay=0.9)
+            trainer = Trainer(max_steps=1, enable_checkpointing=False, **QUIET)
+            trainer.fit(module, data_of(motion_root))
+            assert (module.network._compiled_call_impl is not None) == wanted
+            names.append(list(module.state_dict()))
+            ends.append(module.network.fc.weight)
+    assert names[0] == names[1]
+    assert torch.equal(*ends)
+
+
+@pytest.mark.slow
+def test_compiled_and_checkpointed_network_trains_alike(motion_root: Path) -> None:
+    ends = []
+    for wanted in (False, True):
+        torch.manual_seed(0)
+        module = BaselineModule(
+            "tsm_tiny", num_classes=8, compile=wanted, checkpoint_activations=wanted, dropout=0.0
+        )
+        trainer = Trainer(max_steps=2, enable_checkpointing=False, **QUIET)
+        trainer.fit(module, data_of(motion_root))
+        ends.append(module.network.state_dict())
+    for name, value in ends[0].items():
+        torch.testing.assert_close(ends[1][name], value, atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_missing_modality_is_named() -> None:
+    module = STResNetModule("flow_stream_tiny", num_classes=8)
+    with pytest.raises(ValueError, match="flow_stream_tiny needs flow, but the batches hold none"):
+        module.inputs({"clips": torch.zeros(2, 1, 3, 2, 32, 32), "label": torch.zeros(2)})

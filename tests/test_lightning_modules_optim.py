@@ -24,7 +24,13 @@ def test_groups_hold_every_parameter_once() -> None:
     members = [id(p) for group in groups for p in group["params"]]
     wanted = [id(p) for p in network.parameters() if p.requires_grad]
     assert sorted(members) == sorted(wanted)
-    assert {g["name"] for g in groups} == {"weights", "norms", "head_weights", "head_biases"}
+    assert {g["name"] for g in groups} == {
+        "weights",
+        "norm_scales",
+        "norm_shifts",
+        "head_weights",
+        "head_biases",
+    }
 
 
 def test_groups_follow_the_papers_multipliers() -> None:
@@ -33,6 +39,7 @@ def test_groups_follow_the_papers_multipliers() -> None:
         0.1,
         5e-4,
         bias_lr_multiplier=2,
+        norm_scale_lr_multiplier=3,
         head_lr_multiplier=10,
         decay_bias=False,
         decay_norm=False,
@@ -41,11 +48,27 @@ def test_groups_follow_the_papers_multipliers() -> None:
     assert found == {
         "weights": (0.1, 5e-4),
         "biases": (0.2, 0.0),
-        "norms": (0.1, 0.0),
+        "norm_scales": (pytest.approx(0.3), 0.0),
+        "norm_shifts": (0.1, 0.0),
         "head_weights": (1.0, 5e-4),
         "head_biases": (2.0, 0.0),
     }
     torch.optim.SGD(groups)
+
+
+def test_everything_decays_by_default() -> None:
+    groups = parameter_groups(Net(), 0.1, 1e-4)
+    assert {(g["lr"], g["weight_decay"]) for g in groups} == {(0.1, 1e-4)}
+
+
+def test_every_named_classifier_is_a_head() -> None:
+    network = nn.ModuleDict({"rgb": Net(), "flow": Net()})
+    groups = parameter_groups(
+        network, 0.1, 0, classifiers=("rgb.fc", "flow.fc"), head_lr_multiplier=5
+    )
+    heads = [p for g in groups if g["lr"] == 0.5 for p in g["params"]]
+    wanted = [*network["rgb"].fc.parameters(), *network["flow"].fc.parameters()]
+    assert {id(p) for p in heads} == {id(p) for p in wanted}
 
 
 def test_cosine_falls_from_one_to_zero() -> None:

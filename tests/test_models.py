@@ -15,6 +15,8 @@ from models.registry import MODELS
 from models.resnet import ARCHITECTURES
 
 TINY = [name for name in models.list_models() if name.endswith("_tiny")]
+ORDER_BLIND = ("c2d", "tsn", "selfy_tsn", "two_stream", "rgb_stream", "flow_stream")
+"""Averages of frames; SELFY's block, which sees motion, starts as the identity."""
 GOLDEN = Path(__file__).parent / "golden" / "models_tiny.json"
 REGENERATE = "KINETOSCOPE_REGENERATE_GOLDEN=1 uv run pytest tests/test_models.py -k golden"
 
@@ -38,9 +40,11 @@ def test_all_names_are_importable_lazily() -> None:
 
 def test_registry_holds_the_promised_names() -> None:
     names = "cost_a_r50 cost_b_r101 c2d_r18 c2d_r34 c3d_r50 c3d_3x3x3_r101 tsn_r18 tsm_r101"
+    names += " selfy_tsm_r50 selfy_tsn_r18 stnet_r50 stnet_r101 stnet_r152 stnet_irv2"
+    names += " st_resnet_r50 two_stream_r50 rgb_stream_r50 flow_stream_r50"
     assert set(names.split()) < set(models.list_models())
-    assert len(TINY) == 7
-    assert {name.rpartition("_")[2] for name in MODELS} <= set(ARCHITECTURES)
+    assert len(TINY) == 14
+    assert {name.rpartition("_")[2] for name in MODELS} <= {*ARCHITECTURES, "irv2"}
 
 
 @pytest.mark.parametrize("name", ["cost_a_r50", "c2d_r18", "tsm_r101", "tsn_tiny"])
@@ -81,11 +85,13 @@ def test_bottleneck_families_refuse_basic_blocks() -> None:
         models.CoSTA("r18", 5)
 
 
-@pytest.mark.parametrize("frames", [4, 6])
+@pytest.mark.parametrize(("frames", "height", "width"), [(4, 32, 32), (6, 45, 61)])
 @pytest.mark.parametrize("name", TINY)
-def test_network_maps_clips_to_logits(name: str, frames: int) -> None:
+def test_network_maps_clips_to_logits(name: str, frames: int, height: int, width: int) -> None:
     network = models.get_model(name, 5).eval()
-    inputs = network.example_inputs(2, frames, 32)
+    inputs = tuple(
+        x[..., :height, :width] for x in network.example_inputs(2, frames, max(height, width))
+    )
 
     with torch.no_grad():
         features = network.forward_features(*inputs)
@@ -100,6 +106,9 @@ def test_network_maps_clips_to_logits(name: str, frames: int) -> None:
 @pytest.mark.parametrize("name", TINY)
 def test_every_parameter_gets_a_gradient(name: str) -> None:
     network = models.get_model(name, 5)
+    for module in network.modules():  # a block that starts as the identity passes nothing on
+        if isinstance(module, torch.nn.BatchNorm2d) and not module.weight.any():
+            torch.nn.init.ones_(module.weight)
 
     logits = network(*network.example_inputs(4, 4, 32))
     F.cross_entropy(logits, torch.arange(4)).backward()
@@ -108,6 +117,73 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
         assert parameter.grad is not None, key
         assert torch.isfinite(parameter.grad).all(), key
         assert parameter.grad.abs().max() > 0, key
+
+
+@pytest.mark.parametrize("name", models.list_models())
+def test_every_listed_network_gives_logits_on_shapes_alone(name: str) -> None:
+    if name.endswith("irv2"):
+        pytest.importorskip("timm", reason="stnet_irv2 needs the extra timm")
+    with torch.device("meta"):
+        network = models.get_model(name, 7).eval()
+        inputs = network.example_inputs(1, 10, 64 if name.endswith("_tiny") else 224)
+
+    with torch.no_grad():
+        logits = network(*inputs)
+
+    assert logits.shape == (1, 7)
+    assert models.count_parameters(network) > 10_000
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_captured_graph_gives_the_same_output(name: str) -> None:
+    network = models.get_model(name, 5).eval()
+    inputs = network.example_inputs(2, 4, 32)
+
+    torch._dynamo.reset()  # else the graphs of other networks count as recompilations
+    captured = torch.compile(network, fullgraph=True, backend="eager")
+
+    with torch.no_grad():
+        torch.testing.assert_close(captured(*inputs), network(*inputs))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.one_slow_case] * (n == "selfy_tsm_tiny")) for n in TINY],
+)
+def test_compiled_network_gives_the_same_output(name: str) -> None:
+    network = models.get_model(name, 5).eval()
+    inputs = network.example_inputs(2, 4, 32)
+
+    torch._dynamo.reset()
+    with torch.no_grad():
+        compiled = torch.compile(network, fullgraph=True)(*inputs)
+        torch.testing.assert_close(compiled, network(*inputs), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_exported_network_gives_the_same_output(name: str) -> None:
+    network = models.get_model(name, 5).eval()
+    inputs = network.example_inputs(2, 4, 32)
+
+    exported = torch.export.export(network, inputs).module()
+
+    with torch.no_grad():
+        torch.testing.assert_close(exported(*inputs), network(*inputs))
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_bfloat16_autocast_stays_close(name: str) -> None:
+    network = models.get_model(name, 5).eval()
+    inputs = network.example_inputs(2, 4, 32)
+
+    with torch.no_grad():
+        exact = network(*inputs)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = network(*inputs)
+
+    assert torch.isfinite(logits).all()
+    assert (logits.float() - exact).abs().max() < 0.1 * exact.abs().max()
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -144,16 +220,20 @@ def test_golden_outputs_have_not_changed(name: str) -> None:
 @pytest.mark.parametrize("name", TINY)
 def test_reset_classifier_replaces_the_classifier_alone(name: str) -> None:
     network = models.get_model(name, 5).double()
-    kept = {k: v.clone() for k, v in network.state_dict().items() if not k.startswith("fc.")}
+    before = {key: value.clone() for key, value in network.state_dict().items()}
 
     network.reset_classifier(9)
 
     assert network.num_classes == 9
-    assert network.fc.weight.shape == (9, network.num_features)
-    assert network.fc.weight.dtype == torch.float64
     after = network.state_dict()
-    assert all(torch.equal(after[key], value) for key, value in kept.items())
-    assert len(after) == len(kept) + 2
+    assert list(after) == list(before)
+    replaced = {f"{layer}.{part}" for layer in network.classifiers for part in ("weight", "bias")}
+    for key, value in after.items():
+        if key in replaced:
+            assert value.shape == (9, *before[key].shape[1:])
+            assert value.dtype == torch.float64
+        else:
+            assert torch.equal(value, before[key])
 
 
 @pytest.mark.parametrize(("name", "std"), [("cost_a_r50", 0.01), ("tsm_r50", 0.001)])
@@ -196,13 +276,13 @@ def test_tsn_cannot_tell_the_order_of_frames() -> None:
         torch.testing.assert_close(network(clip), shuffled, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [n for n in TINY if not n.startswith(("c2d", "tsn"))])
+@pytest.mark.parametrize("name", [n for n in TINY if not n.startswith(ORDER_BLIND)])
 def test_temporal_networks_tell_a_clip_from_its_reversal(name: str) -> None:
     network = models.get_model(name, 5).eval()
-    (clip,) = network.example_inputs(2, 4, 32)
+    inputs = network.example_inputs(2, 4, 32)
 
     with torch.no_grad():
-        forward, backward = network(clip), network(clip.flip(2))
+        forward, backward = network(*inputs), network(*(x.flip(2) for x in inputs))
 
     assert (forward - backward).abs().max() > 1e-2 * forward.abs().max()
 

@@ -1,5 +1,6 @@
 """Loading weights: 2D as they are, temporal kernels inflated, classifiers by class name."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -187,11 +188,111 @@ def test_misfits_are_an_error_and_change_nothing(tiny_2d: dict[str, Tensor]) -> 
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
+def test_weight_given_under_two_names_is_an_error() -> None:
+    """A 2D name goes to every stream, also to one whose own weights are there."""
+    network = models.get_model("two_stream_tiny", 5)
+    own = network.state_dict()
+    twice = {**own, "bn1.weight": own["rgb.bn1.weight"], "fc.bias": own["rgb.fc.bias"]}
+
+    with pytest.raises(ValueError, match=r"4: rgb.bn1.weight \(given twice\), flow.bn1.weight"):
+        models.load_weights(network, twice)
+
+
 def test_weights_of_a_shallower_network_are_an_error(resnet18: dict[str, Tensor]) -> None:
     """Every key of an R18 fits an R34; only what is missing tells them apart."""
     network = models.get_model("c2d_r34", 5)
     with pytest.raises(ValueError, match=r"smaller or another network; they lack .*layer1.2"):
         models.load_weights(network, resnet18)
+
+
+def stream_weights(*names: str) -> dict[str, Tensor]:
+    """Weights of streams as they are trained alone."""
+    merged: dict[str, Tensor] = {}
+    for name in names:
+        merged |= models.get_model(f"{name}_stream_tiny", 5).state_dict()
+    return merged
+
+
+def temporal_names(*convs: str) -> list[str]:
+    return sorted(
+        f"{s}.layer{i}.1.{c}.weight" for s in ("rgb", "flow") for i in (1, 2, 3) for c in convs
+    )
+
+
+def test_checkpoints_of_both_streams_load_together() -> None:
+    source = stream_weights("rgb", "flow")
+    network = models.get_model("st_resnet_tiny", 5)
+
+    report = models.load_weights(
+        network, source, class_names=list("abcde"), source_class_names=list("abcde")
+    )
+
+    assert sorted(report.inflated) == temporal_names("conv1", "conv3")
+    assert report.new == []
+    assert report.skipped == {}
+    assert sorted(report.loaded + report.inflated) == sorted(source)
+    own = network.state_dict()
+    for key in report.inflated:
+        assert all(torch.equal(own[key][:, :, t], source[key] / 3) for t in range(3))
+
+
+@pytest.mark.parametrize(("one", "lacking"), [("rgb", "flow"), ("flow", "rgb")])
+def test_checkpoint_of_one_stream_is_not_enough(one: str, lacking: str) -> None:
+    with pytest.raises(ValueError, match=f"they lack .*{lacking}.conv1.weight"):
+        models.load_weights(models.get_model("st_resnet_tiny", 5), stream_weights(one))
+
+
+def test_star_has_the_weights_of_st_resnet() -> None:
+    plain, star = (models.get_model("st_resnet_tiny", 5, star=star) for star in (False, True))
+
+    report = models.load_weights(star, plain.state_dict())
+
+    assert report.inflated == []
+    assert sorted(report.skipped) == sorted(report.new)
+    star.load_state_dict(plain.state_dict())
+
+
+def test_product_keeps_the_streams_and_adds_identities() -> None:
+    source = stream_weights("rgb", "flow")
+    network = models.get_model("st_resnet_tiny", 5, connection="product")
+
+    report = models.load_weights(
+        network, source, class_names=list("abcde"), source_class_names=list("abcde")
+    )
+
+    assert report.inflated == []
+    assert sorted(report.new) == temporal_names("conv2.temporal")
+    for key in report.new:
+        kernel = network.state_dict()[key][..., 0, 0]
+        assert torch.equal(kernel[..., 1], torch.eye(len(kernel)))
+        assert torch.count_nonzero(kernel[..., ::2]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "inflated"),
+    [
+        ("rgb_stream_r50", []),
+        ("flow_stream_r50", ["flow.conv1.weight"]),
+        ("two_stream_r50", ["flow.conv1.weight"]),
+        ("st_resnet_r50", ["flow.conv1.weight", r"(rgb|flow).layer[1-4].1.conv[13].weight"]),
+    ],
+)
+def test_torchvisions_names_reach_every_network(name: str, inflated: list[str]) -> None:
+    """Names and shapes alone, of the whole R50."""
+    with torch.device("meta"):
+        source = torchvision.models.resnet50().state_dict()
+        network = models.get_model(name, 101)
+
+    report = models.load_weights(network, source)
+
+    streams = len(network.modalities)
+    placed = [*report.loaded, *report.inflated, *report.skipped]
+    assert len(placed) == len(set(placed)) == streams * len(source)
+    assert all(any(re.fullmatch(p, key) for p in inflated) for key in report.inflated)
+    assert len(report.inflated) == len(inflated[:1]) + 16 * len(inflated[1:])
+    assert sorted(report.new) == sorted(report.skipped)
+    assert len(report.skipped) == 2 * streams
+    assert network.pretrained_arch == "resnet50"
 
 
 def test_report_counts_and_abbreviates(tiny_2d: dict[str, Tensor]) -> None:

@@ -1,0 +1,104 @@
+"""Lines and CSV rows of annotation files, and a sentence for every file that holds none."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from operator import itemgetter
+from pathlib import Path
+from typing import TextIO
+
+MAX_LINE = 2**16
+"""Characters of the longest line that is read: no annotation has one of a tenth of it."""
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file that are not blank, stripped.
+
+    Args:
+        path: A UTF-8 file, with or without a byte order mark, and line ends of any system.
+
+    Raises:
+        ValueError: If there is no such file, it is not UTF-8, or a line is no line.
+    """
+    return [line for raw in _lines(path) if (line := raw.strip())]
+
+
+def read_csv(path: Path, delimiter: str = ",") -> Iterator[list[str]]:
+    """The rows of a CSV file that are not blank.
+
+    Args:
+        path: A UTF-8 file; fields may be quoted.
+        delimiter: What stands between fields.
+
+    Raises:
+        ValueError: If there is no such file, it is not UTF-8, or no CSV.
+    """
+    rows = csv.reader(_lines(path), delimiter=delimiter, strict=True)
+    try:
+        yield from filter(None, rows)
+    except csv.Error as error:
+        raise ValueError(
+            f"line {rows.line_num} of {path} is no CSV ({error}); correct or remove the line"
+        ) from error
+
+
+def read_columns(
+    path: Path, names: Sequence[str], headerless: Sequence[str]
+) -> list[tuple[str, ...]]:
+    """Columns of a CSV file, found by the names in its header line.
+
+    Args:
+        path: The CSV file.
+        names: Columns to read, at least two.
+        headerless: Columns of a file whose first line names none of `names`.
+
+    Returns:
+        The columns of each row, in the order of `names`.
+
+    Raises:
+        ValueError: If a column or a field is missing.
+    """
+    rows = read_csv(path)
+    first = next(rows, [])
+    header = [name.strip().lower() for name in first]
+    if first and not set(header) & set(names):
+        header, rows = list(headerless), chain([first], rows)
+    missing = [name for name in names if name not in header]
+    if missing:
+        raise ValueError(
+            f"{path} has no column {missing[0]!r}, its first line is {','.join(first)[:100]!r}; "
+            f"give a file whose header names {', '.join(names)}"
+        )
+    columns: list[tuple[str, ...]] = []
+    try:
+        columns.extend(map(itemgetter(*map(header.index, names)), rows))
+    except IndexError as error:
+        raise ValueError(
+            f"row {len(columns) + 1} of {path} has fewer fields than its columns "
+            f"{', '.join(names)} need; correct or remove the line"
+        ) from error
+    return columns
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Every line of a text file, without its end, read piece by piece."""
+    if not path.is_file():
+        raise ValueError(f"there is no list file at {path}; check the argument that names it")
+    rest = ""
+    with path.open(encoding="utf-8-sig") as file:
+        while piece := _read_piece(path, file):
+            *whole, rest = (rest + piece).split("\n")
+            if max(map(len, (*whole, rest))) > MAX_LINE:
+                raise ValueError(
+                    f"{path} has a line of more than {MAX_LINE} characters, so it is no annotation "
+                    "file; check the argument that names it"
+                )
+            yield from whole
+    yield rest
+
+
+def _read_piece(path: Path, file: TextIO) -> str:
+    try:
+        return file.read(MAX_LINE)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error

@@ -1,0 +1,127 @@
+"""UCF101DataModule: 101 actions, 13,320 videos, three official splits."""
+
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch.utilities import rank_zero_info
+
+from datamodules.annotations import ListedVideo, read_video_list, relative_paths
+from datamodules.base import Split, VideoDataModule
+from datamodules.class_files import index_of_letters, read_class_list
+from datamodules.folder_index import letters_of, stem_of
+from datamodules.official_lists import OfficialLists
+
+LIST_FOLDERS = ("ucfTrainTestlist", "lists", "splits")
+VIDEO_FOLDERS = ("UCF-101", "videos", "rawframes", "frames", "jpegs_256", "")
+COUNTS: dict[int, tuple[int, int]] = {1: (9537, 3783), 2: (9586, 3734), 3: (9624, 3696)}
+"""Videos of the train and test list of each split."""
+
+
+class UCF101DataModule(VideoDataModule):
+    """UCF101 as it is downloaded: `UCF-101/<Class>/v_<Class>_gNN_cNN.avi` and its lists.
+
+    Videos may lie in class folders or in one, as files or as frame folders, with any suffix.
+    Validation videos are whole groups `gNN` (scenes) of the training list. Soomro, Zamir, Shah:
+    "UCF101: A Dataset of 101 Human Actions Classes From Videos in The Wild", 2012.
+
+    Args:
+        root: Folder of the dataset: of `UCF-101`, or that folder itself.
+        split: Official split into training and test videos.
+        annotations: Folder of `classInd.txt`, `trainlist0N.txt` and `testlist0N.txt`, relative to
+            the root or as it is; null looks in the root and in `ucfTrainTestlist`.
+        kwargs: Arguments of `VideoDataModule`.
+
+    Raises:
+        ValueError: If arguments do not fit together.
+    """
+
+    def __init__(
+        self,
+        root: str = "data/ucf101",
+        split: Literal[1, 2, 3] = 1,
+        annotations: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(root=root, **kwargs)
+        self.number = split
+        self.annotations = annotations
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """The classes in the order of `classInd.txt`.
+
+        Raises:
+            ValueError: If there is no such file.
+        """
+        return list(self._classes.values())
+
+    def class_index(self) -> dict[str, int]:
+        """Class as the lists write it, a number or the letters of its folder -> label."""
+        numbers = {written: label for label, written in enumerate(self._classes)}
+        return numbers | index_of_letters(self.class_names)
+
+    def official_counts(self) -> dict[Split, int]:
+        """Videos in the lists of the chosen split."""
+        train, test = COUNTS[self.number]
+        return {"train": train, "test": test}
+
+    def read_split(self, split: Split) -> list[ListedVideo] | None:
+        """The videos of a split; there is no validation list."""
+        if split == "val":
+            return None
+        listed = read_video_list(self._lists.get([f"{split}list{self.number:02d}.txt"]))
+        paths = relative_paths(self.root, [video.path for video in listed])
+        folders = self.files.find_folders(VIDEO_FOLDERS)
+        videos = [
+            ListedVideo(self._locate(path, folders), _written(video.label), video_id=path)
+            for path, video in zip(paths, listed, strict=True)
+        ]
+        _report_respelled(split, videos)
+        return videos
+
+    def group_of(self, video: ListedVideo) -> str:
+        """The group `gNN`, over all classes as in the official splits.
+
+        Raises:
+            ValueError: If the name has none.
+        """
+        found = re.search(r"_(g\d+)_c\d+", video.video_id or video.path)
+        if found is None:
+            raise ValueError(
+                f"{video.path} has no group gNN in its name, so it cannot be held out with its "
+                "group; correct the list, or set data.val_fraction=0"
+            )
+        return found[1]
+
+    @cached_property
+    def _lists(self) -> OfficialLists:
+        return OfficialLists(self.root, self.annotations, LIST_FOLDERS)
+
+    @cached_property
+    def _classes(self) -> dict[str, str]:
+        return read_class_list(self._lists.get(["classInd.txt"]))
+
+    def _locate(self, path: str, folders: list[str]) -> str:
+        """Where a video lies; where it is not there, where it should."""
+        names = (path, path.rpartition("/")[2])
+        places = [f"{folder}/{name}".lstrip("/") for folder in folders for name in names]
+        exact = self.files.find_first(places)
+        return exact or self.files.find_first(places, any_case=True) or places[0]
+
+
+def _written(label: str) -> str:
+    """A class as `class_index` knows it."""
+    return label if label.isdecimal() else letters_of(label)
+
+
+def _report_respelled(split: Split, videos: list[ListedVideo]) -> None:
+    """Say once that files are named otherwise, as HandstandPushups' are in many copies."""
+    pairs = ((Path(video.video_id or ""), Path(video.path)) for video in videos)
+    odd = [(ours, theirs) for ours, theirs in pairs if stem_of(ours.name) != stem_of(theirs.name)]
+    if odd:
+        rank_zero_info(
+            f"{split}: {len(odd)} listed videos have other capitals in their file names, such as "
+            f"{odd[0][1].name} for {odd[0][0].name}"
+        )

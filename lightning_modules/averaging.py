@@ -1,0 +1,32 @@
+"""Moving average of the weights, kept by Lightning's callback, for as long as a fit lasts."""
+
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import EMAWeightAveraging
+
+
+class AveragedWeights(EMAWeightAveraging):
+    """Averages weights and running statistics after each step; validates the average.
+
+    A checkpoint holds the average as its weights, and beside it what a resumed fit goes on with.
+    Lightning's callback keeps its average after the fit, and would put it in the place of weights
+    that a later `validate` or `test` of the same trainer loads.
+
+    Args:
+        decay: Share of the average that a step keeps.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(decay=decay)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget the average; the module has it by now."""
+        self._average_model = None
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take both sets of weights up again, where a fit resumes."""
+        if trainer.state.fn == "fit":
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)

@@ -1,0 +1,68 @@
+"""SELFYModule: training of SELFYNet, learning self-similarity in space and time (ICCV 2021)."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from lightning_modules.base import VideoClassifier
+
+
+class SELFYModule(VideoClassifier):
+    """Trains a SELFYNet (Kwon et al., ICCV 2021, arXiv 2102.07092).
+
+    The defaults are the authors' code: SGD with Nesterov's momentum, weight decay 5e-4, which
+    spares biases and normalization layers, and twice the learning rate for biases.
+
+    Args:
+        network: A `selfy_tsm_*` or `selfy_tsn_*` network of `models.list_models()`.
+        offsets: Distances in time, in frames, that self-similarity is taken over; null for the
+            network's own.
+        window: Height and width of the neighbourhood in which self-similarity is taken; null for
+            the network's own.
+        extraction: How features are extracted from the self-similarity of each position.
+        integration: How they are integrated over their neighbourhood and over the offsets.
+        similarity: Similarity of two features.
+        position: Stage after which the block stands; null for the network's own.
+        nesterov: Whether SGD uses Nesterov's form.
+        weight_decay: Weight decay.
+        bias_lr_multiplier: Factor on the learning rate of biases.
+        decay_bias: Whether biases decay.
+        decay_norm: Whether the affine parameters of normalization layers decay.
+        kwargs: Arguments of `VideoClassifier`.
+    """
+
+    families: ClassVar[tuple[str, ...]] = ("selfy_tsm", "selfy_tsn")
+
+    def __init__(
+        self,
+        network: str = "selfy_tsm_r50",
+        offsets: Sequence[int] | None = None,
+        window: int | None = None,
+        extraction: Literal["convolution", "mlp", "soft_argmax"] = "convolution",
+        integration: Literal["convolution", "pointwise", "mean"] = "convolution",
+        similarity: Literal["cosine", "dot", "softmax"] = "cosine",
+        position: int | None = None,
+        nesterov: bool = True,
+        weight_decay: float = 5e-4,
+        bias_lr_multiplier: float = 2.0,
+        decay_bias: bool = False,
+        decay_norm: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        options = {
+            "offsets": offsets,
+            "window": window,
+            "extraction": extraction,
+            "integration": integration,
+            "similarity": similarity,
+            "position": position,
+        }
+        super().__init__(
+            network=network,
+            nesterov=nesterov,
+            weight_decay=weight_decay,
+            bias_lr_multiplier=bias_lr_multiplier,
+            decay_bias=decay_bias,
+            decay_norm=decay_norm,
+            network_kwargs=options,
+            **kwargs,
+        )

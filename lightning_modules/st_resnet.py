@@ -1,0 +1,103 @@
+"""STResNetModule: training of ST-ResNet and of the two-stream networks that it starts from."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from datamodules import VideoBatch
+from lightning_modules.base import Average, VideoClassifier
+from models.two_stream import StreamNetwork
+
+
+class STResNetModule(VideoClassifier):
+    """Trains ST-ResNet (Feichtenhofer et al., NIPS 2016, arXiv 1611.02155), or one or two streams.
+
+    Every chunk of every stream has a loss of its own; they are summed, and averaged over the videos
+    alone. The defaults are the authors' code: weight decay 5e-4, which spares biases and
+    normalization layers, twice the learning rate for biases and for the scales of normalization
+    layers, and running statistics in which a new batch weighs 0.05. Table 2 of the paper normalises
+    `bn_batch` videos at a time.
+
+    Args:
+        network: A `st_resnet_*`, `two_stream_*`, `rgb_stream_*` or `flow_stream_*` network of
+            `models.list_models()`.
+        star: Of ST-ResNet: whether the last features are max-pooled over time (ST-ResNet*). Null,
+            here and below, for the network's own default.
+        max_before_mean: Of ST-ResNet*: whether that maximum comes before the spatial average.
+        rectified: Of ST-ResNet: whether appearance is rectified before motion joins it; not so in
+            equation 2.
+        connection: Of ST-ResNet: whether motion is added to appearance or multiplies it.
+        stride_on: Convolution of a bottleneck that has the stride: `1x1` as in the paper, `3x3` as
+            in torchvision's weights.
+        flow_length: Flow fields in a stack, L; not of `rgb_stream_*`.
+        weight_decay: Weight decay.
+        bias_lr_multiplier: Factor on the learning rate of biases.
+        norm_scale_lr_multiplier: Factor on the learning rate of the scales of normalization layers.
+        decay_bias: Whether biases decay.
+        decay_norm: Whether the affine parameters of normalization layers decay.
+        bn_momentum: Weight of a new batch in the running statistics.
+        average: What is averaged over the views of a video; logits in the paper (section 3.4).
+        kwargs: Arguments of `VideoClassifier`.
+    """
+
+    families: ClassVar[tuple[str, ...]] = ("st_resnet", "two_stream", "rgb_stream", "flow_stream")
+
+    def __init__(
+        self,
+        network: str = "st_resnet_r50",
+        star: bool | None = None,
+        max_before_mean: bool | None = None,
+        rectified: bool | None = None,
+        connection: Literal["sum", "product"] | None = None,
+        stride_on: Literal["1x1", "3x3"] | None = None,
+        flow_length: int | None = None,
+        weight_decay: float = 5e-4,
+        bias_lr_multiplier: float = 2.0,
+        norm_scale_lr_multiplier: float = 2.0,
+        decay_bias: bool = False,
+        decay_norm: bool = False,
+        bn_momentum: float | None = 0.05,
+        average: Average = "logits",
+        **kwargs: Any,
+    ) -> None:
+        options = {
+            "star": star,
+            "max_before_mean": max_before_mean,
+            "rectified": rectified,
+            "connection": connection,
+            "stride_on": stride_on,
+            "flow_length": flow_length,
+        }
+        super().__init__(
+            network=network,
+            weight_decay=weight_decay,
+            bias_lr_multiplier=bias_lr_multiplier,
+            norm_scale_lr_multiplier=norm_scale_lr_multiplier,
+            decay_bias=decay_bias,
+            decay_norm=decay_norm,
+            bn_momentum=bn_momentum,
+            average=average,
+            network_kwargs=options,
+            **kwargs,
+        )
+        assert isinstance(self.network, StreamNetwork)
+        self.forward_streams: Callable[..., tuple[Tensor, ...]] = self.network.forward_streams
+
+    def compile_network(self) -> None:
+        """Compile the streams too, which a training step calls."""
+        super().compile_network()
+        self.forward_streams = torch.compile(self.forward_streams)
+
+    def loss(self, batch: VideoBatch) -> tuple[Tensor, Tensor]:
+        """Cross-entropy summed over chunks and streams, and averaged over the videos.
+
+        Returns:
+            The loss, a scalar, and the mean of all logits, (B, K).
+        """
+        # (B, T', K) per stream -> (B, S, K) with S chunks in all
+        logits = torch.cat(self.forward_streams(*self.inputs(batch)), dim=1).float()
+        target = self.target(batch)
+        losses = [self.criterion(chunk, target) for chunk in logits.unbind(1)]
+        return torch.stack(losses).sum(), logits.mean(1)

@@ -1,0 +1,323 @@
+"""SELFY: space-time self-similarity as generalized motion, in a TSM- or TSN-ResNet.
+
+Kwon, Kim, Kwak, Cho, Learning Self-Similarity in Space and Time as Generalized Motion for Video
+Action Recognition, ICCV 2021 (arXiv 2102.07092). One block after res3: reduce the features, compare
+every position with its space-time neighbourhood (`models.self_similarity`), extract a vector from
+each spatial map of similarities, integrate the vectors over neighbours and temporal offsets, and
+add the result to the input. Layers follow the authors' code, which has the convolutional variants
+only; the other extractions and integrations are the paper's, in the form chosen here.
+
+Axes: B clips, C channels, T frames, H rows, W columns (h, w: of the reduced map), L temporal
+offsets, U rows and V columns of the window.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from models.c2d import check_choice
+from models.layers import FrameBatchNorm2d, FrameConv2d, fold_time, unfold_time
+from models.resnet import get_architecture, init_convolutions, plain_block
+from models.self_similarity import Similarity, self_similarity
+from models.tsm import shifted_blocks
+from models.tsn import FrameConsensusResNet
+
+Extraction = Literal["convolution", "mlp", "soft_argmax"]
+Integration = Literal["convolution", "pointwise", "mean"]
+
+TEMPERATURE = 0.01
+"""Of the soft-argmax, as in the authors' earlier MotionSqueeze."""
+
+
+class SimilarityConvolution(nn.Sequential):
+    """Convolutions over (u, v) that end in one vector: (N, 1, U, V) to (N, features, 1, 1).
+
+    The last kernel covers whatever extent remains, 3 x 3 for the paper's window of 9.
+
+    Args:
+        window: U = V.
+        features: Channels of the vector.
+    """
+
+    def __init__(self, window: int, features: int) -> None:
+        remains = -(-window // 4)
+        plan = (
+            (1, features // 16, 3, 1, 1),
+            (features // 16, features // 4, 3, 2, 1),
+            (features // 4, features, 3, 2, 1),
+            (features, features, remains, 1, 0),
+        )
+        layers: list[nn.Module] = []
+        for inside, outside, kernel, stride, padding in plan:
+            conv = nn.Conv2d(inside, outside, kernel, stride, padding, bias=False)
+            layers += [conv, nn.BatchNorm2d(outside), nn.ReLU()]
+        super().__init__(*layers)
+
+
+class SimilarityMLP(nn.Sequential):
+    """Two shared layers on the flattened window: (N, 1, U, V) to (N, features, 1, 1).
+
+    Args:
+        window: U = V.
+        features: Channels of either layer.
+    """
+
+    def __init__(self, window: int, features: int) -> None:
+        super().__init__(
+            nn.Conv2d(1, features, window, bias=False),
+            nn.BatchNorm2d(features),
+            nn.ReLU(),
+            nn.Conv2d(features, features, 1, bias=False),
+            nn.BatchNorm2d(features),
+            nn.ReLU(),
+        )
+
+
+class SoftArgmax(nn.Module):
+    """Expected displacement and best similarity: (N, 1, U, V) to (N, 3, 1, 1).
+
+    The channels are rows and columns as shares of the window's radius, and the maximum. No
+    parameters.
+    """
+
+    def forward(self, similarities: Tensor) -> Tensor:
+        """Reduce each map of similarities."""
+        window = similarities.shape[-1]
+        place = torch.linspace(-1.0, 1.0, window).to(similarities)
+        maps = similarities.flatten(2)
+        chances = (maps / TEMPERATURE).softmax(-1).view_as(similarities)
+        rows = (chances.sum(3) * place).sum(2)
+        columns = (chances.sum(2) * place).sum(2)
+        return torch.stack([rows, columns, maps.amax(2)], dim=1).unsqueeze(-1)
+
+
+class Integrate(nn.Module):
+    """Merge the vectors of all offsets: (B, L, c, T, h, w) to (B, c', T, h, w).
+
+    Args:
+        integration: `convolution`: three 3x3 layers shared by all offsets, then one that mixes
+            them; `pointwise`: one 1x1 layer that mixes them; `mean`: their average.
+        num_offsets: L.
+        in_channels: c.
+        features: Channels of each layer.
+
+    Attributes:
+        out_channels: c'.
+    """
+
+    def __init__(
+        self, integration: Integration, num_offsets: int, in_channels: int, features: int
+    ) -> None:
+        super().__init__()
+        self.integration = integration
+        self.out_channels = in_channels if integration == "mean" else features
+        spatial: list[nn.Module] = []
+        channels = in_channels
+        if integration == "convolution":
+            for _ in range(3):
+                spatial += _conv_norm_relu(channels, features, 3)
+                channels = features
+        self.spatial = nn.Sequential(*spatial)
+        mix: list[nn.Module] = []
+        if integration != "mean":
+            kernel = 3 if integration == "convolution" else 1
+            mix = _conv_norm_relu(num_offsets * channels, features, kernel)
+        self.mix = nn.Sequential(*mix)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Integrate x, (B, L, c, T, h, w)."""
+        if self.integration == "mean":
+            return x.mean(1)
+        x = self.spatial(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        out: Tensor = self.mix(x.flatten(1, 2))  # offset-major channels: l * c + channel
+        return out
+
+
+def _conv_norm_relu(in_channels: int, out_channels: int, kernel: int) -> list[nn.Module]:
+    conv = FrameConv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
+    return [conv, FrameBatchNorm2d(out_channels), nn.ReLU()]
+
+
+class FrameUpsample(nn.ConvTranspose2d):
+    """Twice the height and width of every frame, cut to a wanted size.
+
+    A transposed convolution with a 1x1 kernel: only every second row and column gets a value, the
+    rest is zero, as in the authors' code.
+
+    Args:
+        in_channels: C of the input.
+        out_channels: C of the output.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 1, stride=2, output_padding=1, bias=False)
+
+    def resize(self, x: Tensor, height: int, width: int) -> Tensor:
+        """Map (B, C, T, h, w) to (B, C', T, height, width), at most twice the size."""
+        larger = self(fold_time(x))[..., :height, :width]
+        return unfold_time(larger.contiguous(), x.shape[2])
+
+
+class SELFYBlock(nn.Module):
+    """relu(x + g(STSS(x))), with a last scale of 0: the identity until it is trained.
+
+    Args:
+        channels: C.
+        offsets: Distances in time, in frames.
+        window: U = V, odd.
+        hidden: Channels that are compared.
+        features: Channels of extraction and integration.
+        extraction: How a vector is made from the similarities of a position to one frame.
+        integration: How vectors are merged over neighbours and offsets.
+        similarity: How two positions are compared.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        offsets: Sequence[int],
+        window: int,
+        *,
+        hidden: int = 128,
+        features: int = 64,
+        extraction: Extraction = "convolution",
+        integration: Integration = "convolution",
+        similarity: Similarity = "cosine",
+    ) -> None:
+        super().__init__()
+        self.offsets = tuple(offsets)
+        self.window = window
+        self.hidden = hidden
+        self.similarity: Similarity = similarity
+        self.reduce = nn.Sequential(
+            FrameConv2d(channels, hidden, 3, stride=2, padding=1, bias=False),
+            FrameBatchNorm2d(hidden),
+            nn.ReLU(),
+        )
+        self.extract = _extractor(extraction, window, features)
+        width = 3 if extraction == "soft_argmax" else features
+        self.integrate = Integrate(integration, len(self.offsets), width, features)
+        self.upsample = FrameUpsample(self.integrate.out_channels, channels)
+        self.bn = FrameBatchNorm2d(channels)
+        self.relu = nn.ReLU()
+        init_convolutions(self.modules())
+        nn.init.kaiming_normal_(self.upsample.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.zeros_(self.bn.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x, (B, C, T, H, W), to the same shape."""
+        reduced = self.reduce(x)
+        stss = self_similarity(reduced, self.offsets, self.window, self.similarity)
+        batch, frames, height, width, num_offsets = stss.shape[:5]
+        maps = stss.to(x.dtype).reshape(-1, 1, self.window, self.window)
+        vectors = self.extract(maps).flatten(1)
+        vectors = vectors.view(batch, frames, height, width, num_offsets, -1)
+        motion = self.integrate(vectors.permute(0, 4, 5, 1, 2, 3))
+        motion = self.bn(self.upsample.resize(motion, *x.shape[3:]))
+        out: Tensor = self.relu(x + motion)
+        return out
+
+
+def _extractor(extraction: Extraction, window: int, features: int) -> nn.Module:
+    if extraction == "convolution":
+        return SimilarityConvolution(window, features)
+    if extraction == "mlp":
+        return SimilarityMLP(window, features)
+    return SoftArgmax()
+
+
+class SELFY(FrameConsensusResNet):
+    """A 2D ResNet with one SELFY block; head and consensus of TSN. A subclass names the trunk.
+
+    Args:
+        arch: Key of `models.resnet.ARCHITECTURES`.
+        num_classes: Width of the logits.
+        offsets: Distances in time, in frames; None for -2..2. The paper's 16-frame network very
+            probably has -4..4.
+        window: Height and width of the neighbourhood, odd; None for 9 (tiny: 5).
+        extraction: `convolution`, `mlp` or `soft_argmax`.
+        integration: `convolution`, `pointwise` or `mean`.
+        similarity: `cosine`, `dot` or `softmax`.
+        position: The block follows `layer<position>`; None for 2, which is res3 (tiny: 1).
+        dropout: Probability of dropping a feature before the classifier.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+
+    new_parameters: ClassVar[tuple[str, ...]] = ("selfy.*",)
+    shifts_channels: ClassVar[bool]
+
+    def __init__(
+        self,
+        arch: str,
+        num_classes: int,
+        *,
+        offsets: Sequence[int] | None = None,
+        window: int | None = None,
+        extraction: Extraction = "convolution",
+        integration: Integration = "convolution",
+        similarity: Similarity = "cosine",
+        position: int | None = None,
+        dropout: float = 0.5,
+    ) -> None:
+        tiny = arch == "tiny"
+        offsets = (-2, -1, 0, 1, 2) if offsets is None else tuple(offsets)
+        window = (5 if tiny else 9) if window is None else window
+        position = (1 if tiny else 2) if position is None else position
+        stages = len(get_architecture(arch).depths)
+        check_choice("extraction", extraction, get_args(Extraction))
+        check_choice("integration", integration, get_args(Integration))
+        check_choice("similarity", similarity, get_args(Similarity))
+        if not offsets or len(set(offsets)) < len(offsets):
+            raise ValueError(f"offsets is {list(offsets)}; give at least one, each only once")
+        if window < 3 or window % 2 == 0:
+            raise ValueError(f"window is {window}; it must be odd and at least 3")
+        if not 1 <= position < stages:
+            raise ValueError(f"position is {position}; choose a stage from 1 to {stages - 1}")
+        block_parts = shifted_blocks(arch, shift_div=8) if self.shifts_channels else plain_block
+        super().__init__(arch, num_classes, block_parts=block_parts, dropout=dropout)
+        architecture = get_architecture(arch)
+        self.position = position
+        self.selfy = SELFYBlock(
+            architecture.block.expansion * architecture.width * 2 ** (position - 1),
+            offsets,
+            window,
+            hidden=32 if tiny else 128,
+            features=32 if tiny else 64,
+            extraction=extraction,
+            integration=integration,
+            similarity=similarity,
+        )
+
+    def init_classifier(self, layer: nn.Linear) -> None:
+        """Xavier uniform weights and zero biases, as in the authors' code."""
+        nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(layer.bias)
+
+    def forward_features(self, clip: Tensor) -> Tensor:
+        """Features of a clip, (B, 3, T, H, W) to (B, num_features, T, H/32, W/32)."""
+        x = self.forward_stages(self.forward_stem(clip), last=self.position)
+        return self.forward_stages(self.selfy(x), first=self.position + 1)
+
+    def uncounted_macs(self, frames: int, size: int) -> int:
+        """Multiply-adds of the comparisons: per reduced position L x U x V x channels compared."""
+        side: int = -(
+            -size // (4 * 2**self.position)
+        )  # stem 4, stages, and the block's own halving
+        block = self.selfy
+        return frames * side**2 * len(block.offsets) * block.window**2 * block.hidden
+
+
+class SELFYTSM(SELFY):
+    """SELFYNet on the trunk of TSM, the paper's main network; arguments of `SELFY`."""
+
+    shifts_channels = True
+
+
+class SELFYTSN(SELFY):
+    """SELFYNet on the trunk of TSN, where the block alone sees motion; arguments of `SELFY`."""
+
+    shifts_channels = False

@@ -1,0 +1,53 @@
+"""SELFYModule: the authors' optimisation rules, and options that reach the network."""
+
+from typing import Any
+
+import pytest
+
+from lightning_modules import SELFYModule
+from lightning_modules.optim import parameter_groups
+from models import get_model
+
+
+def test_learning_rates_and_decay_follow_the_code() -> None:
+    module = SELFYModule("selfy_tsm_tiny", num_classes=3, lr=0.1)
+    hparams = module.hparams
+    assert hparams["nesterov"]
+    groups = parameter_groups(
+        module.network,
+        hparams["lr"],
+        hparams["weight_decay"],
+        classifiers=module.network.classifiers,
+        bias_lr_multiplier=hparams["bias_lr_multiplier"],
+        norm_scale_lr_multiplier=hparams["norm_scale_lr_multiplier"],
+        head_lr_multiplier=hparams["head_lr_multiplier"],
+        decay_bias=hparams["decay_bias"],
+        decay_norm=hparams["decay_norm"],
+    )
+    found = {group["name"]: (group["lr"], group["weight_decay"]) for group in groups}
+    assert found == {
+        "weights": (0.1, 5e-4),
+        "norm_scales": (0.1, 0),
+        "norm_shifts": (0.1, 0),
+        "head_weights": (0.1, 5e-4),
+        "head_biases": (0.2, 0),
+    }
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"offsets": [-1, 0, 1], "window": 5},
+        {"extraction": "mlp", "integration": "pointwise", "similarity": "dot"},
+    ],
+)
+@pytest.mark.parametrize("network", ["selfy_tsm_tiny", "selfy_tsn_tiny"])
+def test_options_reach_the_network(network: str, options: dict[str, Any]) -> None:
+    module = SELFYModule(network, num_classes=3, **options)
+    assert str(module.network) == str(get_model(network, 3, **options))
+
+
+def test_option_out_of_range_is_refused() -> None:
+    with pytest.raises(ValueError, match="window"):
+        SELFYModule("selfy_tsm_tiny", num_classes=3, window=4)

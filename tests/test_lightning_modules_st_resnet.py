@@ -1,0 +1,171 @@
+"""STResNetModule: a loss per chunk and stream, both streams' starting weights, the code's rules."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor, nn
+
+from datamodules import MotionShapesDataModule
+from lightning_modules import STResNetModule
+from lightning_modules.initialization import initialize
+from lightning_modules.optim import parameter_groups
+
+CLASSES = ["a", "b", "c"]
+SMALL: dict[str, Any] = {"num_classes": 3, "flow_length": 2}
+
+
+def batch_of(views: int = 1) -> Any:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "clips": torch.randn(2, views, 3, 5, 32, 32, generator=generator),
+        "flow": torch.randn(2, views, 4, 5, 32, 32, generator=generator),
+        "label": torch.tensor([2, 0]),
+    }
+
+
+def save_run(path: Path, module: STResNetModule, class_names: list[str]) -> str:
+    """A file with what `init_from` reads of a checkpoint."""
+    torch.save({"state_dict": module.state_dict(), "class_names": class_names}, path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("network", "num_chunks"),
+    [
+        ("rgb_stream_tiny", 5),
+        ("flow_stream_tiny", 5),
+        ("two_stream_tiny", 10),
+        ("st_resnet_tiny", 10),
+    ],
+)
+def test_loss_is_summed_over_chunks_and_streams(network: str, num_chunks: int) -> None:
+    torch.manual_seed(0)
+    options = {"num_classes": 3} if network == "rgb_stream_tiny" else SMALL
+    module = STResNetModule(network, **options, label_smoothing=0.1)
+    batch = batch_of()
+    loss, logits = module.loss(batch)
+    total, count = torch.zeros(()), 0
+    streams = module.network.forward_streams(*module.inputs(batch))  # type: ignore[operator]
+    for stream in streams:
+        for video, label in enumerate(batch["label"].tolist()):
+            for chunk in stream[video]:
+                wanted = torch.full((3,), 0.1 / 3)
+                wanted[label] += 0.9
+                total = total - (wanted * chunk.log_softmax(0)).sum() / 2
+                count += 1
+    assert count == 2 * num_chunks
+    torch.testing.assert_close(loss, total)
+    torch.testing.assert_close(logits, torch.cat(streams, 1).mean(1))
+
+
+def test_views_enter_as_samples_of_both_modalities() -> None:
+    module = STResNetModule("two_stream_tiny", **SMALL).eval()
+    batch = batch_of(views=3)
+    clip, flow = module.inputs(batch)
+    assert (clip.shape, flow.shape) == ((6, 3, 5, 32, 32), (6, 4, 5, 32, 32))
+    torch.testing.assert_close(flow[4], batch["flow"][1, 1])
+    module.views_at_once = 4
+    with torch.no_grad():
+        found = module.view_logits(batch)
+        alone = module(batch["clips"][1, 2:], batch["flow"][1, 2:])
+    torch.testing.assert_close(found[1, 2:], alone)
+
+
+def test_missing_flow_is_named(motion_root: Path) -> None:
+    sizes = {"num_train": 64, "num_val": 16, "num_test": 16}
+    data = MotionShapesDataModule(
+        str(motion_root), **sizes, num_workers=0, num_frames=2, size=32, batch_size=4
+    )
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    with pytest.raises(ValueError, match="st_resnet_tiny needs flow, but the batches hold none"):
+        trainer.fit(STResNetModule("st_resnet_tiny", num_classes=8), data)
+
+
+def test_learning_rates_follow_the_code() -> None:
+    module = STResNetModule("st_resnet_tiny", **SMALL, lr=0.1)
+    hparams = module.hparams
+    groups = parameter_groups(
+        module.network,
+        hparams["lr"],
+        hparams["weight_decay"],
+        classifiers=module.network.classifiers,
+        bias_lr_multiplier=hparams["bias_lr_multiplier"],
+        norm_scale_lr_multiplier=hparams["norm_scale_lr_multiplier"],
+        decay_bias=hparams["decay_bias"],
+        decay_norm=hparams["decay_norm"],
+    )
+    found = {group["name"]: (group["lr"], group["weight_decay"]) for group in groups}
+    assert found == {
+        "weights": (0.1, 5e-4),
+        "norm_scales": (0.2, 0),
+        "norm_shifts": (0.1, 0),
+        "head_weights": (0.1, 5e-4),
+        "head_biases": (0.2, 0),
+    }
+    momenta = {m.momentum for m in module.network.modules() if isinstance(m, nn.BatchNorm2d)}
+    assert momenta == {0.05}
+
+
+def test_both_streams_start_from_their_own_runs(tmp_path: Path) -> None:
+    rgb = STResNetModule("rgb_stream_tiny", num_classes=3)
+    flow = STResNetModule("flow_stream_tiny", **SMALL)
+    sources = [
+        save_run(tmp_path / "rgb.ckpt", rgb, CLASSES),
+        save_run(tmp_path / "flow.ckpt", flow, CLASSES),
+    ]
+    network = STResNetModule("st_resnet_tiny", **SMALL).network
+    report = initialize(network, sources, ["c", "other", "a"])
+    assert report.matched_classes == 2
+    state: dict[str, Tensor] = network.state_dict()
+    for stream, name in ((rgb, "rgb"), (flow, "flow")):
+        for key in ("conv1.weight", "layer1.0.bn2.running_var"):
+            assert torch.equal(state[f"{name}.{key}"], stream.state_dict()[f"network.{name}.{key}"])
+        head = stream.state_dict()[f"network.{name}.fc.weight"]
+        assert torch.equal(state[f"{name}.fc.weight"][[0, 2]], head[[2, 0]])
+    temporal = state["flow.layer1.1.conv1.weight"]
+    assert torch.equal(
+        temporal[:, :, 1], flow.state_dict()["network.flow.layer1.1.conv1.weight"] / 3
+    )
+
+
+def test_sources_that_do_not_join_are_refused(tmp_path: Path) -> None:
+    rgb = STResNetModule("rgb_stream_tiny", num_classes=3)
+    flow = STResNetModule("flow_stream_tiny", **SMALL)
+    one = save_run(tmp_path / "one.ckpt", rgb, CLASSES)
+    two = save_run(tmp_path / "two.ckpt", rgb, CLASSES)
+    other = save_run(tmp_path / "other.ckpt", flow, ["x", "y", "z"])
+    plain = str(tmp_path / "plain.pth")
+    torch.save({"conv1.weight": torch.zeros(1)}, plain)
+    network = STResNetModule("two_stream_tiny", **SMALL).network
+    for sources, sentence in (
+        ([one, two], "two.ckpt of init_from holds .* that another source holds too"),
+        ([one, other], "other.ckpt of init_from was trained on other classes"),
+        ([one, plain], "plain.pth is no checkpoint of a run"),
+        (["imagenet", one], "imagenet is no checkpoint of a run"),
+        ([one], "they lack .*flow"),
+        ([one, str(tmp_path / "none.ckpt")], "there is no file .*none.ckpt"),
+        ([], "init_from is an empty list"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            initialize(network, sources, CLASSES)
+
+
+@pytest.mark.slow
+def test_compiled_streams_give_the_same_loss() -> None:
+    torch.manual_seed(0)
+    module = STResNetModule("rgb_stream_tiny", num_classes=3)
+    wanted, _ = module.loss(batch_of())
+    module.compile_network()
+    found, _ = module.loss(batch_of())
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)

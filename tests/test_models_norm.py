@@ -1,0 +1,176 @@
+"""Frozen layers stay frozen; a divided batch is its parts, normalised one after another."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models import get_model
+from models.checkpointing import checkpoint_blocks
+from models.layers import FrameBatchNorm2d
+from models.norm import (
+    ControlledBatchNorm,
+    batch_norms,
+    control_batch_norm,
+    freeze_batch_norm,
+    set_batch_norm_momentum,
+    split_batch_norm,
+)
+
+LAYERS: list[tuple[type[nn.Module], tuple[int, ...]]] = [
+    (nn.BatchNorm1d, (5,)),
+    (nn.BatchNorm1d, (5, 7)),
+    (nn.BatchNorm2d, (5, 4, 3)),
+    (nn.BatchNorm3d, (5, 2, 4, 3)),
+    (FrameBatchNorm2d, (5, 2, 4, 3)),
+]
+
+
+def train_step(network: nn.Module, clip: Tensor) -> Tensor:
+    """Output of a training step whose gradients are left on the parameters."""
+    out: Tensor = network.train()(clip)
+    (out * torch.linspace(-1, 1, out.numel()).view_as(out)).sum().backward()
+    return out.detach()
+
+
+def same_training(ours: nn.Module, reference: nn.Module) -> None:
+    """Check that gradients and running statistics are the same numbers."""
+    state = reference.state_dict()
+    assert list(ours.state_dict()) == list(state)
+    for name, value in ours.state_dict().items():
+        torch.testing.assert_close(value, state[name], msg=name)
+    gradients = dict(reference.named_parameters())
+    for name, parameter in ours.named_parameters():
+        torch.testing.assert_close(parameter.grad, gradients[name].grad, msg=name)
+
+
+@pytest.mark.parametrize(("kind", "shape"), LAYERS)
+def test_divided_batch_equals_its_parts_in_turn(
+    kind: type[nn.Module], shape: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    reference = kind(5).double()
+    nn.init.normal_(reference.weight)
+    nn.init.normal_(reference.bias)
+    ours = copy.deepcopy(reference)
+    split_batch_norm(ours, 3)
+    x = torch.randn(6, *shape, dtype=torch.double)
+    weights = torch.randn_like(x)
+    parts = torch.cat([reference(x[:2]), reference(x[2:4]), reference(x[4:])])
+    (parts * weights).sum().backward()
+    out = ours(x)
+    (out * weights).sum().backward()
+    torch.testing.assert_close(out, parts)
+    same_training(ours, reference)
+    assert not torch.allclose(out, copy.deepcopy(reference)(x))
+    ours.eval()
+    reference.eval()
+    torch.testing.assert_close(ours(x), reference(x))
+
+
+def test_divided_batch_goes_through_a_network_video_by_video() -> None:
+    torch.manual_seed(0)
+    reference = get_model("c2d_tiny", 4, dropout=0.0)
+    ours = copy.deepcopy(reference)
+    split_batch_norm(ours, 2)
+    clip = torch.randn(4, 3, 4, 32, 32)
+    parts = torch.cat([reference.train()(clip[:2]), reference(clip[2:])])
+    parts.pow(2).sum().backward()
+    out = ours.train()(clip)
+    out.pow(2).sum().backward()
+    torch.testing.assert_close(out, parts)
+    for name, value in ours.state_dict().items():
+        torch.testing.assert_close(value, reference.state_dict()[name])
+
+
+@pytest.mark.parametrize("keep_first", [False, True])
+@pytest.mark.parametrize("name", ["c3d_tiny", "two_stream_tiny"])
+def test_frozen_layers_survive_training(name: str, keep_first: bool) -> None:
+    torch.manual_seed(0)
+    network = get_model(name, 4)
+    freeze_batch_norm(network, keep_first=keep_first)
+    before = copy.deepcopy(network.state_dict())
+    network.eval().train()
+    network(*network.example_inputs(2, 4, 32)).sum().backward()
+    torch.optim.SGD([p for p in network.parameters() if p.grad is not None], lr=1.0).step()
+    norms = {
+        n for n, m in network.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
+    }
+    touched = {
+        key.rpartition(".")[0]
+        for key, value in network.state_dict().items()
+        if not torch.equal(value, before[key])
+    }
+    stems = {"c3d_tiny": {"bn1"}, "two_stream_tiny": {"rgb.bn1", "flow.bn1"}}[name]
+    assert touched & norms == (stems if keep_first else set())
+    assert touched - norms
+
+
+def test_frozen_layer_uses_running_statistics_in_training() -> None:
+    network = get_model("tsn_tiny", 4, dropout=0.0)
+    freeze_batch_norm(network)
+    clip = torch.randn(2, 3, 2, 32, 32)
+    torch.testing.assert_close(network.train()(clip), network.eval()(clip))
+
+
+def test_control_keeps_names_and_survives_a_copy() -> None:
+    network = get_model("tsm_tiny", 4)
+    names = list(network.state_dict())
+    split_batch_norm(network, 2)
+    freeze_batch_norm(network, keep_first=True)
+    twin = copy.deepcopy(network)
+    assert list(twin.state_dict()) == names
+    twin.train()
+    controlled = [layer for layer in batch_norms(twin) if isinstance(layer, ControlledBatchNorm)]
+    assert len(controlled) == len(list(batch_norms(network)))
+    assert [layer.frozen for layer in controlled] == [False] + [True] * (len(controlled) - 1)
+    assert {layer.num_groups for layer in controlled} == {2}
+    first = controlled[0]
+    assert control_batch_norm(first) is first
+    assert type(first) is type(next(batch_norms(network)))
+
+
+def test_momentum_is_the_weight_of_the_new_batch() -> None:
+    network = nn.Sequential(nn.BatchNorm1d(2))
+    set_batch_norm_momentum(network, 0.05)
+    network(torch.tensor([[10.0, 0.0], [30.0, 0.0]]))
+    assert network[0].running_mean.tolist() == pytest.approx([0.05 * 20, 0])
+
+
+@pytest.mark.parametrize("name", ["cost_b_tiny", "tsm_tiny", "st_resnet_tiny"])
+def test_checkpointed_blocks_train_alike(name: str) -> None:
+    torch.manual_seed(0)
+    reference = get_model(name, 4, dropout=0.0)
+    ours = copy.deepcopy(reference)
+    split_batch_norm(ours, 2)
+    split_batch_norm(reference, 2)
+    checkpoint_blocks(ours)
+    inputs = reference.example_inputs(4, 4, 32)
+    for network in (reference, ours):
+        network.train()
+        network(*inputs).pow(2).sum().backward()
+    same_training(ours, reference)
+
+
+def test_checkpointed_blocks_keep_fewer_activations() -> None:
+    kept = []
+    for wanted in (False, True):
+        network = get_model("tsm_tiny", 4)
+        if wanted:
+            checkpoint_blocks(network)
+        sizes: list[int] = []
+
+        def pack(x: Tensor, sizes: list[int] = sizes) -> Tensor:
+            sizes.append(x.numel())
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+            network(*network.example_inputs(2, 4, 32))
+        kept.append(sum(sizes))
+    assert kept[1] < kept[0] / 2
+
+
+def test_checkpointing_needs_blocks() -> None:
+    with pytest.raises(ValueError, match="no residual blocks"):
+        checkpoint_blocks(nn.Linear(2, 2))
