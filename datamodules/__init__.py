@@ -7,21 +7,31 @@ if TYPE_CHECKING:
     from datamodules.base import VideoDataModule
     from datamodules.dataset import VideoBatch, VideoDataset
     from datamodules.decoding import VideoReader, open_video
+    from datamodules.diving48 import Diving48DataModule
+    from datamodules.fine_gym import FineGymDataModule
     from datamodules.frame_folders import FrameFolderReader
     from datamodules.hmdb51 import HMDB51DataModule
     from datamodules.kinetics import KineticsDataModule
     from datamodules.moments_in_time import MomentsInTimeDataModule
     from datamodules.motion_data import MotionShapesDataModule
+    from datamodules.something_something import (
+        SomethingSomethingV1DataModule,
+        SomethingSomethingV2DataModule,
+    )
     from datamodules.ucf101 import UCF101DataModule
     from datamodules.video_error import VideoError
     from datamodules.video_folder import VideoFolderDataModule
 
 __all__ = [
+    "Diving48DataModule",
+    "FineGymDataModule",
     "FrameFolderReader",
     "HMDB51DataModule",
     "KineticsDataModule",
     "MomentsInTimeDataModule",
     "MotionShapesDataModule",
+    "SomethingSomethingV1DataModule",
+    "SomethingSomethingV2DataModule",
     "UCF101DataModule",
     "VideoBatch",
     "VideoDataModule",
@@ -33,11 +43,15 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Diving48DataModule": "diving48",
+    "FineGymDataModule": "fine_gym",
     "FrameFolderReader": "frame_folders",
     "HMDB51DataModule": "hmdb51",
     "KineticsDataModule": "kinetics",
     "MomentsInTimeDataModule": "moments_in_time",
     "MotionShapesDataModule": "motion_data",
+    "SomethingSomethingV1DataModule": "something_something",
+    "SomethingSomethingV2DataModule": "something_something",
     "UCF101DataModule": "ucf101",
     "VideoBatch": "dataset",
     "VideoDataModule": "base",

@@ -7,13 +7,13 @@ where it sends them to another process.
 
 import csv
 import math
-import os
+import operator
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import overload
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules.folder_index import VIDEO_SUFFIXES, FolderIndex
+from datamodules.listed_videos import ListedVideos
 from datamodules.text_files import read_lines
 
 _SUFFIX = "(?:" + "|".join(re.escape(suffix) for suffix in sorted(VIDEO_SUFFIXES)) + ")"
@@ -44,10 +45,10 @@ class PackedStrings(Sequence[str]):
         listed = strings if isinstance(strings, list) else list(strings)
         text = "".join(listed)
         blob = bytearray(text.encode("utf-8", "surrogateescape"))
-        sizes = [len(s) for s in listed]
+        sizes: Iterable[int] = map(len, listed)
         if len(blob) > len(text):
-            sizes = [len(s.encode("utf-8", "surrogateescape")) for s in listed]
-        ends = np.cumsum(sizes, dtype=np.int64)
+            sizes = (len(s.encode("utf-8", "surrogateescape")) for s in listed)
+        ends = np.cumsum(np.fromiter(sizes, np.int64, len(listed)))
         self._blob: Tensor = torch.frombuffer(blob or bytearray(1), dtype=torch.uint8)
         self._offsets: Tensor = torch.from_numpy(np.concatenate([np.zeros(1, np.int64), ends]))
 
@@ -79,24 +80,6 @@ class PackedStrings(Sequence[str]):
 
     def __repr__(self) -> str:
         return f"PackedStrings({len(self)} strings)"
-
-
-class ListedVideo(NamedTuple):
-    """One line of an annotation.
-
-    Attributes:
-        path: The video's path relative to the root.
-        label: The class as it is written.
-        video_id: Name of the video, unique in its dataset; None for its path.
-        start: Where a segment of the file begins, in seconds; None for the file's start.
-        end: Where a segment of the file ends, in seconds; None for the file's end.
-    """
-
-    path: str
-    label: str
-    video_id: str | None = None
-    start: float | None = None
-    end: float | None = None
 
 
 class VideoTable:
@@ -166,11 +149,11 @@ class VideoTable:
 
 def make_table(
     root: Path,
-    videos: Sequence[ListedVideo],
-    class_index: dict[str, int],
+    videos: ListedVideos,
+    class_index: Mapping[str, int],
     files: FolderIndex | None = None,
 ) -> VideoTable:
-    """Build the table of one split and look which of its files exist, in whatever form.
+    """Build the table of one split, and look which of its files exist where that is not known.
 
     Args:
         root: Folder that the paths are relative to; absolute paths inside it are made so.
@@ -181,28 +164,29 @@ def make_table(
     Raises:
         ValueError: If a path leaves the root, a video is listed twice, or a class is unknown.
     """
-    listed = relative_paths(root, [video.path for video in videos])
-    ids = [video.video_id or path for video, path in zip(videos, listed, strict=True)]
+    videos = videos.inside(root)
     try:
-        labels = np.array([class_index[video.label] for video in videos], dtype=np.int64)
+        labels = np.fromiter(map(class_index.__getitem__, videos.labels), np.int64, len(videos))
     except KeyError:
         odd = next(video for video in videos if video.label not in class_index)
         raise ValueError(
             f"the class {odd.label!r} of {odd.path} is not among the "
             f"{len(set(class_index.values()))} classes; correct the list or the class file"
         ) from None
+    ids = videos.video_ids
     if len(set(ids)) < len(ids):
         twice = next(name for name, count in Counter(ids).items() if count > 1)
         raise ValueError(f"{twice} is listed twice in one split; remove one of the lines")
-    found = _find(FolderIndex(root) if files is None else files, listed)
-    present = np.array([place is not None for place in found], dtype=np.bool_)
+    paths, found = videos.paths, videos.found
+    if found is None:
+        paths, found = _find(FolderIndex(root) if files is None else files, paths)
     return VideoTable(
         video_ids=PackedStrings(ids),
-        paths=PackedStrings([place or path for place, path in zip(found, listed, strict=True)]),
+        paths=PackedStrings(paths),
         labels=labels,
-        present=np.flatnonzero(present),
-        starts=_seconds([video.start for video in videos]),
-        ends=_seconds([video.end for video in videos]),
+        present=np.flatnonzero(found),
+        starts=videos.starts,
+        ends=videos.ends,
     )
 
 
@@ -221,57 +205,21 @@ def write_missing(target: Path, table: VideoTable, class_names: Sequence[str]) -
             rows.writerow((table.video_ids[i], class_names[table.labels[i]], table.paths[i]))
 
 
-def _find(files: FolderIndex, listed: Sequence[str]) -> list[str | None]:
+def _find(files: FolderIndex, listed: Sequence[str]) -> tuple[Sequence[str], NDArray[np.bool_]]:
     """Where each listed path lies; a file that is listed itself stands in for no other."""
     found = files.find_all(listed)
     if found == listed:
-        return found
+        return listed, np.ones(len(listed), np.bool_)
     named = set(listed)
-    return [
-        None if place != path and place in named else place
+    paths = [
+        path if place is None or place in named else place
         for place, path in zip(found, listed, strict=True)
     ]
+    there = map(operator.eq, paths, found)
+    return paths, np.fromiter(there, np.bool_, len(paths))
 
 
-def _seconds(times: Sequence[float | None]) -> NDArray[np.float32] | None:
-    if times.count(None) == len(times):
-        return None
-    return np.array([math.nan if time is None else time for time in times], dtype=np.float32)
-
-
-def relative_paths(root: Path, paths: Sequence[str]) -> list[str]:
-    """The paths relative to `root` and in their shortest form, so that equal paths are equal.
-
-    Raises:
-        ValueError: If a path leads out of the root.
-    """
-    places = {os.path.abspath(root), os.path.realpath(root)}
-    folders: dict[str, str] = {}
-    relative = []
-    for path in paths:
-        folder, slash, name = path.rpartition("/")
-        prefix = folders.get(folder + slash)
-        if prefix is None or name in {"", ".", ".."}:
-            short = _shortest(root, places, path)
-            if short.endswith(name) and name not in {"", ".", ".."}:
-                folders[folder + slash] = short.removesuffix(name)
-            relative.append(short)
-        else:
-            relative.append(prefix + name)
-    return relative
-
-
-def _shortest(root: Path, places: Iterable[str], path: str) -> str:
-    short = os.path.normpath(path)
-    for place in places:
-        if os.path.isabs(short) and os.path.commonpath([place, short]) == place:
-            short = os.path.relpath(short, place)
-    if os.path.isabs(short) or short.split(os.sep)[0] == "..":
-        raise ValueError(f"the listed path {path!r} leads out of the dataset's root {root}")
-    return short
-
-
-def read_video_list(path: Path) -> list[ListedVideo]:
+def read_video_list(path: Path) -> ListedVideos:
     """Read a list file in any of the field's common forms, one video a line.
 
     Fields are separated by blanks, tabs or commas, and are counted from the right, so that paths
@@ -296,7 +244,8 @@ def read_video_list(path: Path) -> list[ListedVideo]:
         if not all(named):
             odd = lines[named.index(None)]
             raise ValueError(f"{path} mixes lines with and without a class name, such as {odd!r}")
-        return [ListedVideo(match[1], match[2]) for match in named if match]
+        matches = [match for match in named if match]
+        return ListedVideos([match[1] for match in matches], [match[2] for match in matches])
     return _read_numbered_lines(path, lines)
 
 
@@ -305,7 +254,7 @@ def _unquoted(line: str) -> str:
     return ",".join(next(csv.reader([line]))) if '"' in (line[0], line[-1]) else line
 
 
-def _read_numbered_lines(path: Path, lines: Sequence[str]) -> list[ListedVideo]:
+def _read_numbered_lines(path: Path, lines: Sequence[str]) -> ListedVideos:
     """Read lines of a path and up to two numbers."""
     numbers = [re.fullmatch(rf"(.*?)((?:[\s,]+{_NUMBER}){{0,2}})", line) for line in lines]
     fields = [(m[1], re.split(r"[\s,]+", m[2].strip(" \t,")) if m[2] else []) for m in numbers if m]
@@ -316,7 +265,8 @@ def _read_numbered_lines(path: Path, lines: Sequence[str]) -> list[ListedVideo]:
         odd = next(line for line, (_, values) in zip(lines, fields, strict=True) if not values)
         raise ValueError(f"{path} mixes lines with and without a label, for instance {odd!r}")
     starts_only = all(len(v) == 2 and v[0] in {"0", "1"} for _, v in fields)
-    return [
-        ListedVideo(name, values[-1] if values and not starts_only else Path(name).parent.name)
+    labels = [
+        values[-1] if values and not starts_only else Path(name).parent.name
         for name, values in fields
     ]
+    return ListedVideos([name for name, _ in fields], labels)

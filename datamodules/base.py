@@ -13,7 +13,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Sampler
 
-from datamodules.annotations import ListedVideo, make_table, write_missing
+from datamodules.annotations import make_table, write_missing
 from datamodules.augmentation import (
     ColorJitter,
     color_jitter,
@@ -26,6 +26,7 @@ from datamodules.dataset import VideoBatch, VideoDataset, VideoItem, collate_vid
 from datamodules.folder_index import FolderIndex
 from datamodules.frame_sampling import FrameSampler
 from datamodules.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from datamodules.listed_videos import ListedVideo, ListedVideos
 from datamodules.mixing import Mixing, mix_clips, mix_labels, pixel_shares
 from datamodules.randomness import sample_generator
 from datamodules.samplers import EvaluationSampler, SampleKey, TrainSampler
@@ -178,7 +179,7 @@ class VideoDataModule(LightningDataModule, ABC):
         return self.num_clips * (1 if self.num_crops == "full" else self.num_crops)
 
     @abstractmethod
-    def read_split(self, split: Split) -> list[ListedVideo] | None:
+    def read_split(self, split: Split) -> ListedVideos | None:
         """The listed videos of a split, or None where the dataset has no such list."""
 
     def class_index(self) -> dict[str, int]:
@@ -199,7 +200,7 @@ class VideoDataModule(LightningDataModule, ABC):
 
     def group_of(self, video: ListedVideo) -> str:
         """What must not be divided between train and val: by default each video by itself."""
-        return video.video_id or video.path
+        return video.video_id
 
     def input_spec(self) -> dict[str, Any]:
         """Plain description of the clips, for the checkpoint."""
@@ -225,8 +226,8 @@ class VideoDataModule(LightningDataModule, ABC):
         del self.files  # a million names that no forked worker should carry
 
     def _read_splits(self) -> None:
-        train = self.read_split("train") or []
-        val, test = self.read_split("val"), self.read_split("test")
+        train = self._listed("train") or ListedVideos([], [])
+        val, test = self._listed("val"), self._listed("test")
         report_counts({"train": train, "val": val, "test": test}, self.official_counts())
         held_out, own_test = val is None, test is not None
         if val is None:
@@ -236,26 +237,31 @@ class VideoDataModule(LightningDataModule, ABC):
         if test is None:
             rank_zero_info("no test split: the validation videos are the test set")
             test = val
-        sets = [self._dataset("train", train), self._dataset("val", val)]
-        sets.append(self._dataset("test", test))
-        ids = [part.video_ids for part in sets]
-        check_disjoint("val", ids[1], ids[:1])
+        check_disjoint("val", val.video_ids, [train.video_ids])
         if own_test:
-            check_disjoint("test", ids[2], ids[: 2 if held_out else 1])
-        self.train_set, self.val_set, self.test_set = sets
+            fitted = [train.video_ids, val.video_ids] if held_out else [train.video_ids]
+            check_disjoint("test", test.video_ids, fitted)
+        self.train_set = self._dataset("train", train)
+        self.val_set = self._dataset("val", val)
+        self.test_set = self._dataset("test", test)
 
-    def _hold_out(self, train: list[ListedVideo]) -> tuple[list[ListedVideo], list[ListedVideo]]:
+    def _listed(self, split: Split) -> ListedVideos | None:
+        videos = self.read_split(split)
+        return None if videos is None else videos.inside(self.root)
+
+    def _hold_out(self, train: ListedVideos) -> tuple[ListedVideos, ListedVideos]:
         """Divide train into train and val, as a function of the seed."""
         if self.val_fraction == 0 or not train:
-            return train, []
-        group_of = {video: self.group_of(video) for video in train}
-        held = held_out_groups(group_of, self.val_fraction, self.seed)
-        kept = [video for video in train if group_of[video] not in held]
+            return train, train.take(np.array([], np.int64))
+        groups = [self.group_of(video) for video in train]
+        held = held_out_groups(train, groups, self.val_fraction, self.seed)
+        is_held = np.array([group in held for group in groups])
+        kept, val = train.take(np.flatnonzero(~is_held)), train.take(np.flatnonzero(is_held))
         names = {written: self.class_names[i] for written, i in self.class_index().items()}
-        check_classes_kept(train, kept, self.val_fraction, names)
-        return kept, [video for video in train if group_of[video] in held]
+        check_classes_kept(train.labels, kept.labels, self.val_fraction, names)
+        return kept, val
 
-    def _dataset(self, split: Split, videos: list[ListedVideo]) -> VideoDataset:
+    def _dataset(self, split: Split, videos: ListedVideos) -> VideoDataset:
         table = make_table(self.root, videos, self.class_index(), self.files)
         report_missing(split, table, self.root, self.allow_missing)
         return VideoDataset(

@@ -1,16 +1,20 @@
 """Which classes there are: class files in every common form, and folders named after classes."""
 
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
-from datamodules.annotations import ListedVideo
 from datamodules.folder_index import VIDEO_SUFFIXES, is_video, letters_of, visible_folders
+from datamodules.json_lists import read_json_entries
+from datamodules.listed_videos import ListedVideo, ListedVideos
 from datamodules.text_files import read_lines
 
+MAX_CLASSES = 100_000
+"""Classes that are read of a label map: no dataset has a tenth of them."""
 
-def read_class_folders(root: Path, folder: Path, class_names: Sequence[str]) -> list[ListedVideo]:
+
+def read_class_folders(root: Path, folder: Path, class_names: Sequence[str]) -> ListedVideos:
     """Videos of `<folder>/<class>/<video>`, sorted by name.
 
     Args:
@@ -29,7 +33,8 @@ def read_class_folders(root: Path, folder: Path, class_names: Sequence[str]) -> 
             f"{folder} holds folders that are not among the {len(class_names)} classes of the "
             f"training videos: {', '.join(unknown[:10])}; remove them, or add them to training"
         )
-    videos = []
+    paths: list[str] = []
+    labels: list[str] = []
     for name in class_names:
         place = folder / name
         if not place.is_dir():
@@ -43,8 +48,9 @@ def read_class_folders(root: Path, folder: Path, class_names: Sequence[str]) -> 
                 f"the class folder {place} holds no video; put files "
                 f"({', '.join(sorted(VIDEO_SUFFIXES))}) or frame folders there, or remove it"
             )
-        videos += [ListedVideo(entry.relative_to(root).as_posix(), name) for entry in found]
-    return videos
+        paths += [entry.relative_to(root).as_posix() for entry in found]
+        labels += [name] * len(found)
+    return ListedVideos(paths, labels)
 
 
 def read_class_list(path: Path) -> dict[str, str]:
@@ -81,9 +87,8 @@ def read_label_map(path: Path) -> list[str]:
     if path.suffix.lower() != ".json":
         return list(read_class_list(path).values())
     try:
-        content = json.loads("\n".join(read_lines(path)))
-        pairs = content.items() if isinstance(content, dict) else enumerate(content)
-        named = [_number_and_name(key, value) for key, value in pairs]
+        entries = enumerate(islice(read_json_entries(path), MAX_CLASSES))
+        named = [_number_and_name(i if key is None else key, value) for i, (key, value) in entries]
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"the label map {path} must be a JSON list of class names, or names with their "
@@ -132,7 +137,7 @@ def index_of_letters(class_names: Sequence[str]) -> dict[str, int]:
     return index
 
 
-def class_folder_of(videos: Sequence[ListedVideo]) -> dict[str, str]:
+def class_folder_of(videos: Iterable[ListedVideo]) -> dict[str, str]:
     """Label as written -> name of the folder its videos lie in, where that is one and its own."""
     folders: dict[str, set[str]] = {}
     for video in videos:

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.annotations import PackedStrings, VideoTable
-from datamodules.decoding import open_video
+from datamodules.decoding import VideoSegment
 from datamodules.input_spec import InputSpec
+from datamodules.quarantine import Quarantine
 from datamodules.randomness import sample_generator
 from datamodules.samplers import SampleKey
 from datamodules.transforms import NumCrops
@@ -71,7 +72,8 @@ class VideoDataset(Dataset[VideoItem]):
 
     In training a video that cannot be read is replaced by another listed one with its own label,
     chosen from (seed, epoch, index). In an evaluation it is never replaced: its slot is not valid.
-    Either way the item names it.
+    Either way the item names it. A video may be a segment of its file, of which frames are then
+    drawn alone.
 
     Args:
         table: The listed videos.
@@ -81,6 +83,10 @@ class VideoDataset(Dataset[VideoItem]):
         seed: Seed of the random choices.
         num_clips: Clips per video of an evaluation.
         num_crops: Crops per clip of an evaluation.
+
+    Attributes:
+        quarantine: Where training remembers which videos cannot be read, so that they are not tried
+            in vain; at first within the process. It changes no clip. An evaluation tries them all.
     """
 
     def __init__(
@@ -101,6 +107,7 @@ class VideoDataset(Dataset[VideoItem]):
         self.seed = seed
         self.num_clips = num_clips
         self.num_crops: NumCrops = num_crops
+        self.quarantine = Quarantine()
 
     @property
     def video_ids(self) -> PackedStrings:
@@ -158,7 +165,9 @@ class VideoDataset(Dataset[VideoItem]):
     def _train_views(self, epoch: int, index: int) -> Tensor:
         """One random clip, (1, C, T, H, W)."""
         generator = sample_generator(self.seed, epoch, index)
-        with open_video(self.root / self.table.paths[index]) as video:
+        watch = self.quarantine.watch(self.video_ids[index], self._place(index))
+        with watch as attempt, self._open(index) as video:
+            attempt.is_open = True
             (chosen,) = self.spec.sampling.train(video.num_frames, generator)
             frames = video.get_frames(chosen)
         # (T, C, H, W) -> (1, C, T, H, W)
@@ -166,13 +175,20 @@ class VideoDataset(Dataset[VideoItem]):
 
     def _test_views(self, index: int) -> Tensor:
         """All evaluation views, clip by clip, (V, C, T, H, W)."""
-        with open_video(self.root / self.table.paths[index]) as video:
+        with self._open(index) as video:
             chosen = self.spec.sampling.test(video.num_frames, self.num_clips)
             frames = video.get_frames(chosen.ravel())
         # (M, N*T, C, H, W) -> (M, N, T, C, H, W) -> (N, M, C, T, H, W) -> (V, C, T, H, W)
         crops = self.spec.transform.test(frames, self.num_crops)
         clips = crops.view(len(crops), *chosen.shape, *crops.shape[2:])
         return clips.permute(1, 0, 3, 2, 4, 5).flatten(0, 1)
+
+    def _place(self, index: int) -> Path:
+        return self.root / self.table.paths[index]
+
+    def _open(self, index: int) -> VideoSegment:
+        starts, ends = self.table.starts, self.table.ends
+        return VideoSegment(self._place(index), float(starts[index]), float(ends[index]))
 
     def _blank_views(self) -> Tensor:
         transform = self.spec.transform

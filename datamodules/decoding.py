@@ -1,12 +1,13 @@
 """Reading videos: exact frames by number, decoding no more than they need.
 
-`VideoReader` reads a file, `open_video` a file or a folder of images. Frames are numbered in the
-order in which they are shown, and equal, bit for bit, the frames that decoding the whole file from
-its start gives.
+`VideoReader` reads a file, `open_video` a file or a folder of images, `VideoSegment` a stretch of
+either. Frames are numbered in the order in which they are shown, and equal, bit for bit, the frames
+that decoding the whole file from its start gives.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,12 +23,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules.frame_folders import FrameFolderReader, Indices, check_indices
+from datamodules.frame_sampling import frames_between
 from datamodules.index_cache import cached_index, remember
 from datamodules.video_error import VideoError
 from datamodules.video_index import NO_TIME, VideoIndex, build_index, checksum, survey
 from datamodules.video_stream import VideoStream, check_file
 
-__all__ = ["VideoError", "VideoReader", "open_video"]
+__all__ = ["VideoError", "VideoReader", "VideoSegment", "open_video"]
 
 _SEEK_DISTANCE = 64
 """Packets that are rather read and dropped than jumped over by a seek."""
@@ -305,3 +307,58 @@ def open_video(
     if os.path.isdir(path):
         return FrameFolderReader(path, frame_rate)
     return VideoReader(path)
+
+
+class VideoSegment:
+    """The frames of a video that are shown in [start, end), numbered from 0.
+
+    Args:
+        path: The video file or frame folder.
+        start: Where the segment begins, in seconds of presentation time; NaN for the first frame.
+        end: Where it ends, cut off at the end of the video; NaN for the last frame.
+
+    Raises:
+        VideoError: The video cannot be opened, shows no frame in that time, or is a frame folder of
+            which a segment is asked for: its images carry no times.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], start: float = math.nan, end: float = math.nan
+    ) -> None:
+        self._video = open_video(path)
+        is_whole = math.isnan(start) and math.isnan(end)
+        if isinstance(self._video, FrameFolderReader) and not is_whole:
+            raise VideoError(path, "no times", f"its images do not tell what is at {start:.3f} s")
+        times = self._video.timestamps
+        self._first, self.num_frames = frames_between(times, start, end)
+        if not self.num_frames:
+            self.close()
+            shown = f"its frames are shown from {times[0]:.3f} to {times[-1]:.3f} s"
+            detail = f"no frame from {start:.3f} to {end:.3f} s, {shown}"
+            raise VideoError(path, "empty segment", detail)
+
+    def get_frames(self, indices: Indices) -> Tensor:
+        """Decodes frames of the segment, see `VideoReader.get_frames`.
+
+        Args:
+            indices: Frame numbers from 0, the segment's first frame.
+
+        Returns:
+            uint8 RGB frames in the order asked, (N, C, H, W), stored with channels last.
+
+        Raises:
+            IndexError: A number outside the segment.
+            VideoError: The video is damaged.
+        """
+        numbers = check_indices(indices, self.num_frames, self._video.path)
+        return self._video.get_frames(numbers + self._first)
+
+    def close(self) -> None:
+        """Closes the video."""
+        self._video.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

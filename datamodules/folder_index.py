@@ -2,9 +2,13 @@
 
 import os
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import chain, repeat
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -65,13 +69,11 @@ class FolderIndex:
         self._real_root = os.path.realpath(root)
         self._folders: dict[str, _Folder | None] = {}
 
-    def find(self, path: str, *, any_case: bool = False) -> str | None:
+    def find(self, path: str) -> str | None:
         """Where a video lies.
 
         Args:
             path: Its path as listed, relative to the root, without `.` and `..`.
-            any_case: Whether to take a file whose name differs in capitals only, where it is the
-                only one.
 
         Returns:
             Its path relative to the root, or None where it is not there.
@@ -83,10 +85,8 @@ class FolderIndex:
         folder = self._folder(parent)
         if folder is None:
             return None
-        found = name if name in folder.names else folder.find_other(name, any_case=any_case)
-        if found is None or (found in folder.links and not self._leads_to_file(folder, found)):
-            return None
-        return folder.prefix + found
+        found = name if name in folder.names else folder.find_other(name)
+        return folder.prefix + found if found and self._is_inside(folder, found) else None
 
     def find_all(self, paths: Iterable[str]) -> list[str | None]:
         """Where each of many videos lies, see `find`.
@@ -107,6 +107,89 @@ class FolderIndex:
                 found.append(self.find(path) if stem_of(name) in stems else None)
         return found
 
+    def locate(
+        self,
+        names: Sequence[str],
+        folders: Sequence[str],
+        groups: Sequence[str] | None = None,
+        *,
+        suffix: str = "",
+        any_case: bool = False,
+    ) -> tuple[list[str], NDArray[np.bool_]]:
+        """Where each of many videos lies that may be in several folders: in the first that has it.
+
+        Args:
+            names: File name of each, N of them.
+            folders: Where they may be, relative to the root, the likeliest first; `{}` stands for
+                the group of a video.
+            groups: Group of each, such as its class; None for one without a name.
+            suffix: What is left out at the end of all names.
+            any_case: Whether to take a file whose name differs in capitals only, where it is the
+                only one, for a video that is nowhere.
+
+        Returns:
+            The path of each, relative to the root, the likeliest one where it is not there; and
+            whether it is, (N,).
+
+        Raises:
+            ValueError: If a link on the way to one leads out of the root.
+        """
+        paths: list[str] = []
+        missing: list[int] = []
+        known: dict[str, tuple[list[_Folder], str]] = {}
+        for name, group in zip(names, groups or repeat("", len(names)), strict=True):
+            here = known.get(group)
+            if here is None:
+                here = known[group] = self._places(folders, group)
+            places, expected = here
+            file = name + suffix
+            for folder in places:
+                found: str | None = file
+                if file not in folder.names:
+                    found = folder.stems.get(name if suffix else stem_of(name))
+                if found is not None and (
+                    found not in folder.links or self._is_inside(folder, found)
+                ):
+                    paths.append(folder.prefix + found)
+                    break
+            else:
+                missing.append(len(paths))
+                paths.append(expected + file)
+        if any_case:
+            groups = groups or [""] * len(names)
+            missing = [i for i in missing if not self._respell(paths, i, known[groups[i]][0])]
+        present = np.ones(len(paths), np.bool_)
+        present[missing] = False
+        return paths, present
+
+    def _places(self, folders: Sequence[str], group: str) -> tuple[list["_Folder"], str]:
+        """The folders of a group that are there and hold something, and its likeliest one."""
+        forms = [folder.format(group).strip("/") for folder in folders]
+        found = {folder.prefix: folder for folder in map(self._folder, forms) if folder}
+        likeliest = next(filter(None, found), f"{forms[0]}/".lstrip("/"))
+        return [folder for folder in found.values() if folder.names], likeliest
+
+    def _respell(self, paths: list[str], position: int, places: Iterable["_Folder"]) -> bool:
+        """Take the file whose name differs from a missing one in capitals only, in place."""
+        stem = stem_of(paths[position].rpartition("/")[2]).lower()
+        for folder in places:
+            found = folder.folded.get(stem)
+            if found is not None and self._is_inside(folder, found):
+                paths[position] = folder.prefix + found
+                return True
+        return False
+
+    def stems_in(self, folders: Sequence[str], groups: Iterable[str]) -> set[str]:
+        """Names without their video suffix of all that is in the folders of some groups.
+
+        Args:
+            folders: The folders, see `locate`.
+            groups: The groups.
+        """
+        places = chain.from_iterable(self._places(folders, group)[0] for group in groups)
+        each = {folder.prefix: folder for folder in places}.values()
+        return set(chain.from_iterable(folder.stems for folder in each))
+
     def stems(self, folder: str) -> Mapping[str, str]:
         """Name without its video suffix -> name, for everything in a folder; a video file first.
 
@@ -115,37 +198,6 @@ class FolderIndex:
         """
         found = self._folder(folder)
         return {} if found is None else found.stems
-
-    def find_first(self, paths: Iterable[str], *, any_case: bool = False) -> str | None:
-        """Where a video lies that has several possible places: at the first that is there.
-
-        Args:
-            paths: Its possible paths, see `find`.
-            any_case: See `find`.
-        """
-        found = (self.find(path, any_case=any_case) for path in paths)
-        return next((path for path in found if path is not None), None)
-
-    def find_folders(self, paths: Iterable[str]) -> list[str]:
-        """The folders that are there, each once.
-
-        Args:
-            paths: Possible paths relative to the root, "" for the root itself.
-        """
-        found = (self.find_folder(path) for path in paths)
-        return list(dict.fromkeys(path for path in found if path is not None))
-
-    def find_folder(self, path: str) -> str | None:
-        """Where a folder lies, in whatever spelling; "" is the root itself.
-
-        Args:
-            path: Its path relative to the root.
-
-        Raises:
-            ValueError: If a link on its way leads out of the root.
-        """
-        folder = self._folder(path)
-        return None if folder is None else folder.prefix.rstrip("/")
 
     def _names_and_stems(self, path: str) -> tuple[Container[str], Container[str]]:
         """What is as listed in a folder, and what may be there by another name or by a link."""
@@ -162,30 +214,31 @@ class FolderIndex:
         return self._folders[path]
 
     def _look(self, path: str) -> "_Folder | None":
-        place = self.root / path
-        if place.is_dir():
-            self._check_inside(place)
-            return _Folder(place, f"{path}/" if path else "")
         if not path:
-            return None
+            return _Folder(self.root, "") if self.root.is_dir() else None
         above, _, name = path.rpartition("/")
         parent = self._folder(above)
-        if parent is None or (spelled := parent.spelled.get(letters_of(name))) is None:
+        if parent is None:
             return None
-        found = parent.prefix + spelled
-        return self._folder(found) if found != path else None
+        if name not in parent.folders:
+            spelled = parent.spelled.get(letters_of(name))
+            return None if spelled is None else self._folder(parent.prefix + spelled)
+        if parent.prefix != f"{above}/".lstrip("/"):
+            return self._folder(parent.prefix + name)
+        return _Folder(parent.place / name, f"{path}/") if self._is_inside(parent, name) else None
 
-    def _leads_to_file(self, folder: "_Folder", name: str) -> bool:
-        self._check_inside(folder.place / name)
-        return (folder.place / name).exists()
-
-    def _check_inside(self, place: Path) -> None:
+    def _is_inside(self, folder: "_Folder", name: str) -> bool:
+        """Whether an entry of a folder is there; a link may lead nowhere, but not outside."""
+        if name not in folder.links:
+            return True
+        place = folder.place / name
         target = os.path.realpath(place)
         if os.path.commonpath([self._real_root, target]) != self._real_root:
             raise ValueError(
                 f"{place} leads out of the dataset's root, to {target}; set data.root to a folder "
                 "that holds both, or put the videos themselves there"
             )
+        return place.exists()
 
 
 class _Folder:
@@ -200,7 +253,7 @@ class _Folder:
         self.place = place
         self.prefix = prefix
         self.links = set[str]()
-        self.folders = list[str]()
+        self.folders = set[str]()
         names = []
         with os.scandir(place) as entries:
             for entry in entries:
@@ -208,15 +261,13 @@ class _Folder:
                 if entry.is_symlink():
                     self.links.add(entry.name)
                 if entry.is_dir():
-                    self.folders.append(entry.name)
+                    self.folders.add(entry.name)
         self.names = dict.fromkeys(names)
 
-    def find_other(self, name: str, *, any_case: bool) -> str | None:
+    def find_other(self, name: str) -> str | None:
         """The name of a video that is not there as it is listed."""
         stem = stem_of(name)
         found = self.stems.get(stem)
-        if found is None and any_case:
-            found = self._folded.get(stem.lower())
         if found == stem != name and not is_video(self.place / stem):
             return None
         return found
@@ -229,12 +280,13 @@ class _Folder:
             stem, dot, suffix = name.rpartition(".")
             if not stem or dot + suffix not in VIDEO_SUFFIXES:
                 stem = stem_of(name)
-            if stem not in found or found[stem] == stem or stem != name < found[stem]:
+            other = found.setdefault(stem, name)
+            if other is not name and (other == stem or stem != name < other):
                 found[stem] = name
         return found
 
     @cached_property
-    def _folded(self) -> dict[str, str]:
+    def folded(self) -> dict[str, str]:
         """The same in lower case, without the ambiguous."""
         return _unambiguous((stem.lower(), name) for stem, name in self.stems.items())
 

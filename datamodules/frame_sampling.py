@@ -12,11 +12,14 @@ Four kinds of choice, each with its rule for videos shorter than asked:
 A generator makes the random choice of training; `None` makes the one central choice of evaluation.
 All functions return frame indices as int64, all in [0, num_frames).
 
+`frames_between` narrows a video to the frames of a stretch of time before any of these chooses.
+
 Dense, segment and uniform sampling treat both directions of time alike: the frames drawn from a
 reversed video are distributed as the reversed frames of the video, so no sampler can tell two
 classes apart that are each other's reversal.
 """
 
+import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -28,6 +31,7 @@ __all__ = [
     "FrameSampler",
     "dense_clip",
     "dense_test_clips",
+    "frames_between",
     "segment_frames",
     "segment_test_clips",
     "super_image_frames",
@@ -36,6 +40,28 @@ __all__ = [
 ]
 
 FrameIndices: TypeAlias = npt.NDArray[np.int64]
+
+
+def frames_between(
+    timestamps: npt.NDArray[np.float64], start: float, end: float
+) -> tuple[int, int]:
+    """The frames that are shown in [start, end).
+
+    Times are compared in single precision, as annotation tables keep them: a frame shown at 12.04 s
+    is not before a start of 12.04 s.
+
+    Args:
+        timestamps: When each frame is shown, in seconds, not decreasing, (num_frames,).
+        start: In seconds; NaN for the first frame.
+        end: In seconds, cut off at the last frame; NaN for all that follow.
+
+    Returns:
+        The first frame and the number of frames, which may be 0.
+    """
+    times = timestamps.astype(np.float32)
+    first = 0 if math.isnan(start) else int(np.searchsorted(times, np.float32(start)))
+    after = len(times) if math.isnan(end) else int(np.searchsorted(times, np.float32(end)))
+    return first, max(0, after - first)
 
 
 def dense_clip(

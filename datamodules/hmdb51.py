@@ -5,13 +5,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from datamodules.annotations import ListedVideo
 from datamodules.base import Split, VideoDataModule
+from datamodules.listed_videos import ListedVideo, ListedVideos
 from datamodules.official_lists import OfficialLists
 from datamodules.text_files import read_lines
 
 LIST_FOLDERS = ("testTrainMulti_7030_splits", "test_train_splits", "lists", "splits")
-VIDEO_FOLDERS = ("hmdb51_org", "hmdb51", "videos", "rawframes", "frames", "")
+FOLDERS = ("hmdb51_org", "hmdb51", "videos", "rawframes", "frames", "")
+VIDEO_FOLDERS = tuple(f"{folder}{place}" for folder in FOLDERS for place in ("/{}", ""))
 FLAGS: dict[str, Split | None] = {"1": "train", "2": "test", "0": None}
 """What the number behind a video says; a split leaves some videos unused."""
 
@@ -62,19 +63,19 @@ class HMDB51DataModule(VideoDataModule):
         """Videos of each split: 70 and 30 of every class."""
         return {"train": 3570, "test": 1530}
 
-    def read_split(self, split: Split) -> list[ListedVideo] | None:
+    def read_split(self, split: Split) -> ListedVideos | None:
         """The videos of a split; there is no validation list."""
         if split == "val":
             return None
-        folders = self.files.find_folders(VIDEO_FOLDERS)
-        return [
-            ListedVideo(
-                self._locate(name, video_class, folders), video_class, f"{video_class}/{name}"
-            )
+        listed = [
+            (video_class, name)
             for video_class in self.class_names
             for name, used_in in _read_flags(self._lists[video_class])
             if used_in == split
         ]
+        classes, names = [video_class for video_class, _ in listed], [name for _, name in listed]
+        paths, found = self.files.locate(names, VIDEO_FOLDERS, classes)
+        return ListedVideos(paths, classes, list(map("/".join, listed)), found=found)
 
     def group_of(self, video: ListedVideo) -> str:
         """The film a video is cut from, in whatever class: what precedes the class in its name.
@@ -82,7 +83,7 @@ class HMDB51DataModule(VideoDataModule):
         Raises:
             ValueError: If the name is no such name.
         """
-        name = (video.video_id or video.path).rpartition("/")[2]
+        name = video.video_id.rpartition("/")[2]
         found = re.fullmatch(rf"(.+)_{re.escape(video.label)}{DESCRIPTION}", name)
         if found is None:
             raise ValueError(
@@ -101,12 +102,6 @@ class HMDB51DataModule(VideoDataModule):
             if found:
                 return found
         raise places.error(f"<class>{ending}")
-
-    def _locate(self, name: str, video_class: str, folders: list[str]) -> str:
-        """Where a video lies; where it is not there, where it should."""
-        names = (f"{video_class}/{name}", name)
-        places = [f"{folder}/{path}".lstrip("/") for folder in folders for path in names]
-        return self.files.find_first(places) or places[0]
 
 
 def _read_flags(path: Path) -> list[tuple[str, Split | None]]:

@@ -1,17 +1,19 @@
 """KineticsDataModule: Kinetics-400, 600 and 700, as hosted by CVDF or downloaded from YouTube."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
+from numpy.typing import NDArray
 
-from datamodules.annotations import ListedVideo
 from datamodules.base import Split, VideoDataModule
 from datamodules.class_files import index_of_letters, read_label_map
 from datamodules.folder_index import FolderIndex, letters_of
+from datamodules.listed_videos import ListedVideos
 from datamodules.official_lists import OfficialLists
 from datamodules.text_files import read_columns
 
@@ -33,9 +35,6 @@ REPLACEMENTS = "replacement/replacement_for_corrupted_k400"
 """Folder of intact copies of files that are damaged in the archives."""
 ID_LENGTH = 11
 """Characters of a YouTube id."""
-
-Contents = tuple[str, Mapping[str, str]]
-"""A folder with a slash behind it, and the names in it by their stems."""
 
 
 class KineticsDataModule(VideoDataModule):
@@ -78,7 +77,7 @@ class KineticsDataModule(VideoDataModule):
         self.annotations = annotations
         self._given: dict[Split, str | None] = {"train": train_list, "val": val_list}
         self._label_map = label_map
-        self._rows: dict[Path, list[tuple[str, ...]]] = {}
+        self._columns: dict[Path, list[list[str]]] = {}
 
     @cached_property
     def class_names(self) -> list[str]:
@@ -91,7 +90,7 @@ class KineticsDataModule(VideoDataModule):
             return read_label_map(self._resolve(self._label_map))
         path = self._list("train") or self._list("val")
         assert path is not None
-        names = sorted({row[0] for row in self._read(path)})
+        names = sorted(set(self._read(path)[0]))
         official = NUM_CLASSES[self.version]
         if len(names) != official:
             rank_zero_info(f"{path} names {len(names)} classes, {self.version} has {official}")
@@ -106,32 +105,32 @@ class KineticsDataModule(VideoDataModule):
         counts = COUNTS.get(self.version, {})
         return {split: count for split, count in counts.items() if self._given[split] is None}
 
-    def read_split(self, split: Split) -> list[ListedVideo] | None:
+    def read_split(self, split: Split) -> ListedVideos | None:
         """The videos of a split; the validation videos are those that are reported."""
         if split == "test":
             return None
         path = self._list(split)
         if path is None:
             rank_zero_info("there is no list of training videos, so there is nothing to train on")
-            return []
-        rows = self._read(path)
-        places = _Places(self.files, split, rows)
-        letters = {name: letters_of(name) for name in {row[0] for row in rows}}
+            return ListedVideos([], [])
+        classes, youtube_ids, starts, ends = self._read(path)
         seconds = _Seconds(path)
-        names = [f"{row[1]}_{seconds[row[2]]}_{seconds[row[3]]}" for row in rows]
-        labels = (letters[row[0]] for row in rows)
-        return list(map(ListedVideo, places.find_all(names), labels, names))
+        times = (map(seconds.__getitem__, column) for column in (starts, ends))
+        names = list(map("_".join, zip(youtube_ids, *times, strict=True)))
+        paths, found = _locate(self.files, split, classes, youtube_ids, names)
+        letters = {name: letters_of(name) for name in set(classes)}
+        return ListedVideos(paths, [letters[name] for name in classes], names, found=found)
 
     def setup(self, stage: str | None = None) -> None:
         """Read the splits, see `VideoDataModule.setup`."""
         super().setup(stage)
-        self._rows.clear()
+        self._columns.clear()
 
-    def _read(self, path: Path) -> list[tuple[str, ...]]:
-        """The rows of a list; kept until `setup` is done, as `class_names` needs them before."""
-        if path not in self._rows:
-            self._rows[path] = read_columns(path, COLUMNS, COLUMNS)
-        return self._rows[path]
+    def _read(self, path: Path) -> list[list[str]]:
+        """The columns of a list; kept until `setup` is done, as `class_names` needs them before."""
+        if path not in self._columns:
+            self._columns[path] = read_columns(path, COLUMNS, COLUMNS)
+        return self._columns[path]
 
     def _list(self, split: Split) -> Path | None:
         """The list of a split; None where there is none for training."""
@@ -158,64 +157,46 @@ class KineticsDataModule(VideoDataModule):
         return inside if inside.exists() else Path(listed)
 
 
-class _Places:
-    """Where the videos of a split may lie.
+def _locate(
+    files: FolderIndex,
+    split: Split,
+    classes: Sequence[str],
+    youtube_ids: Sequence[str],
+    names: Sequence[str],
+) -> tuple[list[str], NDArray[np.bool_]]:
+    """Where each listed video lies, see `FolderIndex.locate`.
 
     Args:
         files: What lies below the root.
-        split: Which folders to look in.
-        rows: The list.
+        split: Whose folders to look in.
+        classes: Class of each video, as the list writes it.
+        youtube_ids: YouTube id of each.
+        names: File name of each, with times, without suffix.
     """
+    usual = [form.format(name) for form in VIDEO_FOLDERS for name in SPLIT_NAMES[split]]
+    folders = [*usual, "videos", "", *(f"{folder}/{{}}" for folder in (*usual, "videos", ""))]
+    paths, found = files.locate(names, folders, classes, suffix=".mp4")
+    # a file that is named by its id alone tells not which one it is where that is listed twice
+    there = set[str]() if found.all() else files.stems_in(folders, set(classes))
+    listed = Counter(youtube_id for youtube_id in youtube_ids if youtube_id in there)
+    missing = np.flatnonzero(~found).tolist() if listed else []
+    alone = [i for i in missing if listed[youtube_ids[i]] == 1]
+    by_id = [youtube_ids[i] for i in alone]
+    by_id, present = files.locate(by_id, folders, [classes[i] for i in alone], suffix=".mp4")
+    for i in np.flatnonzero(present).tolist():
+        paths[alone[i]], found[alone[i]] = by_id[i], True
+    _replace(files, youtube_ids, paths, found)
+    return paths, found
 
-    def __init__(self, files: FolderIndex, split: Split, rows: Sequence[tuple[str, ...]]) -> None:
-        self._files = files
-        self._rows = rows
-        names = SPLIT_NAMES[split]
-        self._folders = files.find_folders(
-            [form.format(name) for form in VIDEO_FOLDERS for name in names] + ["videos", ""]
-        )
-        intact = files.stems(REPLACEMENTS).values()
-        self._intact = {name[:ID_LENGTH]: f"{REPLACEMENTS}/{name}" for name in intact}
-        self._known: dict[str, list[Contents]] = {}
 
-    def find_all(self, names: Sequence[str]) -> list[str]:
-        """Where each listed video lies; where it is not there, where it should.
-
-        Args:
-            names: File name of each, with times, without suffix.
-        """
-        found = []
-        for name, row in zip(names, self._rows, strict=True):
-            folders = self._known.get(row[0]) or self._look(row[0])
-            for prefix, stems in folders:
-                if (file := stems.get(name)) is not None:
-                    found.append(prefix + file)
-                    break
-            else:
-                found.append(self._find_by_id(row[1], folders) or f"{folders[0][0]}{name}.mp4")
-        if not self._intact:
-            return found
-        return [self._intact.get(row[1], path) for row, path in zip(self._rows, found, strict=True)]
-
-    def _find_by_id(self, youtube_id: str, folders: Sequence[Contents]) -> str | None:
-        """Where a file lies that is named by the id alone, unless the id is listed twice."""
-        for prefix, stems in folders:
-            if youtube_id in stems and self._times_listed[youtube_id] == 1:
-                return prefix + stems[youtube_id]
-        return None
-
-    @cached_property
-    def _times_listed(self) -> Counter[str]:
-        """How often each id is listed: a file named by its id alone tells not which one it is."""
-        return Counter(row[1] for row in self._rows)
-
-    def _look(self, video_class: str) -> list[Contents]:
-        """The folders that may hold a class, with a slash behind, and what is in them."""
-        inside = [f"{folder}/{video_class}".lstrip("/") for folder in self._folders]
-        found = self._files.find_folders([*self._folders, *inside])
-        known = [(f"{folder}/".lstrip("/"), self._files.stems(folder)) for folder in found]
-        self._known[video_class] = known
-        return known
+def _replace(
+    files: FolderIndex, youtube_ids: Sequence[str], paths: list[str], found: NDArray[np.bool_]
+) -> None:
+    """Take the intact copies of videos that are damaged in the archives, in place."""
+    intact = {name[:ID_LENGTH]: name for name in files.stems(REPLACEMENTS).values()}
+    for i, youtube_id in enumerate(youtube_ids if intact else ()):
+        if youtube_id in intact and (place := files.find(f"{REPLACEMENTS}/{intact[youtube_id]}")):
+            paths[i], found[i] = place, True
 
 
 class _Seconds(dict[str, str]):

@@ -5,10 +5,10 @@ from typing import Any, Literal
 
 from lightning.pytorch.utilities import rank_zero_info
 
-from datamodules.annotations import ListedVideo, relative_paths
 from datamodules.base import Split, VideoDataModule
 from datamodules.class_files import index_of_letters, read_label_map
 from datamodules.folder_index import letters_of
+from datamodules.listed_videos import ListedVideos
 from datamodules.official_lists import OfficialLists
 from datamodules.text_files import read_csv
 
@@ -19,8 +19,8 @@ CLASS_FILES = {
 }
 LISTS: dict[Split, str] = {"train": "trainingSet.csv", "val": "validationSet.csv"}
 VIDEO_FOLDERS: dict[Split, tuple[str, ...]] = {
-    "train": ("training", "videos/training", "rawframes/training", "train", ""),
-    "val": ("validation", "videos/validation", "rawframes/validation", "val", ""),
+    "train": ("training/{}", "videos/training/{}", "rawframes/training/{}", "train/{}", "{}"),
+    "val": ("validation/{}", "videos/validation/{}", "rawframes/validation/{}", "val/{}", "{}"),
 }
 
 
@@ -71,7 +71,7 @@ class MomentsInTimeDataModule(VideoDataModule):
         """The letters and digits of a class -> label: files differ in what joins its words."""
         return index_of_letters(self.class_names)
 
-    def read_split(self, split: Split) -> list[ListedVideo] | None:
+    def read_split(self, split: Split) -> ListedVideos | None:
         """The videos of a split; the test videos have no public labels."""
         if split == "test":
             return None
@@ -83,19 +83,14 @@ class MomentsInTimeDataModule(VideoDataModule):
                 f"{path} has the line {short[0]!r}, but a line is <class>/<file>,<class>,...; "
                 "correct it"
             )
-        listed = relative_paths(self.root, [row[0] for row in rows])
         letters = {name: letters_of(name) for name in {row[1] for row in rows}}
-        folders = self.files.find_folders(VIDEO_FOLDERS[split])
-        return [
-            ListedVideo(self._locate(name, folders), letters[row[1]], name)
-            for name, row in zip(listed, rows, strict=True)
-        ]
+        labels = [letters[row[1]] for row in rows]
+        listed = ListedVideos([row[0] for row in rows], labels).inside(self.root)
+        names = [path.rpartition("/")[2] for path in listed.paths]
+        folders = [path.rpartition("/")[0] for path in listed.paths]
+        paths, found = self.files.locate(names, VIDEO_FOLDERS[split], folders)
+        return ListedVideos(paths, labels, listed.paths, found=found)
 
     @cached_property
     def _lists(self) -> OfficialLists:
         return OfficialLists(self.root, self.annotations, ())
-
-    def _locate(self, name: str, folders: list[str]) -> str:
-        """Where a video lies; where it is not there, where it should."""
-        places = [f"{folder}/{name}".lstrip("/") for folder in folders]
-        return self.files.find_first(places) or places[0]

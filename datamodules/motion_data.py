@@ -3,9 +3,10 @@
 from functools import cached_property
 from typing import Any
 
-from datamodules.annotations import ListedVideo, read_video_list
+from datamodules.annotations import read_video_list
 from datamodules.base import Split, VideoDataModule
 from datamodules.class_files import read_class_list
+from datamodules.listed_videos import ListedVideos
 from datamodules.motion_rendering import CLASS_NAMES
 from datamodules.motion_shapes import MotionShapesSettings, generate_motion_shapes
 
@@ -70,6 +71,6 @@ class MotionShapesDataModule(VideoDataModule):
         classes = read_class_list(self.root / "lists" / "classes.txt")
         return {written: self.class_names.index(name) for written, name in classes.items()}
 
-    def read_split(self, split: Split) -> list[ListedVideo]:
+    def read_split(self, split: Split) -> ListedVideos:
         """The videos of a split."""
         return read_video_list(self.root / "lists" / f"{split}.txt")

@@ -10,7 +10,8 @@ from typing import Literal
 
 from lightning.pytorch.utilities import rank_zero_info
 
-from datamodules.annotations import ListedVideo, VideoTable
+from datamodules.annotations import VideoTable
+from datamodules.listed_videos import ListedVideos
 from datamodules.randomness import sample_generator
 
 Split = Literal["train", "val", "test"]
@@ -28,32 +29,38 @@ def without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def held_out_groups(group_of: Mapping[ListedVideo, str], fraction: float, seed: int) -> set[str]:
+def held_out_groups(
+    videos: ListedVideos, groups: Sequence[str], fraction: float, seed: int
+) -> set[str]:
     """The groups to hold out.
 
     Where groups hold one video each, they are drawn class by class, otherwise from all of them.
 
     Args:
-        group_of: Each training video's group; videos of one group are never divided.
+        videos: The training videos.
+        groups: Each one's group; videos of one group are never divided.
         fraction: Share of the videos to hold out, above 0.
         seed: Seed of the draw.
     """
-    sizes = Counter(group_of.values())
+    sizes = Counter(groups)
     if max(sizes.values()) > 1:
         return _held_groups(sizes, fraction, seed)
-    return _held_videos(group_of, fraction, seed)
+    return _held_videos(videos, groups, fraction, seed)
 
 
-def _held_videos(group_of: Mapping[ListedVideo, str], fraction: float, seed: int) -> set[str]:
+def _held_videos(
+    videos: ListedVideos, groups: Sequence[str], fraction: float, seed: int
+) -> set[str]:
     """A share of each class, at least one video of two, never the only one."""
     draw = sample_generator(seed, 0, 0, purpose="val_fraction")
     classes: dict[str, list[str]] = {}
-    for video in sorted(group_of, key=_name):
-        classes.setdefault(video.label, []).append(group_of[video])
+    # by name, so that it does not matter how the videos lie on disk
+    for _, label, group in sorted(zip(videos.video_ids, videos.labels, groups, strict=True)):
+        classes.setdefault(label, []).append(group)
     held = set[str]()
-    for _, groups in sorted(classes.items()):
-        share = min(max(round(fraction * len(groups)), 1), len(groups) - 1)
-        held.update(groups[position] for position in draw.permutation(len(groups))[:share])
+    for _, members in sorted(classes.items()):
+        share = min(max(round(fraction * len(members)), 1), len(members) - 1)
+        held.update(members[position] for position in draw.permutation(len(members))[:share])
     return held
 
 
@@ -70,29 +77,24 @@ def _held_groups(sizes: Mapping[str, int], fraction: float, seed: int) -> set[st
     return held
 
 
-def _name(video: ListedVideo) -> str:
-    """What orders the videos, the same however they lie on disk."""
-    return video.video_id or video.path
-
-
 def check_classes_kept(
-    train: Sequence[ListedVideo],
-    kept: Sequence[ListedVideo],
+    train: Iterable[str],
+    kept: Iterable[str],
     fraction: float,
     names: Mapping[str, str],
 ) -> None:
     """Refuse to hold out all training videos of a class.
 
     Args:
-        train: All training videos.
-        kept: Those that are not held out.
+        train: Class of every training video, as it is written.
+        kept: Class of those that are not held out.
         fraction: Share that was to be held out.
         names: Class as written -> its name.
 
     Raises:
         ValueError: If a class of `train` is not in `kept`.
     """
-    lost = sorted({video.label for video in train} - {video.label for video in kept})
+    lost = sorted(set(train) - set(kept))
     if lost:
         lost_names = ", ".join(names.get(label, label) for label in lost[:10])
         raise ValueError(
@@ -121,7 +123,7 @@ def check_disjoint(split: Split, ids: Iterable[str], training: Iterable[Iterable
 
 
 def report_counts(
-    lists: Mapping[Split, Sequence[ListedVideo] | None], official: Mapping[Split, int]
+    lists: Mapping[Split, ListedVideos | None], official: Mapping[Split, int]
 ) -> None:
     """Say where a list is longer or shorter than the official one.
 
@@ -130,7 +132,8 @@ def report_counts(
         official: Number of videos in the official lists.
     """
     for split, count in official.items():
-        listed = len(lists[split] or ())
+        videos = lists[split]
+        listed = 0 if videos is None else len(videos)
         if listed != count:
             rank_zero_info(f"{split}: the list names {listed} videos, the official one {count}")
 

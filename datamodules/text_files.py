@@ -42,9 +42,7 @@ def read_csv(path: Path, delimiter: str = ",") -> Iterator[list[str]]:
         ) from error
 
 
-def read_columns(
-    path: Path, names: Sequence[str], headerless: Sequence[str]
-) -> list[tuple[str, ...]]:
+def read_columns(path: Path, names: Sequence[str], headerless: Sequence[str]) -> list[list[str]]:
     """Columns of a CSV file, found by the names in its header line.
 
     Args:
@@ -53,7 +51,7 @@ def read_columns(
         headerless: Columns of a file whose first line names none of `names`.
 
     Returns:
-        The columns of each row, in the order of `names`.
+        The columns, in the order of `names`.
 
     Raises:
         ValueError: If a column or a field is missing.
@@ -69,15 +67,15 @@ def read_columns(
             f"{path} has no column {missing[0]!r}, its first line is {','.join(first)[:100]!r}; "
             f"give a file whose header names {', '.join(names)}"
         )
-    columns: list[tuple[str, ...]] = []
+    fields: list[str] = []
     try:
-        columns.extend(map(itemgetter(*map(header.index, names)), rows))
+        fields.extend(chain.from_iterable(map(itemgetter(*map(header.index, names)), rows)))
     except IndexError as error:
         raise ValueError(
-            f"row {len(columns) + 1} of {path} has fewer fields than its columns "
+            f"row {len(fields) // len(names) + 1} of {path} has fewer fields than its columns "
             f"{', '.join(names)} need; correct or remove the line"
         ) from error
-    return columns
+    return [fields[start :: len(names)] for start in range(len(names))]
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -99,6 +97,9 @@ def _lines(path: Path) -> Iterator[str]:
 
 def _read_piece(path: Path, file: TextIO) -> str:
     try:
-        return file.read(MAX_LINE)
+        piece = file.read(MAX_LINE)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+    if "\0" in piece:
+        raise ValueError(f"{path} is not UTF-8 text (it holds zero bytes); save it as UTF-8")
+    return piece

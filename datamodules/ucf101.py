@@ -1,20 +1,22 @@
 """UCF101DataModule: 101 actions, 13,320 videos, three official splits."""
 
 import re
+from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch.utilities import rank_zero_info
 
-from datamodules.annotations import ListedVideo, read_video_list, relative_paths
+from datamodules.annotations import read_video_list
 from datamodules.base import Split, VideoDataModule
 from datamodules.class_files import index_of_letters, read_class_list
 from datamodules.folder_index import letters_of, stem_of
+from datamodules.listed_videos import ListedVideo, ListedVideos
 from datamodules.official_lists import OfficialLists
 
 LIST_FOLDERS = ("ucfTrainTestlist", "lists", "splits")
-VIDEO_FOLDERS = ("UCF-101", "videos", "rawframes", "frames", "jpegs_256", "")
+FOLDERS = ("UCF-101", "videos", "rawframes", "frames", "jpegs_256", "")
+VIDEO_FOLDERS = tuple(f"{folder}{place}" for folder in FOLDERS for place in ("/{}", ""))
 COUNTS: dict[int, tuple[int, int]] = {1: (9537, 3783), 2: (9586, 3734), 3: (9624, 3696)}
 """Videos of the train and test list of each split."""
 
@@ -67,19 +69,18 @@ class UCF101DataModule(VideoDataModule):
         train, test = COUNTS[self.number]
         return {"train": train, "test": test}
 
-    def read_split(self, split: Split) -> list[ListedVideo] | None:
+    def read_split(self, split: Split) -> ListedVideos | None:
         """The videos of a split; there is no validation list."""
         if split == "val":
             return None
-        listed = read_video_list(self._lists.get([f"{split}list{self.number:02d}.txt"]))
-        paths = relative_paths(self.root, [video.path for video in listed])
-        folders = self.files.find_folders(VIDEO_FOLDERS)
-        videos = [
-            ListedVideo(self._locate(path, folders), _written(video.label), video_id=path)
-            for path, video in zip(paths, listed, strict=True)
-        ]
-        _report_respelled(split, videos)
-        return videos
+        path = self._lists.get([f"{split}list{self.number:02d}.txt"])
+        listed = read_video_list(path).inside(self.root)
+        names = [path.rpartition("/")[2] for path in listed.paths]
+        folders = [path.rpartition("/")[0] for path in listed.paths]
+        paths, found = self.files.locate(names, VIDEO_FOLDERS, folders, any_case=True)
+        _report_respelled(split, listed.video_ids, paths)
+        labels = [_written(label) for label in listed.labels]
+        return ListedVideos(paths, labels, listed.video_ids, found=found)
 
     def group_of(self, video: ListedVideo) -> str:
         """The group `gNN`, over all classes as in the official splits.
@@ -87,7 +88,7 @@ class UCF101DataModule(VideoDataModule):
         Raises:
             ValueError: If the name has none.
         """
-        found = re.search(r"_(g\d+)_c\d+", video.video_id or video.path)
+        found = re.search(r"_(g\d+)_c\d+", video.video_id)
         if found is None:
             raise ValueError(
                 f"{video.path} has no group gNN in its name, so it cannot be held out with its "
@@ -103,25 +104,19 @@ class UCF101DataModule(VideoDataModule):
     def _classes(self) -> dict[str, str]:
         return read_class_list(self._lists.get(["classInd.txt"]))
 
-    def _locate(self, path: str, folders: list[str]) -> str:
-        """Where a video lies; where it is not there, where it should."""
-        names = (path, path.rpartition("/")[2])
-        places = [f"{folder}/{name}".lstrip("/") for folder in folders for name in names]
-        exact = self.files.find_first(places)
-        return exact or self.files.find_first(places, any_case=True) or places[0]
-
 
 def _written(label: str) -> str:
     """A class as `class_index` knows it."""
     return label if label.isdecimal() else letters_of(label)
 
 
-def _report_respelled(split: Split, videos: list[ListedVideo]) -> None:
+def _report_respelled(split: Split, listed: Sequence[str], paths: Sequence[str]) -> None:
     """Say once that files are named otherwise, as HandstandPushups' are in many copies."""
-    pairs = ((Path(video.video_id or ""), Path(video.path)) for video in videos)
-    odd = [(ours, theirs) for ours, theirs in pairs if stem_of(ours.name) != stem_of(theirs.name)]
+    names = [[path.rpartition("/")[2] for path in column] for column in (listed, paths)]
+    pairs = zip(*names, strict=True)
+    odd = [(ours, theirs) for ours, theirs in pairs if stem_of(ours) != stem_of(theirs)]
     if odd:
         rank_zero_info(
             f"{split}: {len(odd)} listed videos have other capitals in their file names, such as "
-            f"{odd[0][1].name} for {odd[0][0].name}"
+            f"{odd[0][1]} for {odd[0][0]}"
         )

@@ -20,6 +20,8 @@ Reason = Literal[
     "damaged",  # decoding the whole file raises an error
     "changing size",  # frames of one video differ in height or width
     "missing frame",  # a frame folder whose numbering has a gap
+    "empty segment",  # no frame is shown between the listed start and end
+    "no times",  # a segment of a frame folder, whose images do not tell when they are shown
 ]
 
 

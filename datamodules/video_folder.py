@@ -5,10 +5,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from datamodules.annotations import ListedVideo, read_video_list
+from datamodules.annotations import read_video_list
 from datamodules.base import Split, VideoDataModule
 from datamodules.class_files import class_folder_of, read_class_folders, read_class_list
 from datamodules.folder_index import is_video, visible_folders
+from datamodules.listed_videos import ListedVideo, ListedVideos
 
 SPLIT_FOLDERS = {
     "train": ("train", "training"),
@@ -78,7 +79,13 @@ class VideoFolderDataModule(VideoDataModule):
             )
         if self._lists["train"] is None:
             return self._folder_classes()
-        return list(self._listed_classes.values())
+        names = list(self._listed_classes.values())
+        if len(names) < 2:
+            raise ValueError(
+                f"the lists name {len(names)} class ({''.join(names)}), but at least 2 are needed; "
+                "correct data.train_list or data.classes_file"
+            )
+        return names
 
     def class_index(self) -> dict[str, int]:
         """Class as a list writes it (id, or folder for lines without one) -> label."""
@@ -87,7 +94,7 @@ class VideoFolderDataModule(VideoDataModule):
             index |= {written: label for label, written in enumerate(self._listed_classes)}
         return index
 
-    def read_split(self, split: Split) -> list[ListedVideo] | None:
+    def read_split(self, split: Split) -> ListedVideos | None:
         """The videos of a split; None where there is no list or folder for it."""
         if self._lists["train"] is not None:
             listed = self._lists[split]

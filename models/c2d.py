@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from models.layers import TemporalMaxPool
+from models.layers import TemporalMaxPool, check_choice
 from models.resnet import (
     Architecture,
     BlockParts,
@@ -27,12 +27,6 @@ from models.resnet import (
 
 Pools = Literal["released", "paper"]
 Stem = Literal["8_frames", "32_frames"]
-
-
-def check_choice(argument: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raise ValueError when value, given as the named argument, is not among those allowed."""
-    if value not in allowed:
-        raise ValueError(f"{argument} is {value!r}; choose one of {', '.join(allowed)}")
 
 
 class PooledResNet(VideoResNet):

@@ -1,4 +1,4 @@
-"""What every network shares: the contract, per-frame layers, and the two operations on time.
+"""What every network shares: the contract, per-frame layers, the operations on time, a check.
 
 Axes: B clips, C channels, T frames, H rows, W columns. Every activation is a five-dimensional
 tensor (B, C, T, H, W). Per-frame layers fold time into the batch, work in two dimensions, and
@@ -10,6 +10,12 @@ from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
+
+
+def check_choice(argument: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise ValueError when value, given as the named argument, is not among those allowed."""
+    if value not in allowed:
+        raise ValueError(f"{argument} is {value!r}; choose one of {', '.join(allowed)}")
 
 
 def fold_time(x: Tensor) -> Tensor:

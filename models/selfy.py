@@ -17,8 +17,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from models.c2d import check_choice
-from models.layers import FrameBatchNorm2d, FrameConv2d, fold_time, unfold_time
+from models.layers import FrameBatchNorm2d, FrameConv2d, check_choice, fold_time, unfold_time
 from models.resnet import get_architecture, init_convolutions, plain_block
 from models.self_similarity import Similarity, self_similarity
 from models.tsm import shifted_blocks

@@ -22,8 +22,7 @@ from typing import ClassVar, Literal, get_args
 
 from torch import Tensor, nn
 
-from models.c2d import check_choice
-from models.layers import FrameConv2d, TemporalMaxPool, temporal_conv
+from models.layers import FrameConv2d, TemporalMaxPool, check_choice, temporal_conv
 from models.resnet import BlockParts, ResidualBlock
 from models.two_stream import SlidingMean, StrideOn, TwoStreamNetwork
 

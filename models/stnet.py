@@ -23,8 +23,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from models.c2d import check_choice
-from models.layers import FrameBatchNorm2d, VideoNetwork
+from models.layers import FrameBatchNorm2d, VideoNetwork, check_choice
 from models.resnet import Bottleneck, VideoResNet, get_architecture
 
 SuperImageWeights = Literal["mean", "inflate"]

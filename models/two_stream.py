@@ -23,8 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.c2d import check_choice
-from models.layers import VideoNetwork, fold_time, unfold_time
+from models.layers import VideoNetwork, check_choice, fold_time, unfold_time
 from models.resnet import (
     Architecture,
     BlockParts,

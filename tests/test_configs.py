@@ -1,5 +1,6 @@
 """Every shipped YAML, by the command in its first line, through the real command line."""
 
+import json
 import re
 import shlex
 from collections.abc import Callable
@@ -9,12 +10,20 @@ import pytest
 import torch
 from conftest import PROJECT_ROOT
 from dataset_trees import write
+from PIL import Image
 
+from datamodules import VideoReader
 from lightning_modules.cli import main
 
-CONFIGS = sorted((PROJECT_ROOT / "configs").rglob("*.yaml"))
+CONFIGS = [
+    path
+    for path in sorted((PROJECT_ROOT / "configs").rglob("*.yaml"))
+    if path.parent.name != "recipe"
+]
 DEBUG = "configs/override/debug.yaml"
 FolderOfKind = Callable[[str], Path]
+Listed = dict[str, list[tuple[str, str, int]]]
+"""Id, class and label of the videos of each split."""
 BIG = re.compile(r"_r(18|34|50|101)\.yaml$")
 
 
@@ -86,12 +95,84 @@ def moments_in_time_form(root: Path) -> None:
         write(root / f"{split}Set.csv", "\n".join(lines))
 
 
+def by_split(root: Path, place: Callable[[str, str], str], suffix: str = ".mp4") -> Listed:
+    """Move every video to `place(split, id)`: four of a class into train, two into val."""
+    listed: Listed = {"train": [], "val": []}
+    for label, folder in enumerate(sorted(p for p in root.iterdir() if p.is_dir())):
+        for number, video in enumerate(sorted(folder.iterdir())):
+            split, name = "train" if number < 4 else "val", f"{10 * label + number + 1}"
+            target = root / f"{place(split, name)}{suffix}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            video.rename(target)
+            listed[split].append((name, folder.name, label))
+        folder.rmdir()
+    return listed
+
+
+def something_something_v1_form(root: Path) -> None:
+    """Lists of `<id>;<class>`, and frame folders."""
+    listed = by_split(root, lambda _, name: f"20bn-something-something-v1/{name}")
+    for video in (root / "20bn-something-something-v1").iterdir():
+        frames = video.with_suffix("")
+        frames.mkdir()
+        with VideoReader(video) as reader:
+            for number, frame in enumerate(reader.get_frames(range(8)), 1):
+                image = Image.fromarray(frame.permute(1, 2, 0).numpy())
+                image.save(frames / f"{number:05d}.jpg")
+        video.unlink()
+    names = sorted({video_class for _, video_class, _ in listed["train"]})
+    write(root / "something-something-v1-labels.csv", "\n".join(names))
+    for split, name in (("train", "train"), ("val", "validation")):
+        lines = [f"{video};{video_class}" for video, video_class, _ in listed[split]]
+        write(root / f"something-something-v1-{name}.csv", "\n".join(lines))
+
+
+def something_something_v2_form(root: Path) -> None:
+    """JSON lists with templates, and one folder of videos."""
+    listed = by_split(root, lambda _, name: f"20bn-something-something-v2/{name}", ".webm")
+    labels = {video_class: str(label) for _, video_class, label in listed["train"]}
+    write(root / "labels" / "labels.json", json.dumps(labels))
+    for split, name in (("train", "train"), ("val", "validation")):
+        entries = [{"id": video, "template": f"[{name}]"} for video, name, _ in listed[split]]
+        write(root / "labels" / f"{name}.json", json.dumps(entries))
+
+
+def diving48_form(root: Path) -> None:
+    """JSON lists with labels, and one folder of videos named after competitions."""
+    listed = by_split(root, lambda _, name: f"rgb/dive{int(name) % 10}_{name}")
+    names = {label: video_class for _, video_class, label in listed["train"]}
+    vocabulary = [[names[label], "15som", "NoTwis", "PIKE"] for label in sorted(names)]
+    write(root / "Diving48_vocab.json", json.dumps(vocabulary))
+    for split, name in (("train", "train"), ("val", "test")):
+        entries = [
+            {"vid_name": f"dive{int(video) % 10}_{video}", "label": label}
+            for video, _, label in listed[split]
+        ]
+        write(root / f"Diving48_V2_{name}.json", json.dumps(entries))
+
+
+def fine_gym_form(root: Path) -> None:
+    """Lists of element ids, and cut elements."""
+    clip_id = "abc_E_000010_000020_A_00{0:0>2}_00{0:0>2}"
+    listed = by_split(root, lambda _, name: f"subactions/{clip_id.format(name)}")
+    names = {label: video_class for _, video_class, label in listed["train"]}
+    categories = [f"Clabel: {i}; set: 1; Glabel: {i}; (VT) {names[i]}" for i in sorted(names)]
+    write(root / "gym99_categories.txt", "\n".join(categories))
+    for split, name in (("train", "train_element_v1.0"), ("val", "val_element")):
+        lines = [f"{clip_id.format(video)} {label}" for video, _, label in listed[split]]
+        write(root / f"gym99_{name}.txt", "\n".join(lines))
+
+
 FORMS = {
     "ucf101": ucf101_form,
     "ucf101_lists": ucf101_form,
     "hmdb51": hmdb51_form,
     "kinetics": kinetics_form,
     "moments_in_time": moments_in_time_form,
+    "something_something_v1": something_something_v1_form,
+    "something_something_v2": something_something_v2_form,
+    "diving48": diving48_form,
+    "fine_gym": fine_gym_form,
 }
 """How the small class folders are brought into the form that a data config asks for."""
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.annotations import ListedVideo, PackedStrings, make_table, read_video_list
+from datamodules.annotations import PackedStrings, make_table, read_video_list
 from datamodules.class_files import class_folder_of, read_class_list
 from datamodules.folder_index import FolderIndex, is_video
+from datamodules.listed_videos import ListedVideo, ListedVideos
 from datamodules.text_files import read_columns, read_csv
 
 
@@ -19,6 +20,10 @@ def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def listed(*videos: tuple[str, str]) -> ListedVideos:
+    return ListedVideos([path for path, _ in videos], [label for _, label in videos])
 
 
 def test_packed_strings_are_a_sequence_of_their_strings() -> None:
@@ -60,8 +65,8 @@ def test_packed_strings_are_a_sequence_of_their_strings() -> None:
     ],
 )
 def test_list_formats_are_read(tmp_path: Path, text: str, expected: list[tuple[str, str]]) -> None:
-    listed = read_video_list(write(tmp_path / "list.txt", text))
-    assert [(video.path, video.label) for video in listed] == expected
+    videos = read_video_list(write(tmp_path / "list.txt", text))
+    assert [(video.path, video.label) for video in videos] == expected
 
 
 @pytest.mark.parametrize(
@@ -118,13 +123,13 @@ def test_texts_that_are_no_annotations_are_refused(kind: str, tmp_path: Path) ->
 def test_csv_is_read_by_the_names_of_its_columns(tmp_path: Path, end: str) -> None:
     lines = ["\ufeffB, A ,c", "", '1,"2, 3",4', "5,6,7,8", "", '9,"1""0",11']
     (tmp_path / "x.csv").write_bytes(end.join(lines).encode())
-    rows = list(read_columns(tmp_path / "x.csv", ["a", "b"], ["a", "b"]))
-    assert rows == [("2, 3", "1"), ("6", "5"), ('1"0', "9")]
+    columns = read_columns(tmp_path / "x.csv", ["a", "b"], ["a", "b"])
+    assert columns == [["2, 3", "6", '1"0'], ["1", "5", "9"]]
     with pytest.raises(ValueError, match=r"no column 'd', its first line is 'B, A ,c'"):
-        list(read_columns(tmp_path / "x.csv", ["a", "d"], ["a", "d"]))
+        read_columns(tmp_path / "x.csv", ["a", "d"], ["a", "d"])
     write(tmp_path / "x.csv", "a,b\n1,2\n\n3\n")
     with pytest.raises(ValueError, match=r"row 2 of .*x\.csv has fewer fields"):
-        list(read_columns(tmp_path / "x.csv", ["b", "a"], ["a", "b"]))
+        read_columns(tmp_path / "x.csv", ["b", "a"], ["a", "b"])
 
 
 def test_frame_folder_holds_images_and_nothing_else(tmp_path: Path) -> None:
@@ -137,12 +142,12 @@ def test_frame_folder_holds_images_and_nothing_else(tmp_path: Path) -> None:
 
 def test_paths_inside_the_root_are_made_relative(tmp_path: Path) -> None:
     write(tmp_path / "a/1.mp4", "")
-    listed = [ListedVideo(f"{tmp_path}/a/1.mp4", "0"), ListedVideo("./a/../b/2.mp4", "0")]
-    table = make_table(tmp_path, listed, {"0": 0})
+    videos = [(f"{tmp_path}/a/1.mp4", "0"), ("./a/../b/2.mp4", "0")]
+    table = make_table(tmp_path, listed(*videos), {"0": 0})
     assert list(table.paths) == list(table.video_ids) == ["a/1.mp4", "b/2.mp4"]
     assert table.missing == ["b/2.mp4"]
     with pytest.raises(ValueError, match="listed twice"):
-        make_table(tmp_path, [*listed, ListedVideo("a/1.mp4", "0")], {"0": 0})
+        make_table(tmp_path, listed(*videos, ("a/1.mp4", "0")), {"0": 0})
 
 
 def test_class_lists_are_read_in_both_forms(tmp_path: Path) -> None:
@@ -157,10 +162,10 @@ def test_class_lists_are_read_in_both_forms(tmp_path: Path) -> None:
 
 
 def test_class_folder_is_known_only_where_it_is_unambiguous() -> None:
-    videos = [ListedVideo("Punch/a.avi", "1"), ListedVideo("PushUps/b.avi", "2")]
-    assert class_folder_of(videos) == {"1": "Punch", "2": "PushUps"}
-    assert class_folder_of([*videos, ListedVideo("Punch/c.avi", "2")]) == {}
-    assert class_folder_of([ListedVideo("a.avi", "1"), ListedVideo("b.avi", "2")]) == {}
+    videos = [("Punch/a.avi", "1"), ("PushUps/b.avi", "2")]
+    assert class_folder_of(listed(*videos)) == {"1": "Punch", "2": "PushUps"}
+    assert class_folder_of(listed(*videos, ("Punch/c.avi", "2"))) == {}
+    assert class_folder_of(listed(("a.avi", "1"), ("b.avi", "2"))) == {}
 
 
 FOUND_AS = {
@@ -188,14 +193,18 @@ def test_files_are_found_in_other_forms_and_folder_spellings(tmp_path: Path) -> 
     expected = {**FOUND_AS, "a/x.mp4": "a/x.avi"}
     assert {name: index.find(name) for name in FOUND_AS} == expected
     assert index.find_all(FOUND_AS) == list(expected.values())
-    assert index.find("a/X.avi", any_case=True) == "a/x.avi"
-    table = make_table(tmp_path, [ListedVideo(name, "0") for name in FOUND_AS], {"0": 0})
+    for name, capitals, found in (("X.avi", True, "a/x.avi"), ("X.avi", False, None)):
+        paths, present = index.locate([name], ["b", "a"], any_case=capitals)
+        assert (paths, present.tolist()) == ([found or f"a/{name}"], [found is not None])
+    table = make_table(tmp_path, listed(*((name, "0") for name in FOUND_AS)), {"0": 0})
     # a file that is listed itself stands in for no other
     own = [found for name, found in FOUND_AS.items() if found and name != "a/x"]
     assert [table.paths[int(i)] for i in table.present] == own
     write(tmp_path / "a" / "X.mp4", "")
-    assert FolderIndex(tmp_path).find("a/x.MKV", any_case=True) == "a/x.avi"
-    assert FolderIndex(tmp_path).find("a/TWO.mkv", any_case=True) == "a/two.avi"
+    names = ["x.MKV", "TWO.mkv", "frames.mp4", "X.avi"]
+    paths, present = FolderIndex(tmp_path).locate(names, ["{}"], ["a"] * 4, any_case=True)
+    assert paths == ["a/x.avi", "a/two.avi", "a/frames", "a/X.mp4"]
+    assert present.all()
 
 
 def test_folder_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,39 +228,44 @@ def test_links_out_of_the_root_are_refused(tmp_path: Path, linked: str) -> None:
     (root / linked).parent.mkdir(exist_ok=True)
     (root / linked).symlink_to(target)
     with pytest.raises(ValueError, match=r"a.* leads out of the dataset's root, to .*secret"):
-        make_table(root, [ListedVideo("a/x.mp4", "0")], {"0": 0})
-    assert len(make_table(root, [ListedVideo("b/x.mp4", "0")], {"0": 0}).present) == 1
+        make_table(root, listed(("a/x.mp4", "0")), {"0": 0})
+    assert len(make_table(root, listed(("b/x.mp4", "0")), {"0": 0}).present) == 1
     (root / linked).unlink()
     (root / linked).symlink_to(root / "b" / ("x.mp4" if linked.endswith("4") else ""))
     (root / "b" / "gone.mp4").symlink_to(root / "nothing")
-    listed = [ListedVideo(name, "0") for name in ("a/x.mp4", "b/gone.mp4")]
+    videos = [("a/x.mp4", "0"), ("b/gone.mp4", "0")]
     (tmp_path / "link").symlink_to(root)
     for place in (root, tmp_path / "link"):
-        assert make_table(place, listed, {"0": 0}).missing == ["b/gone.mp4"]
+        assert make_table(place, listed(*videos), {"0": 0}).missing == ["b/gone.mp4"]
 
 
 def test_segments_of_one_file_have_their_own_ids(tmp_path: Path) -> None:
     write(tmp_path / "long.mp4", "")
-    listed = [
-        ListedVideo("long.mp4", "0", "first", 0.0, 2.5),
-        ListedVideo("long.mp4", "1", "second", 2.5),
-        ListedVideo("long.mp4", "0"),
-    ]
-    table = make_table(tmp_path, listed, {"0": 0, "1": 1})
-    assert list(table.video_ids) == ["first", "second", "long.mp4"]
+    times = np.array([[0, 2.5, np.nan], [2.5, np.nan, np.nan]], np.float32)
+    names = ["first", "second", "third"]
+    videos = ListedVideos(["./long.mp4"] * 3, ["0", "1", "0"], names, *times)
+    table = make_table(tmp_path, videos, {"0": 0, "1": 1})
+    assert list(table.video_ids) == names
     assert list(table.paths) == ["long.mp4"] * 3
     np.testing.assert_array_equal(table.present, [0, 1, 2])
-    np.testing.assert_array_equal(table.starts, np.array([0, 2.5, np.nan], np.float32))
-    np.testing.assert_array_equal(table.ends, np.array([2.5, np.nan, np.nan], np.float32))
-    whole = make_table(tmp_path, listed[2:], {"0": 0})
+    np.testing.assert_array_equal(table.starts, times[0])
+    np.testing.assert_array_equal(table.ends, times[1])
+    last = videos.take(np.array([2, 1]))
+    assert list(last) == [
+        ListedVideo("./long.mp4", "0", "third"),
+        ListedVideo("./long.mp4", "1", "second"),
+    ]
+    table = make_table(tmp_path, last, {"0": 0, "1": 1})
+    np.testing.assert_array_equal(table.starts, times[0, [2, 1]])
+    whole = make_table(tmp_path, listed(("long.mp4", "0")), {"0": 0})
     assert np.isnan([*whole.starts, *whole.ends]).all()
     with pytest.raises(ValueError, match="first is listed twice"):
-        make_table(tmp_path, [listed[0], listed[0]], {"0": 0})
+        make_table(tmp_path, videos.take(np.array([0, 0])), {"0": 0})
 
 
 def test_workers_share_one_table(tmp_path: Path) -> None:
-    listed = [ListedVideo(f"{i}.mp4", "0", f"id {i}") for i in range(1000)]
-    table = make_table(tmp_path, listed, {"0": 0})
+    paths, ids = [f"{i}.mp4" for i in range(1000)], [f"id {i}" for i in range(1000)]
+    table = make_table(tmp_path, ListedVideos(paths, ["0"] * 1000, ids), {"0": 0})
     copies = [ForkingPickler.loads(ForkingPickler.dumps(table)) for _ in range(2)]
     for copy in copies:
         assert list(copy.paths) == list(table.paths)
@@ -263,8 +277,8 @@ def test_table_keeps_missing_videos_in_its_list(tmp_path: Path) -> None:
     for name in ("a/[1] (x).mp4", "b/2.mp4"):
         write(tmp_path / name, "")
     names = ["a/[1] (x).mp4", "a/gone.mp4", "b/2.mp4", "c/none.mp4"]
-    listed = [ListedVideo(name, str(i % 2)) for i, name in enumerate(names)]
-    table = make_table(tmp_path, listed, {"0": 0, "1": 1})
+    videos = listed(*((name, str(i % 2)) for i, name in enumerate(names)))
+    table = make_table(tmp_path, videos, {"0": 0, "1": 1})
     assert list(table.video_ids) == names
     np.testing.assert_array_equal(table.present, [0, 2])
     np.testing.assert_array_equal(table.labels, [0, 1, 0, 1])
@@ -274,16 +288,18 @@ def test_table_keeps_missing_videos_in_its_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("videos", "sentence"),
     [
-        ([ListedVideo("../x.mp4", "0")], "leads out of"),
-        ([ListedVideo("/etc/passwd", "0")], "leads out of"),
-        ([ListedVideo("a/../../x.mp4", "0")], "leads out of"),
-        ([ListedVideo("a.mp4", "7")], "not among the 1 classes"),
-        ([ListedVideo("a.mp4", "0"), ListedVideo("a.mp4", "0")], "listed twice"),
+        ([("../x.mp4", "0")], "leads out of"),
+        ([("/etc/passwd", "0")], "leads out of"),
+        ([("a/../../x.mp4", "0")], "leads out of"),
+        ([("a.mp4", "7")], "not among the 1 classes"),
+        ([("a.mp4", "0"), ("a.mp4", "0")], "listed twice"),
     ],
 )
-def test_table_refuses_bad_lines(tmp_path: Path, videos: list[ListedVideo], sentence: str) -> None:
+def test_table_refuses_bad_lines(
+    tmp_path: Path, videos: list[tuple[str, str]], sentence: str
+) -> None:
     with pytest.raises(ValueError, match=sentence):
-        make_table(tmp_path, videos, {"0": 0})
+        make_table(tmp_path, listed(*videos), {"0": 0})
 
 
 def test_real_ucf101_lists_have_the_official_counts(test_data: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from datamodules import MotionShapesDataModule, VideoBatch, VideoFolderDataModule
-from datamodules.annotations import ListedVideo
+from datamodules.listed_videos import ListedVideo
 
 CLIP: dict[str, Any] = {"num_frames": 4, "frame_stride": 2, "size": 32, "short_side": 40}
 
@@ -162,7 +162,7 @@ def test_group_holds_across_classes_unless_the_pattern_takes_the_class_in(
     names = ["grow/x_00001].mp4", "move_up/x_00001].mp4"]
     for pattern, count in ((r"_(\d+)\]", 1), (r"([^/]+)/.*_\d+\]", 2)):
         data = VideoFolderDataModule(str(class_folders), group_pattern=pattern, **CLIP)
-        assert len({data.group_of(ListedVideo(name, "0")) for name in names}) == count
+        assert len({data.group_of(ListedVideo(name, "0", name)) for name in names}) == count
 
 
 def test_pictures_beside_videos_do_not_hide_their_class(class_folders: Path) -> None:

@@ -1,4 +1,4 @@
-"""`VideoReader` against decoding the whole file: real clips, generated ones, damaged ones."""
+"""`VideoReader` against decoding the whole file: real clips and generated ones."""
 
 import os
 import pickle
@@ -8,132 +8,24 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader
+from video_files import Counter, assert_equal, assert_exact, cut, remux, scene, whole, write
 
-from datamodules import decoding, index_cache, video_index, video_stream
+from datamodules import decoding, index_cache, video_index
 from datamodules.decoding import VideoReader, open_video
 from datamodules.frame_folders import FrameFolderReader
 from datamodules.video_error import VideoError
-from datamodules.video_stream import VideoStream
 
-Frames = NDArray[np.uint8]
 LARGE = 6_000_000  # pixels of a clip above which only some of its frames are compared
-
-# Reason of the verdict, or the number of frames that can be read.
-VERDICTS: dict[str, str | int] = {
-    "FlashVideo.flv": "no frames",  # header and metadata alone
-    "Mpeg4.mp4": "no video stream",  # a movie box without tracks
-    "audio_only.mp4": "no video stream",
-    "bipbop_nonfragment_header.mp4": "truncated",  # the samples its header lists are not there
-    "bit_flips.mp4": "damaged",
-    "chunk_out_of_range.mp4": "damaged",
-    "empty.mp4": "empty file",
-    "no_timescale.mp4": "damaged",
-    "truncated_half.mp4": "truncated",  # index at the end, so nothing can be read
-    "truncated_half_faststart.mp4": "truncated",  # 155 of 332 frames decode without any error
-    "video_with_failing_audio.mp4": 280,  # nothing wrong with its pictures
-    "web_page.mp4": "not a video",
-    "webm.webm": 1,
-    "zero_empty_stsc.mp4": "truncated",
-}
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KINETOSCOPE_CACHE", str(tmp_path / "cache"))
     index_cache.recent.clear()
-
-
-def whole(path: Path, keep: set[int] | None = None) -> tuple[dict[int, Frames], list[float | None]]:
-    """What plain decoding gives: upright frames by number, and the times of all."""
-    frames, times = {}, []
-    with av.open(str(path), metadata_errors="ignore") as container:
-        container.streams.video[0].codec_context.thread_count = 1
-        for number, frame in enumerate(container.decode(video=0)):
-            times.append(frame.time)
-            if keep is None or number in keep:
-                turns = round(frame.rotation / 90) % 4
-                frames[number] = np.rot90(frame.to_ndarray(format="rgb24"), turns)
-    return frames, times
-
-
-def assert_equal(reader: VideoReader, indices: list[int], truth: dict[int, Frames]) -> None:
-    got = reader.get_frames(indices)
-    assert got.dtype == torch.uint8
-    for index, frame in zip(indices, got, strict=True):
-        assert np.array_equal(frame.permute(1, 2, 0).numpy(), truth[index]), f"frame {index}"
-
-
-def assert_exact(path: Path, seed: int = 0) -> VideoReader:
-    """Number, size and content of the frames, fetched in several ways."""
-    truth, times = whole(path)
-    count, chooser = len(times), random.Random(seed)
-    with VideoReader(path) as reader:
-        assert (reader.num_frames, reader.height, reader.width) == (count, *truth[0].shape[:2])
-        shuffled = chooser.sample(range(count), count)
-        assert_equal(reader, shuffled + shuffled[:3], truth)
-        for start in range(0, count, 5):  # reading on
-            assert_equal(reader, list(range(start, min(start + 5, count))), truth)
-        for _ in range(4):  # jumping about
-            start, stride = chooser.randrange(count), chooser.randrange(1, 9)
-            assert_equal(reader, list(range(start, count, stride))[:6], truth)
-    for index in chooser.sample(range(count), min(count, 5)):
-        with VideoReader(path) as fresh:
-            assert_equal(fresh, [index], truth)
-    return reader
-
-
-def scene(count: int, height: int = 64, width: int = 64) -> Frames:
-    """A moving picture with a cut in the middle, (T, H, W, 3)."""
-    chooser = np.random.default_rng(0)
-    small = chooser.integers(0, 255, (2, height // 8 + 2, width // 8 + 2, 3), dtype=np.uint8)
-    large = small.repeat(8, 1).repeat(8, 2)
-    shots = [np.roll(large[int(t > count // 2)], (t, 2 * t), (0, 1)) for t in range(count)]
-    return np.stack(shots)[:, :height, :width]
-
-
-def write(
-    path: Path,
-    codec: str,
-    frames: Frames,
-    *,
-    pix_fmt: str = "yuv420p",
-    options: dict[str, str] | None = None,
-    times: list[int] | None = None,
-    time_base: Fraction = Fraction(1, 25),
-    rotation: int = 0,
-    container: dict[str, str] | None = None,
-) -> Path:
-    """Encodes frames (T, H, W, 3)."""
-    with av.open(str(path), "w", options=container or {}) as output:
-        stream = output.add_stream(codec, rate=25, options=options or {})
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt, stream.codec_context.time_base = pix_fmt, time_base
-        if rotation:
-            stream.set_display_rotation(rotation)
-        for number, pixels in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            frame.pts, frame.time_base = times[number] if times else number, time_base
-            output.mux(stream.encode(frame))
-        output.mux(stream.encode())
-    return path
-
-
-def remux(source: Path, target: Path, change: Any) -> Path:
-    """Copies packets that `change(number, packet)` keeps."""
-    with av.open(str(source)) as given, av.open(str(target), "w") as output:
-        stream = output.add_stream_from_template(given.streams.video[0])
-        packets = [packet for packet in given.demux(video=0) if packet.size]
-        for number, packet in enumerate(packets):
-            if change(number, packet):
-                packet.stream = stream
-                output.mux(packet)
-    return target
 
 
 SLOW = {"codecs/cockatoo.mp4", "codecs/cfr.mov", "rotated/issue-134-rotate.mp4"}  # 160 megapixels
@@ -161,25 +53,6 @@ def test_real_clip_equals_plain_decoding(test_data: Path, name: str) -> None:
     if times == sorted(times):
         np.testing.assert_array_equal(reader.timestamps, times)
     assert np.all(np.diff(reader.timestamps) > 0)
-
-
-@pytest.mark.parametrize("name", VERDICTS)
-def test_damaged_file_has_its_verdict(test_data: Path, name: str) -> None:
-    path, verdict = test_data / "damaged" / name, VERDICTS[name]
-    if isinstance(verdict, int):
-        truth, _ = whole(path)
-        with VideoReader(path) as reader:
-            assert reader.num_frames == verdict
-            assert_equal(reader, list(range(verdict)), truth)
-        return
-    with pytest.raises(VideoError) as caught:
-        VideoReader(path).get_frames(range(10**6))
-    assert caught.value.reason == verdict
-    assert name in str(caught.value)
-
-
-def test_every_damaged_file_is_in_the_table(test_data: Path) -> None:
-    assert {path.name for path in (test_data / "damaged").iterdir()} == VERDICTS.keys()
 
 
 OPEN_GOP = {"x264-params": "keyint=12:open-gop=1:bframes=3:scenecut=0"}
@@ -290,22 +163,6 @@ def test_indices_outside_name_the_range(tmp_path: Path) -> None:
         assert torch.equal(reader.get_frames(np.array([2])), reader.get_frames([2]))
 
 
-class Counter:
-    """Counts what goes into the decoder and comes out of it."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.packets = self.frames = 0
-        decode = VideoStream.decode
-
-        def counted(stream: VideoStream, packet: Any, name: int | None = None) -> Any:
-            frames = decode(stream, packet, name)
-            self.packets += packet is not None
-            self.frames += len(frames)
-            return frames
-
-        monkeypatch.setattr(VideoStream, "decode", counted)
-
-
 def test_unreferenced_frames_are_not_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -355,92 +212,6 @@ def test_wrong_index_is_noticed_and_replaced(
     truth, _ = whole(path)
     with VideoReader(path) as reader:
         assert_equal(reader, [8, 7, 30], truth)
-
-
-def _cut(path: Path, share: float) -> Path:
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * share)])
-    return path
-
-
-@pytest.mark.parametrize("name", ["front.mp4", "end.mp4", "a.avi", "a.mkv", "a.webm"])
-def test_truncated_file_is_refused(tmp_path: Path, name: str) -> None:
-    codec = {"a.webm": "libvpx-vp9", "a.avi": "mpeg4"}.get(name, "libx264")
-    container = {"movflags": "faststart"} if name == "front.mp4" else {}
-    path = write(tmp_path / name, codec, scene(60), container=container, options={"g": "10"})
-    VideoReader(path).close()
-    with pytest.raises(VideoError) as caught:
-        VideoReader(_cut(path, 0.6))
-    assert caught.value.reason == "truncated"
-
-
-def test_promise_of_more_frames_than_there_are_is_no_fault(tmp_path: Path) -> None:
-    times = [t + 3 * (t > 10) for t in range(30)]  # AVI counts the three dropped frames too
-    path = write(tmp_path / "gap.avi", "mpeg4", scene(30), times=times)
-    with av.open(str(path)) as container:
-        assert container.streams.video[0].frames == 33
-    assert assert_exact(path).num_frames == 30
-
-
-@pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.ts", "a.webm"])
-def test_flipped_bits_never_give_wrong_frames(tmp_path: Path, name: str) -> None:
-    codec = {"a.webm": "libvpx-vp9", "a.avi": "mpeg4"}.get(name, "libx264")
-    path = write(tmp_path / name, codec, scene(40), options={"g": "10"})
-    data, verdicts = path.read_bytes(), []
-    for seed in range(6):
-        chooser, flipped = random.Random(seed), bytearray(data)
-        for _ in range(4):
-            flipped[chooser.randrange(len(data) // 4, len(data))] ^= 1 << chooser.randrange(8)
-        path = tmp_path / f"{seed}{name}"
-        path.write_bytes(flipped)
-        try:
-            with VideoReader(path) as reader:
-                got = reader.get_frames(range(reader.num_frames))
-        except VideoError as error:
-            verdicts.append(error.reason)
-            continue
-        truth, _ = whole(path)  # raises if the file should have been refused
-        assert len(truth) == len(got)
-        assert all(np.array_equal(got[i].permute(1, 2, 0).numpy(), truth[i]) for i in truth)
-    assert set(verdicts) <= {"damaged", "truncated", "no decoder", "no video stream"}
-
-
-def test_frames_of_several_sizes_are_refused(tmp_path: Path) -> None:
-    large = write(tmp_path / "large.ts", "libx264", scene(10))
-    small = write(tmp_path / "small.ts", "libx264", scene(10, 32, 32))
-    path = tmp_path / "both.ts"
-    path.write_bytes(large.read_bytes() + small.read_bytes())
-    with pytest.raises(VideoError, match="changing size: frame 10 is 32x32"):
-        VideoReader(path)
-
-
-def test_too_large_frames_are_refused_before_decoding(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write(tmp_path / "a.mp4", "libx264", scene(2))
-    monkeypatch.setattr(video_stream, "MAX_PIXELS", 64 * 64 - 1)
-    counter = Counter(monkeypatch)
-    with pytest.raises(VideoError, match="too large: 64x64"):
-        VideoReader(path)
-    assert counter.packets == 0
-
-
-def test_what_is_no_video_is_named(tmp_path: Path) -> None:
-    (tmp_path / "list.mp4").write_text("#EXTM3U\n/etc/passwd\n")
-    (tmp_path / "text.mp4").write_text("hello " * 100)
-    (tmp_path / "empty.mp4").touch()
-    reasons = {
-        "list.mp4": "not a video",
-        "text.mp4": "not a video",
-        "empty.mp4": "empty file",
-        "nowhere.mp4": "missing",
-        ".": "not a file",
-    }
-    for name, reason in reasons.items():
-        with pytest.raises(VideoError) as caught:
-            VideoReader(tmp_path / name)
-        assert caught.value.reason == reason
-    assert pickle.loads(pickle.dumps(caught.value)).reason == "not a file"
 
 
 def _surveys(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
@@ -504,7 +275,7 @@ def test_many_readers_leak_nothing(tmp_path: Path) -> None:
     paths = [
         write(tmp_path / "a.mp4", "libx264", scene(12, 128, 128)),
         write(tmp_path / "b.avi", "mpeg4", scene(12, 128, 128), options={"bf": "2"}),
-        _cut(write(tmp_path / "c.mkv", "libx264", scene(30)), 0.5),
+        cut(write(tmp_path / "c.mkv", "libx264", scene(30)), 0.5),
     ]
 
     def read_all(times: int) -> None:

@@ -34,6 +34,8 @@ def levels(reader: FrameFolderReader, indices: list[int]) -> list[int]:
         "{:05d}.png",
         "{:06d}.jpg",
         "frame_{:06d}.JPG",
+        "frame{:06d}.jpeg",
+        "{:d}.bmp",
         "v_01-frame{}.png",
     ],
 )
@@ -76,6 +78,7 @@ def test_optical_flow_beside_the_frames_is_left_aside(tmp_path: Path) -> None:
     for pattern in ("img_{:05d}.png", "flow_x_{:05d}.png", "flow_y_{:05d}.png"):
         fill(tmp_path / "a", pattern, range(1, 5))
     (tmp_path / "a" / "notes.txt").touch()
+    (tmp_path / "a" / "._img_00001.png").touch()  # what macOS leaves in archives
     assert levels(FrameFolderReader(tmp_path / "a"), [0, 3]) == [10, 40]
 
 
@@ -121,6 +124,37 @@ def test_broken_image_is_refused(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((64, 64), np.uint16)).save(folder / "00003.jpg", format="PNG")
     with pytest.raises(VideoError, match=r"00003\.jpg has more than 8 bits"):
         reader.get_frames([2])
+
+
+def test_opening_reads_no_image(tmp_path: Path) -> None:
+    for number in range(1, 4):
+        (tmp_path / f"{number:05d}.jpg").write_bytes(b"no image")
+    reader = FrameFolderReader(tmp_path)
+    assert reader.num_frames == 3
+    for read in (lambda: reader.height, lambda: reader.get_frames([2])):
+        with pytest.raises(VideoError, match=r"damaged: 00001\.jpg does not decode"):
+            read()
+
+
+@pytest.mark.parametrize(
+    ("side", "sentence"),
+    [(6000, r"00001\.png is 6000x6000"), (9500, r"00001\.png"), (14000, r"00001\.png")],
+)
+def test_huge_image_is_refused_before_it_is_decoded(
+    tmp_path: Path, side: int, sentence: str
+) -> None:
+    """At 9,500 pixels Pillow warns, at 14,000 it raises by itself."""
+    Image.new("1", (side, side)).save(tmp_path / "00001.png")
+    with pytest.raises(VideoError, match=sentence) as caught:
+        FrameFolderReader(tmp_path).get_frames([0])
+    assert caught.value.reason == "too large"
+
+
+def test_only_formats_of_frames_are_opened(tmp_path: Path) -> None:
+    """Pillow hands PostScript over to another program, whatever the file is called."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "00001.jpg", format="EPS")
+    with pytest.raises(VideoError, match=r"damaged: 00001\.jpg .*cannot identify"):
+        FrameFolderReader(tmp_path).get_frames([0])
 
 
 def test_indices_outside_name_the_range(tmp_path: Path) -> None:

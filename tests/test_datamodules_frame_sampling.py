@@ -13,6 +13,7 @@ from datamodules.frame_sampling import (
     FrameSampler,
     dense_clip,
     dense_test_clips,
+    frames_between,
     segment_frames,
     segment_test_clips,
     super_image_frames,
@@ -266,3 +267,25 @@ def test_sample_generator_depends_on_every_argument_and_on_nothing_else() -> Non
 def test_sample_generator_refuses_negative_numbers() -> None:
     with pytest.raises(ValueError, match="index=-1"):
         sample_generator(0, 0, -1)
+
+
+@pytest.mark.parametrize("first", [0.0, 1.4])
+@pytest.mark.parametrize("rate", [25, Fraction(30000, 1001)])
+def test_frames_between_are_those_shown_in_the_interval(first: float, rate: Fraction) -> None:
+    times = np.array([first + float(t / rate) for t in range(100)])
+    for start, end in ((1.0, 2.0), (1.52, 1.56), (0.0, 1e9), (-3.0, 1.44), (2.0, 2.0), (3.0, 1.0)):
+        wanted = [i for i, time in enumerate(times.round(4)) if start <= time < end]
+        begin, count = frames_between(times, start, end)
+        assert list(range(begin, begin + count)) == wanted
+    nan = float("nan")
+    assert frames_between(times, nan, nan) == (0, 100)
+    assert sum(frames_between(times, 2.0, nan)) == 100
+    assert frames_between(times, nan, 2.0)[0] == 0
+
+
+def test_frame_on_a_boundary_kept_in_single_precision_belongs_to_one_side() -> None:
+    times = np.arange(1000) / 25
+    for number, time in enumerate(times):
+        bound = float(np.float32(time))
+        assert frames_between(times, bound, float("nan"))[0] == number
+        assert frames_between(times, float("nan"), bound) == (0, number)

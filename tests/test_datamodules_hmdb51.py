@@ -8,7 +8,7 @@ import pytest
 from dataset_trees import CLIP, first_clip, labelled, located, place_videos, write
 
 from datamodules import HMDB51DataModule
-from datamodules.annotations import ListedVideo
+from datamodules.listed_videos import ListedVideo
 
 CLASSES = ["climb", "climb_stairs", "sit"]
 FILMS = ["#20_Film", "A[b](c)!", "X;Y&Z+1@~", "X;Y&Z+1@~_2", "plain"]
@@ -68,7 +68,10 @@ def test_validation_takes_whole_films(tmp_path: Path) -> None:
     write_lists(tmp_path)
     data = HMDB51DataModule(str(tmp_path), val_fraction=0.3, allow_missing=True, **CLIP)
     data.setup()
-    held = {data.group_of(ListedVideo(name, name.split("/")[0])) for name in data.val_set.video_ids}
+    held = {
+        data.group_of(ListedVideo(name, name.split("/")[0], name))
+        for name in data.val_set.video_ids
+    }
     assert len(held) == 1
     assert len(data.val_set) == 3
     assert held < set(FILMS)
@@ -105,7 +108,7 @@ def test_real_lists_have_the_official_counts(
     listed = [*data.train_set.labels, *data.val_set.labels]
     assert all(listed.count(label) == 70 for label in range(51))
     films = [
-        {data.group_of(ListedVideo(name, name.split("/")[0])) for name in part.video_ids}
+        {data.group_of(ListedVideo(name, name.split("/")[0], name)) for name in part.video_ids}
         for part in (data.train_set, data.val_set)
     ]
     assert not films[0] & films[1]

@@ -218,7 +218,7 @@ def test_validation_alone_can_be_set_up(tmp_path: Path) -> None:
         ({"val.csv": "youtube_id,time_start,time_end,split\nx,1,2,test\n"}, {}, "column 'label'"),
         ({"val.csv": f"{HEADER}\na,x,soon,later,val\n"}, {}, "the time 'soon'"),
         ({"val.csv": f"{HEADER}\na,x\n"}, {}, "row 1 of .* has fewer fields"),
-        ({"val.csv": f"{HEADER}\na,../x,1,2,val\n"}, {}, "leads out of"),
+        ({"val.csv": f"{HEADER}\na,../../x,1,2,val\n"}, {}, "leads out of"),
         ({"val.csv": csv_of("val") * 2}, {}, "the time 'time_start'"),
         ({"val.csv": csv_of("val") + csv_of("val").split("\n", 1)[1]}, {}, "is listed twice"),
         ({"val.csv": csv_of("val")}, {"train_list": "x.csv"}, r"no list file at x\.csv"),

@@ -1,0 +1,136 @@
+"""What an annotation lists, and the paths of it in their shortest form."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Seconds = NDArray[np.float32]
+
+
+class ListedVideo(NamedTuple):
+    """One line of an annotation.
+
+    Attributes:
+        path: The video's path relative to the root.
+        label: The class as it is written.
+        video_id: Name of the video, unique in its dataset; its path where the list has no names.
+    """
+
+    path: str
+    label: str
+    video_id: str
+
+
+class ListedVideos:
+    """The lines of an annotation as columns: a million rows would take longer to make than to read.
+
+    Args:
+        paths: Path of each video relative to the root, N of them.
+        labels: Class of each as it is written.
+        video_ids: Name of each; None for its path.
+        starts: Where each begins in its file, in seconds, (N,), NaN for the file's start; None for
+            whole files only.
+        ends: The same for its end.
+        found: Whether each file is there, (N,); None where that was not looked at yet. Paths of
+            found files are those that `FolderIndex` gives.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        labels: Sequence[str],
+        video_ids: Sequence[str] | None = None,
+        starts: Seconds | None = None,
+        ends: Seconds | None = None,
+        found: NDArray[np.bool_] | None = None,
+    ) -> None:
+        self.paths = paths
+        self.labels = labels
+        self.video_ids = paths if video_ids is None else video_ids
+        self.starts = starts
+        self.ends = ends
+        self.found = found
+        self._root: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> ListedVideo:
+        return ListedVideo(self.paths[index], self.labels[index], self.video_ids[index])
+
+    def __iter__(self) -> Iterator[ListedVideo]:
+        return map(ListedVideo, self.paths, self.labels, self.video_ids)
+
+    def take(self, positions: NDArray[np.int64]) -> Self:
+        """Some of the lines.
+
+        Args:
+            positions: Which, in order, (M,).
+        """
+        chosen = positions.tolist()
+        taken = type(self)(
+            [self.paths[i] for i in chosen],
+            [self.labels[i] for i in chosen],
+            [self.video_ids[i] for i in chosen],
+            None if self.starts is None else self.starts[positions],
+            None if self.ends is None else self.ends[positions],
+            None if self.found is None else self.found[positions],
+        )
+        taken._root = self._root
+        return taken
+
+    def inside(self, root: Path) -> Self:
+        """The same lines with paths as `relative_paths` gives them.
+
+        Args:
+            root: Folder of the dataset.
+
+        Raises:
+            ValueError: If a path leads out of the root.
+        """
+        if self._root == root or (self.found is not None and self.found.all()):
+            return self
+        paths = relative_paths(root, self.paths)
+        ids = None if self.video_ids is self.paths else self.video_ids
+        inside = type(self)(paths, self.labels, ids, self.starts, self.ends, self.found)
+        inside._root = root
+        return inside
+
+
+def relative_paths(root: Path, paths: Sequence[str]) -> Sequence[str]:
+    """The paths relative to `root` and in their shortest form, so that equal paths are equal.
+
+    Raises:
+        ValueError: If a path leads out of the root.
+    """
+    text = "/".join(("", *paths, ""))
+    if not any(odd in text for odd in ("//", "/./", "/../")):
+        return paths
+    places = {os.path.abspath(root), os.path.realpath(root)}
+    folders: dict[str, str] = {}
+    relative = []
+    for path in paths:
+        folder, slash, name = path.rpartition("/")
+        prefix = folders.get(folder + slash)
+        if prefix is None or name in {"", ".", ".."}:
+            short = _shortest(root, places, path)
+            if short.endswith(name) and name not in {"", ".", ".."}:
+                folders[folder + slash] = short.removesuffix(name)
+            relative.append(short)
+        else:
+            relative.append(prefix + name)
+    return relative
+
+
+def _shortest(root: Path, places: Iterable[str], path: str) -> str:
+    short = os.path.normpath(path)
+    for place in places:
+        if os.path.isabs(short) and os.path.commonpath([place, short]) == place:
+            short = os.path.relpath(short, place)
+    if os.path.isabs(short) or short.split(os.sep)[0] == "..":
+        raise ValueError(f"the listed path {path!r} leads out of the dataset's root {root}")
+    return short
