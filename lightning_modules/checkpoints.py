@@ -6,7 +6,7 @@ from typing import Any
 import lightning_modules
 from lightning_modules.base import VideoClassifier
 from lightning_modules.initialization import read_weights_file
-from lightning_modules.parsing import import_public_classes
+from lightning_modules.parsing import allow_known_classes
 
 
 def open_checkpoint(path: str | Path) -> VideoClassifier:
@@ -21,7 +21,7 @@ def open_checkpoint(path: str | Path) -> VideoClassifier:
     Raises:
         ValueError: If the path is an address, is missing, or is not such a checkpoint.
     """
-    import_public_classes()
+    allow_known_classes()
     content = read_checkpoint(path)
     module = _class_of(content).load_from_checkpoint(path, map_location="cpu", weights_only=True)
     assert isinstance(module, VideoClassifier)

@@ -21,6 +21,12 @@ COMMANDS = {
         "video accuracy of a checkpoint under a stated protocol, with a score file",
     ),
     "predict": ("lightning_modules.predict", "label own videos with a checkpoint"),
+    "flow": ("lightning_modules.flow", "optical flow of a folder of videos"),
+    "doctor": ("lightning_modules.doctor", "examine a dataset before training on it"),
+    "compare": (
+        "lightning_modules.compare",
+        "score files of several models: intervals, paired tests, fusion",
+    ),
     "models": ("lightning_modules.model_table", "parameters and GMACs, against the papers'"),
 }
 PACKAGES = ("models", "datamodules", "lightning_modules")

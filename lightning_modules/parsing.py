@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+import jsonargparse
 from lightning.pytorch import Trainer
 
 import datamodules
@@ -18,6 +19,7 @@ from lightning_modules.base import VideoClassifier
 from lightning_modules.console import nearest
 from lightning_modules.run_folder import RunSettings
 
+OUR_PACKAGES = ("models", "datamodules", "lightning_modules")
 PLUGINS_VARIABLE = "KINETOSCOPE_PLUGINS"
 COMMON_KEYS = ("config", "seed_everything", "ckpt_path", "model", "data", "trainer", "run", "help")
 
@@ -27,12 +29,18 @@ def plugins() -> list[str]:
     return [name for name in os.environ.get(PLUGINS_VARIABLE, "").split(",") if name]
 
 
-def import_public_classes() -> None:
-    """Import every public class and plugin, so that a bare class name is known.
+def allow_known_classes() -> None:
+    """Let configs name the classes of our packages, Lightning, torch and the plugins, and no other.
+
+    Every public class of ours and every plugin is imported, so that a bare class name is known.
 
     Raises:
         ValueError: If a plugin cannot be found.
     """
+    jsonargparse.set_parsing_settings(
+        import_path_denylist=["*"],
+        import_path_allowlist=["torch", "lightning", *OUR_PACKAGES, *plugins()],
+    )
     for package in (datamodules, lightning_modules):
         for name in package.__all__:
             getattr(package, name)

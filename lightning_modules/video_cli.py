@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import jsonargparse
 import torch
 import wandb
 import yaml
@@ -28,7 +27,7 @@ from lightning_modules.callbacks import BrokenVideos, StopNotice, Throughput, Va
 from lightning_modules.checkpoints import read_checkpoint
 from lightning_modules.console import COMMAND, fail, say
 from lightning_modules.loggers import default_loggers, without_secrets
-from lightning_modules.parsing import explain_parser_error, import_public_classes, plugins
+from lightning_modules.parsing import allow_known_classes, explain_parser_error
 from lightning_modules.run_folder import (
     VERSION_VARIABLE,
     RunSettings,
@@ -40,8 +39,6 @@ from lightning_modules.run_folder import (
 from lightning_modules.scores import ScoreFile
 from models import count_macs, count_parameters
 
-OUR_PACKAGES = ("models", "datamodules", "lightning_modules")
-
 
 def run(words: Sequence[str]) -> None:
     """Run `fit`, `validate` or `test`.
@@ -49,11 +46,7 @@ def run(words: Sequence[str]) -> None:
     Args:
         words: The command and its options.
     """
-    jsonargparse.set_parsing_settings(
-        import_path_denylist=["*"],
-        import_path_allowlist=["torch", "lightning", *OUR_PACKAGES, *plugins()],
-    )
-    import_public_classes()
+    allow_known_classes()
     torch.set_float32_matmul_precision("high")
     # a test needs none of the callbacks that the checkpoint's fit had
     warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
@@ -276,7 +269,7 @@ class VideoCLI(LightningCLI):
         parser = self._subcommand_parsers["fit"]
         callbacks: list[Callback] = [
             RunConfig(parser, self.config["fit"], save_to_log_dir=False),
-            BrokenVideos(),
+            BrokenVideos(folder),
             Throughput(),
             ValidationReport(folder),
         ]

@@ -55,6 +55,7 @@ def test_only_the_decoder_and_the_generator_touch_av() -> None:
     }
     assert users == {
         "decoding.py",
+        "flow_storage.py",
         "index_cache.py",
         "motion_shapes.py",
         "video_index.py",

@@ -1,0 +1,149 @@
+"""One self-contained HTML page: a title, a verdict and sections; readable in light and in dark.
+
+Nothing is fetched: style and pictures lie in the page. Pictures come from `page_plots`.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+:root {{
+  color-scheme: light dark;
+  --paper: #f6f7f9; --card: #ffffff; --line: #dfe3e8; --ink: #1c2330; --muted: #667085;
+  --accent: #2f6fde; --second: #e09b2d; --bad: #c9372c; --warn: #a15c00; --good: #1f845a;
+}}
+@media (prefers-color-scheme: dark) {{
+  :root {{
+    --paper: #12151a; --card: #1b2027; --line: #323a45; --ink: #e6e9ee; --muted: #98a2b3;
+    --accent: #6ea2ff; --second: #f0b95b; --bad: #ff7b70; --warn: #f3bd58; --good: #5fd39b;
+  }}
+}}
+* {{ box-sizing: border-box; }}
+body {{
+  margin: 0; background: var(--paper); color: var(--ink);
+  font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
+}}
+main {{ max-width: 1080px; margin: 0 auto; padding: 32px 20px 64px; }}
+h1 {{ font-size: 26px; margin: 0; }}
+h2 {{ font-size: 18px; margin: 36px 0 12px; }}
+h3 {{ font-size: 15px; margin: 0 0 8px; }}
+.where {{ color: var(--muted); overflow-wrap: anywhere; margin: 4px 0 16px; }}
+.verdict {{
+  display: inline-block; padding: 6px 14px; border-radius: 999px; font-weight: 600;
+  border: 1px solid currentColor;
+}}
+.ready {{ color: var(--good); }}
+.not-ready {{ color: var(--bad); }}
+.card {{
+  background: var(--card); border: 1px solid var(--line); border-radius: 10px;
+  padding: 14px 18px; margin-bottom: 10px;
+}}
+.finding {{ border-left-width: 5px; }}
+.finding.fatal {{ border-left-color: var(--bad); }}
+.finding.warning {{ border-left-color: var(--second); }}
+.finding.note {{ border-left-color: var(--line); }}
+.finding p {{ margin: 2px 0 0; }}
+.label {{ font-size: 12px; font-weight: 700; letter-spacing: .04em; text-transform: uppercase; }}
+.fatal .label {{ color: var(--bad); }}
+.warning .label {{ color: var(--warn); }}
+.note .label {{ color: var(--muted); }}
+details {{ margin-top: 6px; color: var(--muted); }}
+summary {{ cursor: pointer; }}
+ul {{ margin: 6px 0 0; padding-left: 20px; }}
+li, td.text {{ overflow-wrap: anywhere; }}
+.plots {{
+  display: grid; gap: 14px; grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr));
+}}
+.plots .card {{ margin: 0; }}
+.plots svg {{ width: 100%; height: auto; display: block; }}
+.plots svg text {{ font-family: inherit; }}
+.caption {{ color: var(--muted); font-size: 13px; margin: 6px 0 0; }}
+.scroll {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; width: 100%; }}
+th, td {{ text-align: left; padding: 6px 12px; border-bottom: 1px solid var(--line);
+  vertical-align: top; }}
+th {{ font-size: 13px; color: var(--muted); font-weight: 600; }}
+.number {{ text-align: right; font-variant-numeric: tabular-nums; }}
+tr:last-child td {{ border-bottom: 0; }}
+</style>
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+<p class="where">{where}</p>
+<p class="verdict {ready}">{verdict}</p>
+{sections}
+</main>
+</body>
+</html>
+"""
+
+
+def save_page(
+    target: Path, title: str, where: str, verdict: str, *, good: bool, sections: Sequence[str]
+) -> Path:
+    """Write a page; it appears whole or not at all.
+
+    Args:
+        target: The file.
+        title: Heading, plain text.
+        where: Line below it, plain text.
+        verdict: The result in a few words, plain text.
+        good: Whether that is a good one.
+        sections: HTML, see `section`.
+
+    Returns:
+        The file.
+    """
+    page = PAGE.format(
+        title=escape(title),
+        where=escape(where),
+        verdict=escape(verdict),
+        ready="ready" if good else "not-ready",
+        sections="\n".join(sections),
+    )
+    temporary = target.with_name(f".{target.name}.tmp")
+    temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+    os.replace(temporary, target)
+    return target
+
+
+def section(title: str, body: str) -> str:
+    """A heading, escaped, and what stands below it, as HTML."""
+    return f"<h2>{escape(title)}</h2>\n{body}"
+
+
+def card(body: str) -> str:
+    """A box around some HTML, which scrolls where it is too wide."""
+    return f'<div class="card scroll">{body}</div>'
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool = True) -> str:
+    """A table.
+
+    Args:
+        headings: Of the columns.
+        rows: Cells, plain text.
+        numbers: Whether all columns but the first hold numbers, set to the right.
+
+    Returns:
+        HTML.
+    """
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        kind = "number" if numbers else "text"
+        first, *others = (escape(cell) for cell in cells)
+        inner = "".join(f'<{tag} class="{kind}">{cell}</{tag}>' for cell in others)
+        return f"<tr><{tag}>{first}</{tag}>{inner}</tr>"
+
+    body = "\n".join(line(row, "td") for row in rows)
+    return f"<table><thead>{line(headings, 'th')}</thead><tbody>{body}</tbody></table>"
