@@ -78,7 +78,7 @@ def test_network_of_recipe_builds_on_meta(recipe: Path, capsys: pytest.CaptureFi
     name = config["data"]["class_path"].rpartition(".")[2]
     count = CLASSES[name]
     if isinstance(count, dict):
-        count = count[data.get("version", data.get("classes"))]
+        count = count[data.get("classes", data.get("version"))]
     getattr(module, name)(**data)
     family = config["model"]["class_path"].rpartition(".")[2]
     with torch.device("meta"):
