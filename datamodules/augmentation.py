@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules.flow_coding import ZERO_CODE
+
 RGB_TO_YIQ = [[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]]
 YIQ_TO_RGB = np.linalg.inv(RGB_TO_YIQ).tolist()
 
@@ -41,6 +43,21 @@ def flip_horizontally(clips: Tensor, mask: Tensor) -> Tensor:
         (B, V, C, T, H, W).
     """
     return torch.where(mask.view(-1, *[1] * (clips.ndim - 1)), clips.flip(-1), clips)
+
+
+def flip_flow(flow: Tensor, mask: Tensor) -> Tensor:
+    """Mirror the coded flow of the marked samples: pixels change sides, and across motion its sign.
+
+    Args:
+        flow: Codes of stacks u1, v1, u2, v2, ..., (B, V, 2L, T, H, W), uint8.
+        mask: Samples to mirror, (B,), bool.
+
+    Returns:
+        (B, V, 2L, T, H, W).
+    """
+    mirrored = flow.flip(-1)
+    mirrored[:, :, ::2] = 255 - mirrored[:, :, ::2]
+    return torch.where(mask.view(-1, *[1] * (flow.ndim - 1)), mirrored, flow)
 
 
 def flip_labels(labels: Tensor, mask: Tensor, swaps: Mapping[int, int]) -> Tensor:
@@ -143,6 +160,19 @@ def normalize(
     offset = torch.tensor(mean, dtype=torch.float32, device=clips.device).view(shape) * unit
     divisor = torch.tensor(std, dtype=torch.float32, device=clips.device).view(shape) * unit
     return ((clips.float() - offset) / divisor).to(dtype)
+
+
+def normalize_flow(flow: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Subtract the code of no motion, 128, and divide by nothing (ST-ResNet's authors' code).
+
+    Args:
+        flow: Codes, (B, V, 2L, T, H, W), uint8.
+        dtype: Type of the result.
+
+    Returns:
+        (B, V, 2L, T, H, W), in [-128, 127].
+    """
+    return (flow.float() - ZERO_CODE).to(dtype)
 
 
 def _grey(clips: Tensor) -> Tensor:

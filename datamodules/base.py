@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -17,17 +18,21 @@ from datamodules.annotations import make_table, write_missing
 from datamodules.augmentation import (
     ColorJitter,
     color_jitter,
+    flip_flow,
     flip_horizontally,
     flip_labels,
     flip_mask,
     normalize,
+    normalize_flow,
 )
 from datamodules.dataset import VideoBatch, VideoDataset, VideoItem, collate_videos
+from datamodules.flow_data import FlowInput, FlowSource, StoredFlow
 from datamodules.folder_index import FolderIndex
 from datamodules.frame_sampling import FrameSampler
 from datamodules.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 from datamodules.listed_videos import ListedVideo, ListedVideos
 from datamodules.mixing import Mixing, mix_clips, mix_labels, pixel_shares
+from datamodules.probes import Probe
 from datamodules.randomness import sample_generator
 from datamodules.samplers import EvaluationSampler, SampleKey, TrainSampler
 from datamodules.splits import (
@@ -39,7 +44,8 @@ from datamodules.splits import (
     report_missing,
     without_collector,
 )
-from datamodules.transforms import NumCrops, SpatialTransform, TrainCrop
+from datamodules.train_position import TrainPosition, place_of
+from datamodules.transforms import NumCrops, SpatialTransform, TrainCrop, count_crops
 
 __all__ = ["Split", "VideoDataModule"]
 
@@ -57,6 +63,10 @@ class VideoDataModule(LightningDataModule, ABC):
         frame_stride: Distance between the frames of a dense clip.
         num_segments: Instead of `num_frames`: segments of the video that give a frame each.
         frames_per_segment: Consecutive frames out of each segment (StNet's super-images).
+        max_frame_stride: Upper end of the range from `frame_stride` that training draws the
+            distance between frames from.
+        test_frames: Frames of an evaluation's clip, evenly spread over the whole video; null for
+            those of a training clip.
         size: Side of a training crop, in pixels.
         short_side: Short side that frames are resized to before they are cropped, in pixels; null
             for 8/7 of `size` (256 for 224).
@@ -77,7 +87,12 @@ class VideoDataModule(LightningDataModule, ABC):
         batch_size: Clips per device in training; an evaluation takes as many views at a time.
         num_workers: Loader processes per device.
         num_clips: Clips per video in `test`.
-        num_crops: Crops per clip in `test`: 1, 3, 10, or `full` for the whole frame.
+        num_crops: Crops per clip in `test`: 1, 2, 3, 10 (2 and 10 with mirror images), `full` for
+            the whole frame, `full_flip` for that and its mirror image.
+        flow: Optical flow beside the frames, for two-stream networks; null for none.
+        probe: What an evaluation changes in its clips, to see what a network relies on: `shuffled`,
+            `reversed`, `frozen`, `sparse(2)`, `frame_drops(0.25)`, `occlusion(0.25)`,
+            `motion_blur(0.05)` or `recompression(10)`; null for nothing. Not in a fit.
         val_fraction: Share of each class's training videos, at least one of two, that is held out
             where there is no validation list; groups of several videos are held out whole.
         allow_missing: Whether to set up even when no listed file is there.
@@ -96,6 +111,8 @@ class VideoDataModule(LightningDataModule, ABC):
         frame_stride: int | None = None,
         num_segments: int | None = None,
         frames_per_segment: int = 1,
+        max_frame_stride: int | None = None,
+        test_frames: int | None = None,
         size: int = 224,
         short_side: int | None = None,
         max_short_side: int | None = None,
@@ -114,6 +131,8 @@ class VideoDataModule(LightningDataModule, ABC):
         num_workers: int = 2,
         num_clips: int = 1,
         num_crops: NumCrops = 1,
+        flow: FlowInput | None = None,
+        probe: str | None = None,
         val_fraction: float = 0.1,
         allow_missing: bool = False,
         max_broken_fraction: float = 0.005,
@@ -133,7 +152,14 @@ class VideoDataModule(LightningDataModule, ABC):
                 raise ValueError(f"data.{name}={value} is too small; give at least {least}")
         self.root = Path(root)
         self.spec = InputSpec(
-            FrameSampler(num_frames, frame_stride, num_segments, frames_per_segment),
+            FrameSampler(
+                num_frames,
+                frame_stride,
+                num_segments,
+                frames_per_segment,
+                max_frame_stride,
+                test_frames,
+            ),
             SpatialTransform(
                 size=size,
                 short_side=short_side or round(size * 8 / 7),
@@ -154,11 +180,21 @@ class VideoDataModule(LightningDataModule, ABC):
         self.num_workers = num_workers
         self.num_clips = num_clips
         self.num_crops: NumCrops = num_crops
+        self.flow = flow
+        self.spec.sampling.test(1, num_clips)  # refuses what does not go together
+        self.probe = None if probe is None else Probe.parse(probe)
+        if self.probe is not None and flow is not None:
+            raise ValueError(
+                f"data.probe={self.probe} changes frames, and data.flow is that of the unchanged "
+                "video; leave one of them out"
+            )
+        if self.probe is not None:
+            self.probe.check_clip(self.spec.sampling.test_len, with_flow=flow is not None)
         self.val_fraction = val_fraction
         self.allow_missing = allow_missing
         self.max_broken_fraction = max_broken_fraction
         self.seed = seed
-        self._resumed_epoch = 0
+        self._resumed = TrainPosition()
         self.train_set: VideoDataset
         self.val_set: VideoDataset
         self.test_set: VideoDataset
@@ -176,7 +212,16 @@ class VideoDataModule(LightningDataModule, ABC):
     @property
     def num_views(self) -> int:
         """Views of a video in `test`: clips x crops."""
-        return self.num_clips * (1 if self.num_crops == "full" else self.num_crops)
+        return self.num_clips * count_crops(self.num_crops)
+
+    @cached_property
+    def flow_source(self) -> FlowSource | None:
+        """Where optical flow comes from; None without.
+
+        Raises:
+            ValueError: If there is none, or nothing says how it was made.
+        """
+        return None if self.flow is None else StoredFlow.of(self.flow)
 
     @abstractmethod
     def read_split(self, split: Split) -> ListedVideos | None:
@@ -204,15 +249,21 @@ class VideoDataModule(LightningDataModule, ABC):
 
     def input_spec(self) -> dict[str, Any]:
         """Plain description of the clips, for the checkpoint."""
-        return self.spec.as_dict()
+        source = self.flow_source
+        return replace(self.spec, flow=None if source is None else source.spec).as_dict()
 
     def setup(self, stage: str | None = None) -> None:
         """Read all three splits.
 
         Raises:
             ValueError: If the root is missing, none of the listed files is there, a video is in
-                training and in another split, or a flipped class is unknown.
+                training and in another split, a flipped class is unknown, or a fit is to be probed.
         """
+        if stage == "fit" and self.probe is not None:
+            raise ValueError(
+                f"data.probe={self.probe} changes the clips of an evaluation and would mislead a "
+                "fit; leave it out, and give it to `kinetoscope test`"
+            )
         if hasattr(self, "train_set"):
             return
         if not self.root.is_dir():
@@ -264,6 +315,8 @@ class VideoDataModule(LightningDataModule, ABC):
     def _dataset(self, split: Split, videos: ListedVideos) -> VideoDataset:
         table = make_table(self.root, videos, self.class_index(), self.files)
         report_missing(split, table, self.root, self.allow_missing)
+        if self.flow_source is not None:
+            self.flow_source.check(table)
         return VideoDataset(
             table,
             self.root,
@@ -272,6 +325,8 @@ class VideoDataModule(LightningDataModule, ABC):
             seed=self.seed,
             num_clips=self.num_clips if split == "test" else 1,
             num_crops=self.num_crops if split == "test" else 1,
+            flow=self.flow_source,
+            probe=self.probe,
         )
 
     def write_missing(self, folder: Path) -> list[Path]:
@@ -292,9 +347,15 @@ class VideoDataModule(LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader[VideoItem]:
         """Shuffled training clips, whole batches only."""
+        return self._loader(self.train_set, self._train_sampler(), self.batch_size)
+
+    def left_out(self, epoch: int) -> list[str]:
+        """Names of the training videos that do not fill a batch of an epoch, others in each one."""
+        return [self.train_set.video_ids[i] for i in self._train_sampler().left_out(epoch)]
+
+    def _train_sampler(self) -> TrainSampler:
         indices, place = self.train_set.table.present, self._place()
-        sampler = TrainSampler(indices, self.batch_size, self.seed, self._current_epoch, *place)
-        return self._loader(self.train_set, sampler, self.batch_size)
+        return TrainSampler(indices, self.batch_size, self.seed, self._train_place, *place)
 
     def val_dataloader(self) -> DataLoader[VideoItem] | list[Any]:
         """Every validation video once; nothing where there is no validation split."""
@@ -304,7 +365,8 @@ class VideoDataModule(LightningDataModule, ABC):
 
     def test_dataloader(self) -> DataLoader[VideoItem]:
         """Every test video once, all views of a video together."""
-        videos = 1 if self.num_crops == "full" else max(1, self.batch_size // self.num_views)
+        whole = self.num_crops in ("full", "full_flip")
+        videos = 1 if whole else max(1, self.batch_size // self.num_views)
         return self._evaluation_loader(self.test_set, videos)
 
     def _evaluation_loader(self, dataset: VideoDataset, batch_size: int) -> DataLoader[VideoItem]:
@@ -333,18 +395,37 @@ class VideoDataModule(LightningDataModule, ABC):
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
 
-    def _current_epoch(self) -> int:
-        """The trainer's epoch, or the one to resume at: a loader is made before it is restored."""
-        return max(self._resumed_epoch, 0 if self.trainer is None else self.trainer.current_epoch)
+    def _train_place(self) -> tuple[int, int]:
+        """Epoch that begins or is resumed, and its batches that are done already.
+
+        A loader is made before the trainer's own epoch is restored.
+        """
+        if self.trainer is None or self.trainer.ckpt_path is None:
+            return 0 if self.trainer is None else self.trainer.current_epoch, 0
+        resumed = self._resumed
+        epoch = max(resumed.epoch, self.trainer.current_epoch)
+        return epoch, resumed.batches if epoch == resumed.epoch else 0
+
+    def _position(self) -> TrainPosition:
+        assert self.trainer is not None
+        num_videos = len(self.train_set.table.present)
+        global_batch = self.batch_size * self.trainer.world_size
+        place = place_of(self.trainer, num_videos // global_batch)
+        return TrainPosition(*place, self.seed, global_batch, num_videos)
 
     def state_dict(self) -> dict[str, Any]:
-        """The epoch that a run resumed from this checkpoint begins with."""
-        assert self.trainer is not None
-        return {"next_epoch": self.trainer.current_epoch + int(self.trainer.is_last_batch)}
+        """Where in the order of training clips a run resumed from this checkpoint goes on."""
+        return dict(vars(self._position()))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the epoch to resume at."""
-        self._resumed_epoch = state_dict["next_epoch"]
+        """Take over where a fit goes on.
+
+        Raises:
+            ValueError: If the clips that are left would come in another order.
+        """
+        if self.trainer is not None and self.trainer.state.fn == "fit":
+            self._resumed = TrainPosition(**state_dict)
+            self._resumed.check_order(self._position())
 
     def on_after_batch_transfer(self, batch: VideoBatch, dataloader_idx: int) -> VideoBatch:
         """Augment training clips, and normalize all clips, on the device."""
@@ -354,6 +435,8 @@ class VideoDataModule(LightningDataModule, ABC):
         dtype = self.trainer.lightning_module.dtype
         assert isinstance(dtype, torch.dtype)
         batch["clips"] = normalize(batch["clips"], self.spec.mean, self.spec.std, dtype)
+        if "flow" in batch:
+            batch["flow"] = normalize_flow(batch["flow"], dtype)
         if self.trainer.training and self.mixing:
             batch = self.mix(batch)
         return batch
@@ -375,6 +458,8 @@ class VideoDataModule(LightningDataModule, ABC):
             )
             swaps = {index(a): index(b) for x, y in self.flip_pairs for a, b in ((x, y), (y, x))}
             clips = flip_horizontally(clips, mask)
+            if "flow" in batch:
+                batch["flow"] = flip_flow(batch["flow"], mask)
             batch["label"] = flip_labels(labels, mask, swaps)
         if self.color is not None:
             factors = torch.tensor([self.color.draw(draw) for draw in draws])

@@ -5,7 +5,7 @@ B batch, V views (clips x crops), C channels, T frames, H, W.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -13,22 +13,32 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules.annotations import PackedStrings, VideoTable
+from datamodules.chunk_sampling import stack_centres
 from datamodules.decoding import VideoSegment
+from datamodules.flow_data import FlowSource, flow_views, read_stacks
+from datamodules.frame_sampling import FrameIndices
 from datamodules.input_spec import InputSpec
+from datamodules.probes import Probe
 from datamodules.quarantine import Quarantine
 from datamodules.randomness import sample_generator
 from datamodules.samplers import SampleKey
-from datamodules.transforms import NumCrops
+from datamodules.transforms import NumCrops, count_crops, count_mirrored
 from datamodules.video_error import VideoError
 
 MAX_REPLACEMENTS = 20
 """Broken videos in a row after which training on others makes no sense."""
 
 
-class VideoItem(TypedDict):
-    """One video: clips (V, C, T, H, W) uint8 and what is known about it."""
+class Views(TypedDict):
+    """What a network sees of a video: clips (V, C, T, H, W) and flow (V, 2L, T, H, W), uint8."""
 
     clips: Tensor
+    flow: NotRequired[Tensor]
+
+
+class VideoItem(Views):
+    """One video: its views and what is known about it."""
+
     label: int
     video_id: str
     index: int
@@ -83,6 +93,8 @@ class VideoDataset(Dataset[VideoItem]):
         seed: Seed of the random choices.
         num_clips: Clips per video of an evaluation.
         num_crops: Crops per clip of an evaluation.
+        flow: Where optical flow of the same frames comes from; None for none.
+        probe: What an evaluation changes in its clips; None for nothing.
 
     Attributes:
         quarantine: Where training remembers which videos cannot be read, so that they are not tried
@@ -99,6 +111,8 @@ class VideoDataset(Dataset[VideoItem]):
         seed: int = 0,
         num_clips: int = 1,
         num_crops: NumCrops = 1,
+        flow: FlowSource | None = None,
+        probe: Probe | None = None,
     ) -> None:
         self.table = table
         self.root = root
@@ -107,6 +121,8 @@ class VideoDataset(Dataset[VideoItem]):
         self.seed = seed
         self.num_clips = num_clips
         self.num_crops: NumCrops = num_crops
+        self.flow = flow
+        self.probe = probe
         self.quarantine = Quarantine()
 
     @property
@@ -162,26 +178,57 @@ class VideoDataset(Dataset[VideoItem]):
             else:
                 return self._item(key, index, views, valid=True, broken=broken)
 
-    def _train_views(self, epoch: int, index: int) -> Tensor:
-        """One random clip, (1, C, T, H, W)."""
+    def _train_views(self, epoch: int, index: int) -> Views:
+        """One random clip."""
         generator = sample_generator(self.seed, epoch, index)
         watch = self.quarantine.watch(self.video_ids[index], self._place(index))
         with watch as attempt, self._open(index) as video:
             attempt.is_open = True
-            (chosen,) = self.spec.sampling.train(video.num_frames, generator)
+            first, count = self._centres(video)
+            (chosen,) = self.spec.sampling.train(count, generator) + first
             frames = video.get_frames(chosen)
+            fields = self._fields(index, chosen, video)
+        crop = self.spec.transform.draw(frames.shape[-2], frames.shape[-1], generator)
         # (T, C, H, W) -> (1, C, T, H, W)
-        return self.spec.transform.train(frames, generator).transpose(0, 1).unsqueeze(0)
+        views: Views = {"clips": crop(frames).transpose(0, 1).unsqueeze(0)}
+        if fields is not None:
+            views["flow"] = flow_views(crop(fields)[None], (1, len(chosen)), 0)
+        return views
 
-    def _test_views(self, index: int) -> Tensor:
-        """All evaluation views, clip by clip, (V, C, T, H, W)."""
+    def _test_views(self, index: int) -> Views:
+        """All evaluation views, clip by clip."""
         with self._open(index) as video:
-            chosen = self.spec.sampling.test(video.num_frames, self.num_clips)
+            first, count = self._centres(video)
+            chosen = self.spec.sampling.test(count, self.num_clips) + first
+            if self.probe is not None:
+                chosen = self.probe.order(chosen, self.seed, index)
             frames = video.get_frames(chosen.ravel())
+            fields = self._fields(index, chosen.ravel(), video)
+        if self.probe is not None:
+            frames = self.probe.pixels(frames, self.seed, index)
         # (M, N*T, C, H, W) -> (M, N, T, C, H, W) -> (N, M, C, T, H, W) -> (V, C, T, H, W)
         crops = self.spec.transform.test(frames, self.num_crops)
         clips = crops.view(len(crops), *chosen.shape, *crops.shape[2:])
-        return clips.permute(1, 0, 3, 2, 4, 5).flatten(0, 1)
+        views: Views = {"clips": clips.permute(1, 0, 3, 2, 4, 5).flatten(0, 1)}
+        if fields is not None:
+            size = (frames.shape[-2], frames.shape[-1])
+            cut = self.spec.transform.test(fields, self.num_crops, size)
+            views["flow"] = flow_views(cut, chosen.shape, count_mirrored(self.num_crops))
+        return views
+
+    def _centres(self, video: VideoSegment) -> tuple[int, int]:
+        """The first frame that may be drawn, and how many: with flow, those a stack fits around."""
+        if self.flow is None:
+            return 0, video.num_frames
+        return stack_centres(video.num_frames, self.flow.spec.length)
+
+    def _fields(self, index: int, chosen: FrameIndices, video: VideoSegment) -> Tensor | None:
+        """Stacks of flow around frames, (T * L, 2, H, W); None without flow."""
+        if self.flow is None:
+            return None
+        times = float(self.table.starts[index]), float(self.table.ends[index])
+        place, frames = self._place(index), video.num_frames
+        return read_stacks(self.flow, self.table.paths[index], place, chosen, frames, times)
 
     def _place(self, index: int) -> Path:
         return self.root / self.table.paths[index]
@@ -190,24 +237,29 @@ class VideoDataset(Dataset[VideoItem]):
         starts, ends = self.table.starts, self.table.ends
         return VideoSegment(self._place(index), float(starts[index]), float(ends[index]))
 
-    def _blank_views(self) -> Tensor:
-        transform = self.spec.transform
+    def _blank_views(self) -> Views:
+        transform, sampling = self.spec.transform, self.spec.sampling
         side = transform.size if self.train else transform.crop_size
-        crops = 1 if self.num_crops == "full" else self.num_crops
-        views = 1 if self.train else self.num_clips * crops
-        return torch.zeros((views, 3, self.spec.sampling.clip_len, side, side), dtype=torch.uint8)
+        frames = sampling.clip_len if self.train else sampling.test_len
+        number = 1 if self.train else self.num_clips * count_crops(self.num_crops)
+        shape = (frames, side, side)
+        views: Views = {"clips": torch.zeros((number, 3, *shape), dtype=torch.uint8)}
+        if self.flow is not None:
+            codes = torch.zeros((number, 2 * self.flow.spec.length, *shape), dtype=torch.uint8)
+            views["flow"] = codes
+        return views
 
     def _item(
         self,
         key: SampleKey,
         index: int,
-        views: Tensor,
+        views: Views,
         *,
         valid: bool,
         broken: list[tuple[str, str]],
     ) -> VideoItem:
         return {
-            "clips": views,
+            **views,
             "label": int(self.table.labels[index]),
             "video_id": self.video_ids[index],
             "index": index,
@@ -219,7 +271,7 @@ class VideoDataset(Dataset[VideoItem]):
 
 def collate_videos(items: Sequence[VideoItem]) -> VideoBatch:
     """Stack items into a batch; see `VideoBatch` for the shapes."""
-    return {
+    batch: VideoBatch = {
         "clips": torch.stack([item["clips"] for item in items]),
         "label": torch.tensor([item["label"] for item in items]),
         "video_id": [item["video_id"] for item in items],
@@ -228,3 +280,6 @@ def collate_videos(items: Sequence[VideoItem]) -> VideoBatch:
         "valid": torch.tensor([item["valid"] for item in items]),
         "broken": [pair for item in items for pair in item["broken"]],
     }
+    if "flow" in items[0]:
+        batch["flow"] = torch.stack([item["flow"] for item in items])
+    return batch

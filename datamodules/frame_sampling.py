@@ -1,6 +1,6 @@
 """Which frames of a video a network sees: pure integer functions, no pixels, no files.
 
-Four kinds of choice, each with its rule for videos shorter than asked:
+Five kinds of choice, each with its rule for videos shorter than asked:
 
 | kind         | frames                                              | too short a video         |
 |--------------|-----------------------------------------------------|---------------------------|
@@ -8,15 +8,17 @@ Four kinds of choice, each with its rule for videos shorter than asked:
 | segments     | one frame out of each of K equal parts (TSN)        | evenly spread, repeats    |
 | uniform      | equally spaced over the whole video, one phase      | evenly spread, repeats    |
 | super-images | N consecutive frames out of each of K parts (StNet) | runs on, then wraps round |
+| chunks       | a window with a random stride (ST-ResNet)           | smaller stride, then      |
+|              | (`chunk_sampling`)                                  | repeats both its ends     |
 
 A generator makes the random choice of training; `None` makes the one central choice of evaluation.
 All functions return frame indices as int64, all in [0, num_frames).
 
 `frames_between` narrows a video to the frames of a stretch of time before any of these chooses.
 
-Dense, segment and uniform sampling treat both directions of time alike: the frames drawn from a
-reversed video are distributed as the reversed frames of the video, so no sampler can tell two
-classes apart that are each other's reversal.
+Dense, segment, uniform and chunk sampling treat both directions of time alike: the frames drawn
+from a reversed video are distributed as the reversed frames of the video, so no sampler can tell
+two classes apart that are each other's reversal.
 """
 
 import math
@@ -25,6 +27,8 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from datamodules.chunk_sampling import chunk_frames, even_test_clip
 
 __all__ = [
     "FrameIndices",
@@ -240,13 +244,17 @@ def super_image_test_clips(
 
 @dataclass(frozen=True)
 class FrameSampler:
-    """The frames of a clip, by one of four rules.
+    """The frames of a clip, by one of five rules.
 
     Attributes:
         num_frames: Frames of a clip: dense with `frame_stride`, uniform without.
         frame_stride: Distance between the frames of a dense clip, in frames.
         num_segments: Parts of the video that give a frame, or a run of frames, each.
         frames_per_segment: Consecutive frames out of each segment; above 1 for StNet only.
+        max_frame_stride: Upper end of the range from `frame_stride` that training draws the
+            distance from (ST-ResNet).
+        test_frames: Frames of the one clip of an evaluation, evenly spread over the whole video,
+            for networks that take any number (25 in two-stream tests).
 
     Raises:
         ValueError: If the combination names no rule, or two, or a number is below 1.
@@ -256,6 +264,8 @@ class FrameSampler:
     frame_stride: int | None = None
     num_segments: int | None = None
     frames_per_segment: int = 1
+    max_frame_stride: int | None = None
+    test_frames: int | None = None
 
     def __post_init__(self) -> None:
         given = {
@@ -263,8 +273,16 @@ class FrameSampler:
             "frame_stride": self.frame_stride,
             "num_segments": self.num_segments,
             "frames_per_segment": self.frames_per_segment,
+            "test_frames": self.test_frames,
         }
         _check_counts(**{name: value for name, value in given.items() if value is not None})
+        if self.max_frame_stride is not None and (
+            self.frame_stride is None or self.max_frame_stride < self.frame_stride
+        ):
+            raise ValueError(
+                f"max_frame_stride={self.max_frame_stride} needs a frame_stride up to that, not "
+                f"{self.frame_stride}; correct one of them, or set max_frame_stride to null"
+            )
         if self.num_segments is not None:
             for name in ("num_frames", "frame_stride"):
                 if given[name] is not None:
@@ -286,8 +304,13 @@ class FrameSampler:
             )
 
     @property
+    def test_len(self) -> int:
+        """Frames of an evaluation's clip."""
+        return self.clip_len if self.test_frames is None else self.test_frames
+
+    @property
     def clip_len(self) -> int:
-        """Frames of a clip, T."""
+        """Frames of a training clip, T."""
         if self.num_segments is not None:
             return self.num_segments * self.frames_per_segment
         assert self.num_frames is not None
@@ -298,7 +321,18 @@ class FrameSampler:
         return self._clip(total_frames, rng)[None]
 
     def test(self, total_frames: int, num_clips: int = 1) -> FrameIndices:
-        """Fixed clips of a video of `total_frames` frames, (num_clips, T)."""
+        """Fixed clips of a video of `total_frames` frames, (num_clips, T).
+
+        Raises:
+            ValueError: If more than one clip is to be spread over the whole video.
+        """
+        if self.test_frames is not None:
+            if num_clips != 1:
+                raise ValueError(
+                    f"test_frames={self.test_frames} spreads one clip over the whole video, but "
+                    f"num_clips={num_clips}; set num_clips to 1, or test_frames to null"
+                )
+            return even_test_clip(total_frames, self.test_frames)[None]
         if self.num_segments is not None and self.frames_per_segment > 1:
             return super_image_test_clips(
                 total_frames, self.num_segments, self.frames_per_segment, num_clips
@@ -309,9 +343,16 @@ class FrameSampler:
 
     def describe(self) -> str:
         """The rule in words for the protocol line, such as "8 frames x stride 8"."""
+        if self.test_frames is not None:
+            return f"{self.test_frames} frames spread over the video, trained on {self._rule()}"
+        return self._rule()
+
+    def _rule(self) -> str:
         if self.num_segments is not None:
             run = "1 frame" if self.frames_per_segment == 1 else f"{self.frames_per_segment} frames"
             return f"{self.num_segments} segments x {run}"
+        if self.max_frame_stride is not None:
+            return f"{self.clip_len} frames x stride {self.frame_stride} to {self.max_frame_stride}"
         if self.frame_stride is not None:
             return f"{self.clip_len} frames x stride {self.frame_stride}"
         return f"{self.clip_len} frames spread over the video"
@@ -321,6 +362,9 @@ class FrameSampler:
             if self.frames_per_segment == 1:
                 return segment_frames(total_frames, self.num_segments, rng)
             return super_image_frames(total_frames, self.num_segments, self.frames_per_segment, rng)
+        if self.frame_stride is not None and self.max_frame_stride is not None:
+            strides = (self.frame_stride, self.max_frame_stride)
+            return chunk_frames(total_frames, self.clip_len, strides, rng)
         if self.frame_stride is not None:
             return dense_clip(total_frames, self.clip_len, self.frame_stride, rng)
         return uniform_frames(total_frames, self.clip_len, rng)

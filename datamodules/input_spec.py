@@ -12,6 +12,27 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
+class FlowSpec:
+    """The optical flow that a network was trained on.
+
+    Attributes:
+        length: Fields of a stack, L.
+        method: How it was estimated.
+        bound: Longest displacement along an axis that is kept, in pixels.
+        short_side: Short side of the frames that it is in pixels of; None where that is not known.
+    """
+
+    length: int
+    method: str
+    bound: float
+    short_side: int | None
+
+    def __str__(self) -> str:
+        side = "unknown short side" if self.short_side is None else f"short side {self.short_side}"
+        return f"{self.length} fields of {self.method}, bound {self.bound:g}, {side}"
+
+
+@dataclass(frozen=True)
 class InputSpec:
     """Sampling, size, crop and normalization of the clips.
 
@@ -20,12 +41,14 @@ class InputSpec:
         transform: How frames become crops.
         mean: Mean of each colour channel on the scale [0, 1].
         std: Standard deviation of each colour channel on that scale.
+        flow: Optical flow beside the frames; None for frames alone.
     """
 
     sampling: FrameSampler
     transform: SpatialTransform
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    flow: FlowSpec | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as a checkpoint holds them; `from_dict` reads them back."""
@@ -40,4 +63,5 @@ class InputSpec:
             transform=SpatialTransform(**values["transform"]),
             mean=tuple(values["mean"]),
             std=tuple(values["std"]),
+            flow=None if values.get("flow") is None else FlowSpec(**values["flow"]),
         )

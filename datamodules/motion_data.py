@@ -1,18 +1,104 @@
 """MotionShapesDataModule: the generated dataset, made where it is not there yet."""
 
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
-from datamodules.annotations import read_video_list
+import numpy as np
+import torch
+from torch import Tensor
+
+from datamodules.annotations import VideoTable, read_video_list
 from datamodules.base import Split, VideoDataModule
 from datamodules.class_files import read_class_list
+from datamodules.flow_coding import FlowCoding
+from datamodules.flow_data import BOUND, FlowInput, FlowReading, FlowSource
+from datamodules.frame_folders import Indices
+from datamodules.input_spec import FlowSpec
 from datamodules.listed_videos import ListedVideos
-from datamodules.motion_rendering import CLASS_NAMES
-from datamodules.motion_shapes import MotionShapesSettings, generate_motion_shapes
+from datamodules.motion_rendering import CLASS_NAMES, flow_from_motion
+from datamodules.motion_shapes import MotionShapesSettings, generate_motion_shapes, read_motion
+from datamodules.video_error import VideoError
+
+METHOD = "rendered"
+"""Method of the flow that is not estimated, but known."""
+
+
+@dataclass(frozen=True)
+class RenderedFlow:
+    """The exact flow of MotionShapes, out of the motion that is stored beside each video.
+
+    Attributes:
+        root: Folder of the dataset.
+        spec: Stack and bound.
+    """
+
+    root: Path
+    spec: FlowSpec
+
+    @classmethod
+    def of(cls, root: Path, flow: FlowInput, size: int) -> Self:
+        """The flow of a dataset, coded as a user says.
+
+        Raises:
+            ValueError: If another method or size is wanted.
+        """
+        for name, wanted, held in (
+            ("method", flow.method, METHOD),
+            ("short_side", flow.short_side, size),
+        ):
+            if wanted is not None and wanted != held:
+                raise ValueError(
+                    f"data.flow.{name}={wanted} is not what is stored beside the videos of "
+                    f"MotionShapes, {held}; leave it out, or give the folder of other flow as "
+                    "data.flow.root"
+                )
+        return cls(root, FlowSpec(flow.length, METHOD, flow.bound or BOUND, size))
+
+    def open(self, path: str, num_frames: int) -> FlowReading:
+        """See `FlowSource.open`."""
+        return _RenderedFields(self.root / path, self.spec.bound)
+
+    def check(self, table: VideoTable) -> None:
+        """Motion is written with the videos."""
+
+
+class _RenderedFields:
+    """The exact flow of one video.
+
+    Args:
+        path: The video, its motion beside it.
+        bound: Bound of the coding, in pixels.
+
+    Raises:
+        VideoError: Its motion cannot be read.
+    """
+
+    def __init__(self, path: Path, bound: float) -> None:
+        try:
+            mask, motion = read_motion(path)
+        except (OSError, ValueError, KeyError) as error:
+            raise VideoError(path, "unreadable", f"the motion beside it: {error}") from error
+        self._codes = FlowCoding(bound).encode(flow_from_motion(motion, mask))
+
+    def get_flow(self, indices: Indices) -> Tensor:
+        """See `FlowReading.get_flow`."""
+        return torch.from_numpy(self._codes[np.asarray(indices, np.int64)])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is open."""
 
 
 class MotionShapesDataModule(VideoDataModule):
     """Generated videos of eight motions in four reversal pairs; only motion tells the classes.
+
+    Its optical flow is, unless `flow` names a folder, the exact one, which follows from the motion
+    stored beside each video: so two-stream networks need neither OpenCV nor another step, and what
+    they reach does not depend on how well flow is estimated.
 
     Args:
         root: Folder to make the dataset in; one that holds it already is used as it is.
@@ -61,6 +147,13 @@ class MotionShapesDataModule(VideoDataModule):
     def class_names(self) -> list[str]:
         """The eight motions."""
         return list(CLASS_NAMES)
+
+    @cached_property
+    def flow_source(self) -> FlowSource | None:
+        """Flow in a folder of its own, or the exact one."""
+        if self.flow is None or self.flow.root is not None:
+            return super().flow_source
+        return RenderedFlow.of(self.root, self.flow, self.settings.size)
 
     def prepare_data(self) -> None:
         """Make the dataset, or complete it; once, on the first process."""

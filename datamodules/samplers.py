@@ -39,8 +39,10 @@ class TrainSampler(Sampler[SampleKey]):
         indices: Positions in the table to draw from, (N,).
         batch_size: Clips per rank and batch.
         seed: Seed of the permutations.
-        current_epoch: Tells the epoch when an iteration begins. A resumed trainer makes its loader
-            before it knows the epoch, so the sampler must not remember one.
+        position: Tells, when an iteration begins, its epoch and the batches of it that are done
+            already: 0 but in an epoch that a resumed run goes on with. A resumed trainer makes its
+            loader before it knows them, so the sampler must not remember any. The length stays that
+            of the whole epoch, which the trainer counts the remaining batches from.
         rank: This process's rank.
         world_size: Number of ranks.
 
@@ -53,7 +55,7 @@ class TrainSampler(Sampler[SampleKey]):
         indices: np.ndarray,
         batch_size: int,
         seed: int,
-        current_epoch: Callable[[], int],
+        position: Callable[[], tuple[int, int]],
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -69,19 +71,29 @@ class TrainSampler(Sampler[SampleKey]):
         self._seed = seed
         self._rank, self._world_size = rank, world_size
         self._num_batches = len(indices) // global_batch
-        self._current_epoch = current_epoch
+        self._position = position
 
     def __len__(self) -> int:
         return self._num_batches * self._batch_size
 
     def __iter__(self) -> Iterator[SampleKey]:
-        epoch = self._current_epoch()
-        generator = sample_generator(self._seed, epoch, 0, purpose="order")
-        order = generator.permutation(self._indices)
-        used = order[: self._num_batches * self._batch_size * self._world_size]
+        epoch, batches_done = self._position()
+        used = self._order(epoch)[: self._num_used]
         mine = used.reshape(self._num_batches, self._world_size, self._batch_size)[:, self._rank]
-        for index in mine.ravel().tolist():
+        for index in mine[batches_done:].ravel().tolist():
             yield SampleKey(epoch, index)
+
+    def left_out(self, epoch: int) -> np.ndarray:
+        """Positions in the table that an epoch leaves out, as they do not fill a global batch."""
+        return self._order(epoch)[self._num_used :]
+
+    @property
+    def _num_used(self) -> int:
+        return len(self) * self._world_size
+
+    def _order(self, epoch: int) -> np.ndarray:
+        generator = sample_generator(self._seed, epoch, 0, purpose="order")
+        return generator.permutation(self._indices)
 
 
 class EvaluationSampler(Sampler[SampleKey]):

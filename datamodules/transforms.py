@@ -8,19 +8,33 @@ each frame is resampled once, and only where it is seen.
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
+from datamodules.crop_boxes import (
+    Box,
+    border_box,
+    center_box,
+    corner_box,
+    multi_scale_box,
+    random_box,
+    random_resized_box,
+    working_size,
+)
+
 __all__ = [
     "Box",
+    "Crop",
     "NumCrops",
     "SpatialTransform",
     "TrainCrop",
     "center_box",
+    "count_crops",
+    "count_mirrored",
     "crop_and_resize",
     "evaluation_crops",
     "multi_scale_box",
@@ -29,125 +43,10 @@ __all__ = [
     "working_size",
 ]
 
-TrainCrop: TypeAlias = Literal["short_side", "random_resized", "multi_scale", "center"]
-NumCrops: TypeAlias = Literal[1, 3, 10, "full"]
-
-MULTI_SCALE_SIDES = (1.0, 0.875, 0.75, 0.66)
-# Corner positions of a multi-scale crop, in quarters of the free range: (down, right).
-MULTI_SCALE_POSITIONS = (
-    *((0, 0), (0, 4), (4, 0), (4, 4), (2, 2)),
-    *((2, 0), (2, 4), (4, 2), (0, 2)),
-    *((1, 1), (1, 3), (3, 1), (3, 3)),
-)
-
-
-class Box(NamedTuple):
-    """A rectangle in a frame, in pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    def scaled(self, source: tuple[int, int], target: tuple[int, int]) -> "Box":
-        """The same place in a frame of another size, rounded to whole pixels inside it.
-
-        Args:
-            source: Height and width of the frame that the box lies in.
-            target: Height and width of the other frame.
-        """
-        top, height = _scaled_range(self.top, self.height, source[0], target[0])
-        left, width = _scaled_range(self.left, self.width, source[1], target[1])
-        return Box(top, left, height, width)
-
-
-def working_size(
-    height: int, width: int, short_side: int, aspect: float | None = None
-) -> tuple[int, int]:
-    """Height and width of a frame resized to a short side.
-
-    Args:
-        height: Height of the frame, in pixels.
-        width: Width of the frame, in pixels.
-        short_side: Length of the shorter side afterwards, in pixels.
-        aspect: Width divided by height to force (SELFY and StNet: 4/3), or None to keep it.
-    """
-    ratio = width / height if aspect is None else aspect
-    if ratio >= 1:
-        return short_side, max(short_side, round(short_side * ratio))
-    return max(short_side, round(short_side / ratio)), short_side
-
-
-def random_box(frame: tuple[int, int], size: int, rng: np.random.Generator) -> Box:
-    """Square of side `size` anywhere in a frame of the given height and width."""
-    _check_fits(frame, size)
-    top = int(rng.integers(frame[0] - size + 1))
-    left = int(rng.integers(frame[1] - size + 1))
-    return Box(top, left, size, size)
-
-
-def center_box(frame: tuple[int, int], size: int) -> Box:
-    """Square of side `size` in the middle of a frame of the given height and width."""
-    _check_fits(frame, size)
-    return Box((frame[0] - size) // 2, (frame[1] - size) // 2, size, size)
-
-
-def random_resized_box(
-    frame: tuple[int, int],
-    scale: tuple[float, float],
-    ratio: tuple[float, float],
-    rng: np.random.Generator,
-) -> Box:
-    """Rectangle of random area and aspect anywhere in a frame ("Inception crop").
-
-    Source: Szegedy et al., Going deeper with convolutions, section 6. After ten draws that do not
-    fit comes the largest central rectangle whose aspect is allowed.
-
-    Args:
-        frame: Height and width of the frame, in pixels.
-        scale: Least and greatest area, as a part of the frame's.
-        ratio: Least and greatest width divided by height; its logarithm is drawn uniformly.
-        rng: Source of the random choice.
-    """
-    height, width = frame
-    for _ in range(10):
-        area = rng.uniform(*scale) * height * width
-        aspect = float(np.exp(rng.uniform(*np.log(ratio))))
-        box_height, box_width = round((area / aspect) ** 0.5), round((area * aspect) ** 0.5)
-        if 0 < box_height <= height and 0 < box_width <= width:
-            top = int(rng.integers(height - box_height + 1))
-            left = int(rng.integers(width - box_width + 1))
-            return Box(top, left, box_height, box_width)
-    aspect = min(max(width / height, ratio[0]), ratio[1])
-    box_height = max(1, min(height, round(width / aspect)))
-    box_width = max(1, min(width, round(height * aspect)))
-    return Box((height - box_height) // 2, (width - box_width) // 2, box_height, box_width)
-
-
-def multi_scale_box(frame: tuple[int, int], rng: np.random.Generator) -> Box:
-    """TSN's multi-scale crop: one of 10 shapes at one of 13 fixed positions.
-
-    Height and width are the short side times 1, .875, .75 or .66, equal or neighbours in that list
-    (the aspect jitter); the positions are corners, centre, middles of the edges and the points half
-    way between centre and corners. Source: Wang et al., Towards good practices for very deep
-    two-stream ConvNets, and TSN's released transforms.
-
-    Args:
-        frame: Height and width of the frame, in pixels.
-        rng: Source of the random choice.
-    """
-    sides = [int(min(frame) * scale) for scale in MULTI_SCALE_SIDES]
-    shapes = [
-        (sides[i], sides[j])
-        for i in range(len(sides))
-        for j in range(len(sides))
-        if abs(i - j) <= 1
-    ]
-    height, width = shapes[rng.integers(len(shapes))]
-    down, right = MULTI_SCALE_POSITIONS[rng.integers(len(MULTI_SCALE_POSITIONS))]
-    top = (frame[0] - height) // 4 * down
-    left = (frame[1] - width) // 4 * right
-    return Box(top, left, height, width)
+TrainCrop: TypeAlias = Literal[
+    "short_side", "random_resized", "multi_scale", "corners", "border", "center"
+]
+NumCrops: TypeAlias = Literal[1, 2, 3, 10, "full", "full_flip"]
 
 
 def crop_and_resize(frames: Tensor, box: Box, size: int) -> Tensor:
@@ -165,32 +64,70 @@ def crop_and_resize(frames: Tensor, box: Box, size: int) -> Tensor:
     return crop
 
 
+@dataclass(frozen=True)
+class Crop:
+    """A crop that was drawn, to be cut out of whatever shows the same: frames, their optical flow.
+
+    Attributes:
+        box: The rectangle, in pixels of the working frame.
+        frame: Height and width of the working frame.
+        size: Side of the result, in pixels.
+    """
+
+    box: Box
+    frame: tuple[int, int]
+    size: int
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Cut and resize frames of any size, (..., H, W) to (..., size, size), uint8."""
+        height, width = frames.shape[-2:]
+        return crop_and_resize(frames, self.box.scaled(self.frame, (height, width)), self.size)
+
+
+def count_crops(num_crops: NumCrops) -> int:
+    """Number of views of a clip."""
+    if num_crops == "full":
+        return 1
+    return 2 if num_crops == "full_flip" else num_crops
+
+
+def count_mirrored(num_crops: NumCrops) -> int:
+    """How many of them, the last ones, are mirror images."""
+    return count_crops(num_crops) // 2 if num_crops in (2, 10, "full_flip") else 0
+
+
 def evaluation_crops(frames: Tensor, size: int, num_crops: NumCrops) -> Tensor:
     """The fixed crops of an evaluation.
 
-    1 is the centre; 3 lie along the long side at its start, middle and end; 10 are the corners (top
-    left, top right, bottom left, bottom right), the centre, and the mirror images of these five;
-    "full" is the whole frame.
+    1 is the centre; 2 are the centre and its mirror image; 3 lie along the long side at its start,
+    middle and end; 10 are the corners (top left, top right, bottom left, bottom right), the centre,
+    and the mirror images of these five; "full" is the whole frame, "full_flip" that and its mirror
+    image.
 
     Args:
         frames: Frames resized to their working size, (T, C, H, W).
-        size: Side of a crop, in pixels; not used for "full".
+        size: Side of a crop, in pixels; not used for whole frames.
         num_crops: Which crops.
 
     Returns:
-        (number of crops, T, C, size, size), or (1, T, C, H, W) for "full".
+        (number of crops, T, C, size, size); (1, T, C, H, W) for "full", (2, T, C, H, W) for
+        "full_flip".
 
     Raises:
         ValueError: If a crop does not fit in the frames, or there is no such set of crops.
     """
     if num_crops not in get_args(NumCrops):
-        raise ValueError(f'num_crops={num_crops} is not possible; set it to 1, 3, 10 or "full"')
+        raise ValueError(
+            f"num_crops={num_crops} is not possible; set it to 1, 2, 3, 10, full or full_flip"
+        )
     if num_crops == "full":
         return frames[None]
+    if num_crops == "full_flip":
+        return torch.stack([frames, frames.flip(-1)])
     height, width = frames.shape[-2:]
     middle = center_box((height, width), size)
     bottom, right = height - size, width - size
-    if num_crops == 1:
+    if num_crops in (1, 2):
         corners = [(middle.top, middle.left)]
     elif num_crops == 3 and width >= height:
         corners = [(middle.top, left) for left in (0, middle.left, right)]
@@ -201,7 +138,7 @@ def evaluation_crops(frames: Tensor, size: int, num_crops: NumCrops) -> Tensor:
     crops = torch.stack(
         [frames[..., top : top + size, left : left + size] for top, left in corners]
     )
-    return torch.cat([crops, crops.flip(-1)]) if num_crops == 10 else crops
+    return torch.cat([crops, crops.flip(-1)]) if count_mirrored(num_crops) else crops
 
 
 @dataclass(frozen=True)
@@ -214,6 +151,8 @@ class SpatialTransform:
     - "short_side": a square of `size`, anywhere (CoST: 256 to 320, size 224);
     - "random_resized": a rectangle of random area and aspect, anywhere;
     - "multi_scale": TSN's multi-scale crop (TSN, TSM, SELFY);
+    - "corners": that of two-stream networks' motion stream, `corner_box`;
+    - "border": ST-ResNet's, `border_box`;
     - "center": a square of `size` in the middle.
 
     Attributes:
@@ -276,6 +215,11 @@ class SpatialTransform:
 
     def train_box(self, height: int, width: int, rng: np.random.Generator) -> Box:
         """Random training crop, in pixels of a source frame of the given height and width."""
+        crop = self.draw(height, width, rng)
+        return crop.box.scaled(crop.frame, (height, width))
+
+    def draw(self, height: int, width: int, rng: np.random.Generator) -> Crop:
+        """Random training crop of a video whose frames have the given height and width."""
         short_side = self.short_side
         if self.max_short_side is not None:
             short_side = int(rng.integers(short_side, self.max_short_side + 1))
@@ -286,9 +230,13 @@ class SpatialTransform:
             box = random_resized_box(frame, self.scale, self.ratio, rng)
         elif self.train_crop == "multi_scale":
             box = multi_scale_box(frame, rng)
+        elif self.train_crop == "corners":
+            box = corner_box(frame, rng)
+        elif self.train_crop == "border":
+            box = border_box(frame, self.size, rng)
         else:
             box = center_box(frame, self.size)
-        return box.scaled(frame, (height, width))
+        return Crop(box, frame, self.size)
 
     def train(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
         """One random crop, the same for all frames.
@@ -301,34 +249,22 @@ class SpatialTransform:
             (T, C, size, size), uint8.
         """
         height, width = frames.shape[-2:]
-        return crop_and_resize(frames, self.train_box(height, width, rng), self.size)
+        return self.draw(height, width, rng)(frames)
 
-    def test(self, frames: Tensor, num_crops: NumCrops = 1) -> Tensor:
+    def test(
+        self, frames: Tensor, num_crops: NumCrops = 1, source: tuple[int, int] | None = None
+    ) -> Tensor:
         """The fixed crops of an evaluation, after resizing to `short_side`.
 
         Args:
             frames: Decoded frames, (T, C, H, W), uint8.
             num_crops: Which crops; see `evaluation_crops`.
+            source: Height and width of the video, where these are its flow, of another size.
 
         Returns:
             (number of crops, T, C, H', W'), uint8.
         """
-        height, width = frames.shape[-2:]
+        height, width = source or frames.shape[-2:]
         frame = working_size(height, width, self.short_side, self.aspect)
         resized: Tensor = tvf.resize(frames, list(frame), antialias=True)
         return evaluation_crops(resized, self.crop_size, num_crops)
-
-
-def _scaled_range(start: int, length: int, source: int, target: int) -> tuple[int, int]:
-    """A range of pixels carried from an axis of `source` pixels to one of `target`."""
-    begin = min(round(start * target / source), target - 1)
-    end = max(round((start + length) * target / source), begin + 1)
-    return begin, end - begin
-
-
-def _check_fits(frame: tuple[int, int], size: int) -> None:
-    if size > min(frame):
-        raise ValueError(
-            f"a crop of {size} pixels does not fit in a frame of {frame[0]}x{frame[1]}; "
-            "lower size or raise short_side"
-        )

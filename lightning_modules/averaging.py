@@ -11,7 +11,8 @@ class AveragedWeights(EMAWeightAveraging):
 
     A checkpoint holds the average as its weights, and beside it what a resumed fit goes on with.
     Lightning's callback keeps its average after the fit, and would put it in the place of weights
-    that a later `validate` or `test` of the same trainer loads.
+    that a later `validate` or `test` of the same trainer loads. It also takes the average and the
+    trained weights for each other in a checkpoint that is written during a validation.
 
     Args:
         decay: Share of the average that a step keeps.
@@ -19,10 +20,30 @@ class AveragedWeights(EMAWeightAveraging):
 
     def __init__(self, decay: float) -> None:
         super().__init__(decay=decay)
+        self._exchanged = False  # the module holds the average, as in a validation
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the average into the module."""
+        super().on_validation_epoch_start(trainer, pl_module)
+        self._exchanged = self._average_model is not None
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the trained weights back into the module."""
+        super().on_validation_epoch_end(trainer, pl_module)
+        self._exchanged = False
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget the average; the module has it by now."""
         self._average_model = None
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Store both sets of weights, each under its own name at any moment of a fit."""
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        if self._exchanged:
+            average, trained = checkpoint["current_model_state"], checkpoint["state_dict"]
+            checkpoint["state_dict"], checkpoint["current_model_state"] = average, trained
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

@@ -202,14 +202,17 @@ class VideoClassifier(LightningModule):
         return views.mean(dim=1)
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
-        """Loss of one batch; logs `train/loss` per step and `train/top1` per epoch."""
+        """Loss of one batch; logs `train/loss`, and counts for the accuracy of the epoch."""
         if self.hparams["bn_batch"] is not None:
             self._divide_batch(len(batch["label"]))
         loss, logits = self.loss(batch)
         self.train_metrics.update(logits.detach(), batch["label"])
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False)
-        self.log_dict(dict(self.train_metrics.items()), on_step=False, on_epoch=True)
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Log `train/top1`: here, as an epoch may be resumed after its last batch."""
+        self.log_dict(dict(self.train_metrics.items()))
 
     def _divide_batch(self, num_videos: int) -> None:
         """Tell batch normalization how many videos it gets, to be normalised a few at a time."""

@@ -16,6 +16,7 @@ from datamodules import VideoBatch, VideoDataModule
 from datamodules.quarantine import FILE_NAME, Quarantine
 from lightning_modules.base import VideoClassifier
 from lightning_modules.console import say
+from lightning_modules.exact_resume import gather_objects
 from lightning_modules.figures import confusion_figure
 from lightning_modules.metrics import per_class_accuracy
 
@@ -37,6 +38,10 @@ class Throughput(Callback):
         self._waited = 0.0
         self._clips = 0
         self._batches = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to measure, perhaps in the middle of an epoch."""
+        self._restart(time.perf_counter())
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to measure; validation time is not training time."""
@@ -152,6 +157,20 @@ class BrokenVideos(Callback):
             self.reasons |= new
             self._check(trainer, len(self.reasons))
 
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keep the broken videos that all ranks met."""
+        met = gather_objects(trainer, self.reasons)
+        checkpoint["broken_videos"] = {name: why for part in met for name, why in part.items()}
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on counting where the run was broken off."""
+        if trainer.state.fn == "fit":
+            self.reasons = dict(checkpoint.get("broken_videos", {}))
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count over the ranks and check against the limit."""
         count = _count_distinct(self.reasons, trainer, pl_module)
@@ -189,6 +208,22 @@ def _count_distinct(names: Iterable[str], trainer: Trainer, pl_module: Lightning
     return len(set(gathered.flatten().tolist()) - {-1})
 
 
+class LeftOut(Callback):
+    """Names the training videos that do not fill a batch of the first epoch of a fit."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say how many each epoch leaves out, and which this one."""
+        data = _data_of(trainer)
+        names = data.left_out(trainer.current_epoch)
+        if names:
+            more = ", ..." if len(names) > 3 else ""
+            say(
+                f"each epoch leaves out {len(names)} of {len(data.train_set)} training videos, "
+                "which do not fill a batch, and always others: epoch "
+                f"{trainer.current_epoch} {', '.join(names[:3])}{more}"
+            )
+
+
 class StopNotice(Callback):
     """Says how to go on after Ctrl-C, which Lightning turns into a plain exit."""
 
@@ -198,17 +233,15 @@ class StopNotice(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Remember that it was the user, and name the checkpoint of the last whole epoch."""
+        """Remember that it was the user, and name the checkpoint to go on from."""
         if not isinstance(exception, KeyboardInterrupt):
             return
         self.interrupted = True
         last = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
         if trainer.state.fn == "fit" and last.exists():
-            say(
-                f"stopped; the last whole epoch is in {last}: go on from it with --ckpt_path {last}"
-            )
+            say(f"stopped; go on with --ckpt_path last, from {last}")
         else:
-            say("stopped; there was no whole epoch to keep")
+            say("stopped; nothing was saved yet")
 
 
 class ValidationReport(Callback):
@@ -242,11 +275,12 @@ class ValidationReport(Callback):
         figure.savefig(self.folder / "confusion.png", dpi=100)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_image("val/confusion", [figure], step=trainer.global_step)
+                step = trainer.global_step - 1  # that of the metrics of this validation
+                logger.log_image("val/confusion", [figure], step=step)
                 rows = [[n, float(a)] for n, a in zip(names, accuracy, strict=True)]
                 logger.log_table(
                     "val/per_class",
                     columns=["class", "accuracy"],
                     data=rows,
-                    step=trainer.global_step,
+                    step=step,
                 )

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from lightning_modules.compare_report import (
     accuracy_rows,
+    external_sentence,
     fusion_sentence,
     paired_rows,
     protocol_notes,
@@ -19,7 +20,12 @@ from lightning_modules.compare_report import (
 )
 from lightning_modules.comparison import MAX_SEARCHED, Fusion, compare, fuse, search_fusion
 from lightning_modules.console import ToolParser, fail, say
-from lightning_modules.score_files import Contest, read_contest
+from lightning_modules.external_fusion import fuse_external
+from lightning_modules.probe_drops import drop_rows, probed_contenders
+from lightning_modules.score_files import Contest, read_contest, read_external
+
+PRINTED_CLASSES = 20
+"""Classes of a probe's table that are printed; the files hold all."""
 
 
 def run(words: Sequence[str]) -> None:
@@ -35,17 +41,28 @@ def run(words: Sequence[str]) -> None:
     contest = read_contest(files)
     found = compare(contest, options.replicates, options.seed)
     fusion = _fusion(contest, options.weights)
+    sentences = [] if fusion is None else [fusion_sentence(contest, fusion)]
+    for name, path in _external(options.external).items():
+        fused = fuse_external(contest, read_external(path, contest))
+        sentences += [external_sentence(name, model) for model in fused]
     _print("accuracy, % [95 % interval]", *accuracy_rows(contest, found))
     if found.against_first:
         _print(f"against {contest.contenders[0].name}", *paired_rows(contest, found))
-    for line in [*protocol_notes(contest), *([fusion_sentence(contest, fusion)] if fusion else [])]:
+    for probed in probed_contenders(contest):
+        headings, rows = drop_rows(contest, found, probed)
+        probe = contest.contenders[probed].protocol["probe"]
+        title = f"what {probe} costs each class, %"
+        _print(title, headings, rows[:PRINTED_CLASSES])
+        if len(rows) > PRINTED_CLASSES:
+            say(f"the {PRINTED_CLASSES} classes that lose most of {len(rows)}; all in drops.csv")
+    for line in [*protocol_notes(contest), *sentences]:
         say(line)
     folder: Path = options.out
     folder.mkdir(parents=True, exist_ok=True)
     written = [
         *write_tables(contest, found, folder),
         write_picture(contest, found, folder),
-        write_page(contest, found, fusion, folder),
+        write_page(contest, found, sentences, folder),
     ]
     say("written: " + ", ".join(map(str, written)))
 
@@ -74,6 +91,14 @@ def _parser() -> ToolParser:
         help="of late fusion: 'equal', 'search' (on one half of the videos, reported on the "
         "other), or a number for each name, such as 1,1.5",
     )
+    parser.add_argument(
+        "--external",
+        nargs="*",
+        default=[],
+        metavar="NAME=FILE",
+        help="scores of another method (CSV or npz) to average with each model's, each scaled to "
+        "length 1 per video, as ST-ResNet's with those of improved trajectories",
+    )
     parser.add_argument("--replicates", type=int, default=2000, help="bootstrap replicates")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     return parser
@@ -94,11 +119,23 @@ def _files(contenders: Sequence[str]) -> dict[str, list[Path]]:
     return files
 
 
+def _external(words: Sequence[str]) -> dict[str, Path]:
+    """Files of external scores by name."""
+    files: dict[str, Path] = {}
+    for word in words:
+        name, equals, path = word.partition("=")
+        if not (name and equals and path) or name in files:
+            fail(f"--external {word!r} is no NAME=FILE, or names one twice; give, say, idt=idt.csv")
+        files[name] = Path(path)
+    return files
+
+
 def _fusion(contest: Contest, weights: str) -> Fusion | None:
-    """Late fusion as asked; None for a single model."""
+    """Late fusion as asked; None for a single model, or for one model under probes."""
     count = len(contest.contenders)
     if weights == "equal":
-        return fuse(contest, [1.0] * count) if count > 1 else None
+        probed = any(contender.protocol.get("probe") for contender in contest.contenders)
+        return fuse(contest, [1.0] * count) if count > 1 and not probed else None
     if count == 1:
         fail(f"--weights {weights} needs a second model to fuse with; leave it out, or name two")
     if weights == "search":

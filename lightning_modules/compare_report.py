@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple
 from datetime import date
 from html import escape
 from pathlib import Path
@@ -10,14 +11,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from datamodules.transforms import count_crops
 from lightning_modules.comparison import Comparison, Estimate, Fusion
+from lightning_modules.external_fusion import ExternalFusion
 from lightning_modules.html_page import card, save_page, section, table
 from lightning_modules.page_plots import ACCENT, BAD, MUTED, draw
+from lightning_modules.probe_drops import class_drops, drop_rows, probed_contenders
 from lightning_modules.score_files import Contender, Contest
 
 TITLES = {"top1": "top-1", "top5": "top-5", "mean_class": "mean class"}
 MOST_CLASSES = 5
 """Classes that are named on each side as gained and lost."""
+
+_NOTED = ("dataset", "sampling", "num_clips", "num_crops", "probe", "size", "average", "precision")
 
 Rows = list[list[str]]
 
@@ -85,11 +91,21 @@ def fusion_sentence(contest: Contest, fusion: Fusion) -> str:
     )
 
 
+def external_sentence(name: str, fusion: ExternalFusion) -> str:
+    """What a model reached together with external scores."""
+    return (
+        f"{fusion.name} with {name} (each scaled to length 1 per video, averaged): top-1 "
+        f"{100 * fusion.fused:.2f} %, alone {100 * fusion.alone:.2f} %, {name} alone "
+        f"{100 * fusion.external:.2f} %"
+    )
+
+
 def protocol_notes(contest: Contest) -> list[str]:
     """A line for each part of the protocol in which the tests differ."""
     notes = []
-    for key in ("dataset", "sampling", "num_clips", "num_crops", "size", "average", "precision"):
-        values = {c.name: str(c.protocol.get(key, "unknown")) for c in contest.contenders}
+    for key in _NOTED:
+        default = "none" if key == "probe" else "unknown"
+        values = {c.name: str(c.protocol.get(key) or default) for c in contest.contenders}
         if len(set(values.values())) > 1:
             listed = ", ".join(f"{name} {value}" for name, value in values.items())
             notes.append(f"note: {key} differs: {listed}")
@@ -97,7 +113,7 @@ def protocol_notes(contest: Contest) -> list[str]:
 
 
 def write_tables(contest: Contest, found: Comparison, folder: Path) -> Iterator[Path]:
-    """Write `compare.csv` and `classes.csv`, numbers as fractions."""
+    """Write `compare.csv`, `classes.csv` and, with a probe, `drops.csv`; numbers as fractions."""
     metrics = list(found.accuracy[0])
     columns = [f"{m}{end}" for m in metrics for end in ("", "_low", "_high")]
     rows = []
@@ -118,6 +134,14 @@ def write_tables(contest: Contest, found: Comparison, folder: Path) -> Iterator[
         for k, name in enumerate(contest.class_names)
     ]
     yield _write_csv(folder / "classes.csv", ["class", "videos", *names], per_class)
+    drops = [
+        [names[i], contest.contenders[i].protocol["probe"], *astuple(drop), drop.drop]
+        for i in probed_contenders(contest)
+        for drop in class_drops(contest, found, i)
+    ]
+    columns = ["model", "probe", "class", "videos", "plain", "probed", "called", "share", "drop"]
+    if drops:
+        yield _write_csv(folder / "drops.csv", columns, drops)
 
 
 def write_picture(contest: Contest, found: Comparison, folder: Path) -> Path:
@@ -129,8 +153,15 @@ def write_picture(contest: Contest, found: Comparison, folder: Path) -> Path:
     return path
 
 
-def write_page(contest: Contest, found: Comparison, fusion: Fusion | None, folder: Path) -> Path:
-    """Write all of it as one page, `compare.html`."""
+def write_page(contest: Contest, found: Comparison, sentences: Sequence[str], folder: Path) -> Path:
+    """Write all of it as one page, `compare.html`.
+
+    Args:
+        contest: The models.
+        found: Their comparison.
+        sentences: What late fusion reached.
+        folder: Folder of the page.
+    """
     sections = [section("Accuracy, %", card(table(*accuracy_rows(contest, found))))]
     if found.against_first:
         title = f"Against {contest.contenders[0].name}"
@@ -147,16 +178,19 @@ def write_page(contest: Contest, found: Comparison, fusion: Fusion | None, folde
     sections.append(section("Pictures", f'<div class="plots">{pictures}</div>'))
     if tables:
         sections.append(section("Classes lost and gained most", tables))
-    if fusion:
-        sections.append(
-            section("Late fusion", card(f"<p>{escape(fusion_sentence(contest, fusion))}</p>"))
-        )
+    for probed in probed_contenders(contest):
+        title = f"What {contest.contenders[probed].protocol['probe']} costs each class"
+        sections.append(section(title, card(table(*drop_rows(contest, found, probed)))))
+    if sentences:
+        lines = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+        sections.append(section("Late fusion", card(lines)))
     sections.append(section("Protocols", card(table(*_protocols(contest), numbers=False))))
     names = ", ".join(contender.name for contender in contest.contenders)
     where = f"{len(contest.video_ids):,} videos of {len(contest.class_names)} classes, "
     where += date.today().isoformat()
     notes = protocol_notes(contest)
-    verdict = "one protocol" if not notes else f"protocols differ in {len(notes)} parts"
+    parts = "one part" if len(notes) == 1 else f"{len(notes)} parts"
+    verdict = f"protocols differ in {parts}" if notes else "one protocol"
     return save_page(
         folder / "compare.html", names, where, verdict, good=not notes, sections=sections
     )
@@ -222,8 +256,7 @@ def _cost(contender: Contender) -> str:
     protocol = contender.protocol
     if "macs" not in protocol:
         return ""
-    crops = protocol["num_crops"]
-    views = int(protocol["num_clips"]) * (1 if crops == "full" else int(crops))
+    views = int(protocol["num_clips"]) * count_crops(protocol["num_crops"])
     return f"{protocol['macs'] / 1e9:.2f} x {views}"
 
 

@@ -68,11 +68,14 @@ class Comparison:
         accuracy: Of each contender, each metric that has a meaning for this number of classes.
         against_first: Of each contender but the first.
         per_class: Accuracy of each contender in each class, (M, K), NaN without videos.
+        confusion: Of each contender the share of each class's videos that are called what, averaged
+            over the seeds, (M, K, K), true class first, 0 without videos.
     """
 
     accuracy: list[dict[str, Estimate]]
     against_first: list[Paired]
     per_class: Floats
+    confusion: Floats
 
 
 def compare(contest: Contest, replicates: int = 2000, seed: int = 0) -> Comparison:
@@ -108,7 +111,8 @@ def compare(contest: Contest, replicates: int = 2000, seed: int = 0) -> Comparis
         p = _bootstrap_p(draws[i]["top1"] - draws[0]["top1"])
         against_first.append(_pair(hits[0], hits[i], guesses[0], guesses[i], difference, p))
     per_class = [np.mean([_per_class(h["top1"], labels, num_classes) for h in s], 0) for s in hits]
-    return Comparison(accuracy, against_first, np.stack(per_class))
+    confusion = [np.mean([_confusion(g, labels, num_classes) for g in s], 0) for s in guesses]
+    return Comparison(accuracy, against_first, np.stack(per_class), np.stack(confusion))
 
 
 Hits = dict[str, Floats]
@@ -132,6 +136,13 @@ def _per_class(right: Floats, labels: Integers, num_classes: int) -> Floats:
     totals = np.bincount(labels, minlength=num_classes)
     sums = np.bincount(labels, weights=right, minlength=num_classes)
     return np.where(totals > 0, sums / np.maximum(totals, 1), np.nan)
+
+
+def _confusion(guesses: NDArray[np.intp], labels: Integers, num_classes: int) -> Floats:
+    """Share of each class's videos that are called what, (K, K), 0 without videos."""
+    counts = np.zeros((num_classes, num_classes))
+    np.add.at(counts, (labels, guesses), 1)
+    return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
 
 
 def _measure(hits: Hits, labels: Integers, num_classes: int) -> dict[str, float]:

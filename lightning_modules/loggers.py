@@ -12,6 +12,8 @@ import wandb
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger, WandbLogger
 
+from lightning_modules.run_identity import RunIdentity
+
 PROJECT = "kinetoscope"
 SECRET_WORDS = ("api_key", "apikey", "token", "secret", "password")
 
@@ -30,6 +32,7 @@ class MetricsFile(Logger):
         super().__init__()
         self.path = folder / "metrics.csv"
         self._columns: list[str] | None = None
+        self._num_lines: int | None = None
 
     @property
     def name(self) -> str:
@@ -59,8 +62,23 @@ class MetricsFile(Logger):
         new = [name for name in row if name not in self._columns]
         if new:
             self._add_columns(new)
+        self._num_lines = self.num_lines + 1
         with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self._columns).writerow(row)
+
+    @property
+    def num_lines(self) -> int:
+        """Lines that were logged, those of the run before it was resumed included."""
+        if self._num_lines is None:
+            self._num_lines = len(self._read_rows())
+        return self._num_lines
+
+    @rank_zero_only
+    def keep_lines(self, count: int) -> None:
+        """Forget all but the first lines: a resumed run logs what was lost once more."""
+        if self.num_lines > count:
+            self._columns, self._num_lines = self._existing_columns(), count
+            self._write_rows(self._read_rows()[:count])
 
     def _existing_columns(self) -> list[str]:
         if not self.path.exists():
@@ -70,11 +88,18 @@ class MetricsFile(Logger):
 
     def _add_columns(self, new: list[str]) -> None:
         """Rewrite the file with more columns; rare, as the set of metrics settles in an epoch."""
-        rows: list[dict[str, str]] = []
-        if self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
+        rows = self._read_rows()
         self._columns = [*(self._columns or []), *new]
+        self._write_rows(rows)
+
+    def _read_rows(self) -> list[dict[str, str]]:
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def _write_rows(self, rows: list[dict[str, str]]) -> None:
+        assert self._columns is not None
         temporary = self.path.with_suffix(".csv.tmp")
         with temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self._columns)
@@ -83,14 +108,39 @@ class MetricsFile(Logger):
         os.replace(temporary, self.path)
 
 
-def default_loggers(folder: Path) -> list[Logger]:
+class RunLogger(WandbLogger):
+    """W&B with the trainer's step as its own: a step that is logged again is not a new one.
+
+    A resumed run logs the steps after its checkpoint once more, with the same values. W&B takes
+    each for a row that it has already, so that its curves neither repeat nor turn back.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._step = 0
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log one row, or add to that of the same step."""
+        self._step = max(self._step, step or 0)
+        row = {**metrics, "trainer/global_step": self._step}
+        self.experiment.log(row, step=self._step)
+
+
+def default_loggers(folder: Path, identity: RunIdentity) -> list[Logger]:
     """CSV (`metrics.csv`) and W&B (`wandb/`) loggers that write into a run folder.
 
     W&B works offline unless the user is logged in or `WANDB_MODE` says otherwise; `wandb sync`
-    sends an offline run later.
+    sends an offline run later. A resumed run goes on under the id of its first start.
+
+    Args:
+        folder: The run folder.
+        identity: The id, and how often the run was resumed.
     """
     offline = "WANDB_MODE" not in os.environ and not logged_in_to_wandb()
-    wandb_logger = WandbLogger(
+    wandb_logger = RunLogger(
+        id=identity.id,
+        resume="allow",
         name=f"{folder.parent.name}/{folder.name}",
         project=os.environ.get("WANDB_PROJECT", PROJECT),
         save_dir=folder,

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from datamodules.annotations import PackedStrings, VideoTable, read_video_list
-from datamodules.augmentation import normalize
+from datamodules.augmentation import normalize, normalize_flow
 from datamodules.dataset import VideoBatch, VideoDataset, collate_videos
+from datamodules.flow_data import ComputedFlow
+from datamodules.flow_methods import FlowMethodName, make_flow_method
 from datamodules.folder_index import is_video
 from datamodules.input_spec import InputSpec
 from datamodules.progress import progress_bar
@@ -26,6 +28,8 @@ from lightning_modules.checkpoints import open_checkpoint
 from lightning_modules.console import ToolParser, fail, say
 
 LIST_SUFFIXES = (".txt", ".csv", ".list")
+FLOW_METHODS: tuple[FlowMethodName, ...] = ("tvl1", "dis")
+"""Methods that need nothing but the frames."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,12 @@ def _parser() -> ToolParser:
     parser.add_argument("--top", type=int, default=5, help="classes to show for each video")
     parser.add_argument("--num_clips", type=int, help="clips per video (the test protocol's)")
     parser.add_argument(
-        "--num_crops", type=int, choices=(1, 3, 10), help="crops per clip (the test protocol's)"
+        "--num_crops", type=int, choices=(1, 2, 3, 10), help="crops per clip (the test protocol's)"
+    )
+    parser.add_argument(
+        "--flow_method",
+        choices=FLOW_METHODS,
+        help="how two-stream networks' optical flow is computed (as in the training)",
     )
     parser.add_argument("--batch_size", type=int, default=8, help="videos at a time")
     parser.add_argument("--num_workers", type=int, default=0, help="decoding processes")
@@ -171,21 +180,53 @@ def _loader(module: VideoClassifier, paths: list[str], options: Any) -> DataLoad
         labels=np.zeros(len(paths), dtype=np.int64),
         present=np.arange(len(paths)),
     )
+    spec = InputSpec.from_dict(module.input_spec)
     dataset = VideoDataset(
         table,
         Path(),
-        InputSpec.from_dict(module.input_spec),
+        spec,
         train=False,
         num_clips=options.num_clips or module.protocol["num_clips"],
         num_crops=options.num_crops or module.protocol["num_crops"],
+        flow=_flow(module, spec, options.flow_method),
     )
+    whole = dataset.num_crops in ("full", "full_flip")
     return DataLoader(
         dataset,
-        batch_size=1 if dataset.num_crops == "full" else options.batch_size,
+        batch_size=1 if whole else options.batch_size,
         sampler=EvaluationSampler(table.present),
         num_workers=options.num_workers,
         collate_fn=collate_videos,
     )
+
+
+def _flow(
+    module: VideoClassifier, spec: InputSpec, wanted: FlowMethodName | None
+) -> ComputedFlow | None:
+    """The flow that a network needs, made as in its training or as asked.
+
+    Raises:
+        ValueError: If that cannot be done here.
+    """
+    if "flow" not in module.network.modalities:
+        if wanted is not None:
+            raise ValueError(
+                f"--flow_method {wanted} has no meaning for {module.hparams['network']}, which "
+                "takes frames alone; leave it out"
+            )
+        return None
+    assert spec.flow is not None, "a network of flow was trained on flow"
+    method = wanted or spec.flow.method
+    if method not in FLOW_METHODS:
+        raise ValueError(
+            f"the checkpoint was trained on flow of the method {method}, which cannot be computed "
+            f"from a video here; give --flow_method dis or tvl1 for flow that comes near"
+        )
+    if method != spec.flow.method:
+        say(f"note: trained on flow of {spec.flow.method}, here it is computed by {method}")
+    make_flow_method(method)  # where OpenCV is missing, it is better said before any video is read
+    side = spec.flow.short_side or spec.transform.short_side
+    return ComputedFlow(Path(), replace(spec.flow, method=method, short_side=side))
 
 
 @torch.inference_mode()
@@ -215,7 +256,10 @@ def _video_probabilities(
 ) -> torch.Tensor:
     """Probabilities of each video, (B, K), its views averaged as in the test."""
     clips = batch["clips"].to(module.device)
-    batch["clips"] = normalize(clips, spec.mean, spec.std, next(module.parameters()).dtype)
+    dtype = next(module.parameters()).dtype
+    batch["clips"] = normalize(clips, spec.mean, spec.std, dtype)
+    if "flow" in batch:
+        batch["flow"] = normalize_flow(batch["flow"].to(module.device), dtype)
     scores = module.video_scores(module.view_logits(batch))
     averaged_logits = module.hparams["average"] == "logits"
     return (scores.softmax(dim=-1) if averaged_logits else scores).cpu()

@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from datamodules import VideoDataModule
-from datamodules.transforms import NumCrops
+from datamodules.transforms import NumCrops, count_crops
 from lightning_modules.base import VideoClassifier
 from lightning_modules.versions import code_commit, library_versions
 from models import count_macs
@@ -26,6 +26,7 @@ class Protocol:
         sampling: Frames x stride, or segments.
         num_clips: Clips of each video.
         num_crops: Crops of each clip.
+        probe: What was changed in the clips; None for a plain test.
         size: Side of a crop in pixels; of the whole frame its short side, which the multiply-adds
             are then counted for as if it were square.
         average: What is averaged over views.
@@ -45,6 +46,7 @@ class Protocol:
     sampling: str
     num_clips: int
     num_crops: NumCrops
+    probe: str | None
     size: int
     average: str
     precision: str
@@ -58,11 +60,12 @@ class Protocol:
         return asdict(self)
 
     def __str__(self) -> str:
-        views = self.num_clips * (1 if self.num_crops == "full" else self.num_crops)
+        views = self.num_clips * count_crops(self.num_crops)
         return (
             f"{self.network} on {self.dataset} {self.split}, "
             f"{self.videos_used} / {self.videos_listed} videos, {self.sampling}, "
             f"{self.num_clips} clip(s) x {self.num_crops} crop(s) ({self.average} averaged), "
+            f"{f'probe {self.probe}, ' if self.probe else ''}"
             f"{self.size} px, {self.precision}, {self.macs / 1e9:.3f} GMACs x {views}, "
             f"commit {self.commit}"
         )
@@ -85,7 +88,7 @@ def describe_protocol(
         broken: Video id and reason of each file that could not be read.
     """
     spec = data.spec
-    full = data.num_crops == "full"
+    full = data.num_crops in ("full", "full_flip")
     size = spec.transform.short_side if full else spec.transform.crop_size
     return Protocol(
         dataset=type(data).__name__.removesuffix("DataModule"),
@@ -97,11 +100,12 @@ def describe_protocol(
         sampling=spec.sampling.describe(),
         num_clips=data.num_clips,
         num_crops=data.num_crops,
+        probe=None if data.probe is None else str(data.probe),
         size=size,
         average=str(module.hparams["average"]),
         precision=str(trainer.precision),
         network=str(module.hparams["network"]),
-        macs=count_macs(module.network, spec.sampling.clip_len, size),
+        macs=count_macs(module.network, spec.sampling.test_len, size),
         commit=code_commit(),
         versions=library_versions(),
     )

@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from lightning_modules.checkpoint_io import LAST, PREVIOUS
+
 VERSION_VARIABLE = "KINETOSCOPE_RUN_VERSION"
 
 
@@ -19,12 +21,17 @@ class RunSettings:
         folder: Folder of all runs.
         keep_best: Whether the checkpoint with the best val/top1 is kept beside the last one. Off
             where the reported set is the validation set.
+        save_every_steps: Optimizer steps after which the last checkpoint is written anew, beside
+            the end of each epoch; null for no such limit.
+        save_every_minutes: Minutes after which it is; null for no such limit.
     """
 
     name: str = "unnamed"
     version: str | None = None
     folder: str = "runs"
     keep_best: bool = True
+    save_every_steps: int | None = None
+    save_every_minutes: float | None = 10.0
 
     def __post_init__(self) -> None:
         for key, word in (("name", self.name), ("version", self.version)):
@@ -32,6 +39,12 @@ class RunSettings:
                 raise ValueError(
                     f"run.{key}={word!r} cannot be a folder; use letters, digits and . _ + - only"
                 )
+        for key, least in (
+            ("save_every_steps", self.save_every_steps),
+            ("save_every_minutes", self.save_every_minutes),
+        ):
+            if least is not None and least <= 0:
+                raise ValueError(f"run.{key}={least} is not possible; give more than 0, or null")
 
 
 def choose_run_folder(settings: RunSettings, resumes: bool) -> Path:
@@ -41,7 +54,7 @@ def choose_run_folder(settings: RunSettings, resumes: bool) -> Path:
 
     Args:
         settings: Name and, optionally, version.
-        resumes: Whether the fit goes on from a checkpoint; only then may the folder hold a run.
+        resumes: Whether the fit goes on with a run; only then may the folder hold one.
 
     Raises:
         ValueError: If a version was asked for that already holds a run, or none was given to ranks
@@ -95,8 +108,9 @@ def folder_of_run(settings: RunSettings) -> Path | None:
 def newest_version(settings: RunSettings) -> str | None:
     """The highest numbered version of a run that has a last checkpoint; None if there is none."""
     base = Path(settings.folder) / settings.name
-    numbered = [path.parent.parent.name for path in base.glob("*/checkpoints/last.ckpt")]
-    return max((name for name in numbered if name.isdecimal()), key=int, default=None)
+    files = [path for name in (LAST, PREVIOUS) for path in base.glob(f"*/checkpoints/{name}")]
+    names = {path.parent.parent.name for path in files}
+    return max((name for name in names if name.isdecimal()), key=int, default=None)
 
 
 def folder_of_checkpoint(path: str | Path) -> Path:

@@ -1,5 +1,6 @@
 """Score files read back, brought to one order of videos and classes."""
 
+import csv
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -25,11 +26,13 @@ class Contender:
         scores: Probabilities of each video, averaged over its views as its protocol says; one
             array for each seed, (N, K).
         protocol: How the first of them was tested.
+        logits: The network's own outputs averaged over the views, for each seed, (N, K).
     """
 
     name: str
     scores: Sequence[Floats]
     protocol: Mapping[str, Any]
+    logits: Sequence[Floats]
 
     @property
     def mean_scores(self) -> Floats:
@@ -73,15 +76,23 @@ def read_contest(files: Mapping[str, Sequence[Path]]) -> Contest:
         files: For each name the score files of its seeds.
 
     Raises:
-        ValueError: If a file is none, or its videos, labels or classes are not those of the first.
+        ValueError: If a file is none, its videos, labels or classes are not those of the first, or
+            it was tested under another probe than another seed of its name.
     """
     first: _File | None = None
     contenders = []
     for name, paths in files.items():
         opened = [_read(path) for path in paths]
+        if len({file.protocol.get("probe") for file in opened}) > 1:
+            raise ValueError(
+                f"the files of {name} were not tested under one probe; give each probe's file a "
+                "name of its own"
+            )
         first = first or opened[0]
-        scores = [_aligned(file, first) for file in opened]
-        contenders.append(Contender(name, scores, opened[0].protocol))
+        logits = [_aligned(file, first) for file in opened]
+        scores = [_averaged(views, file) for views, file in zip(logits, opened, strict=True)]
+        means = [views.mean(axis=1) for views in logits]
+        contenders.append(Contender(name, scores, opened[0].protocol, means))
     assert first is not None, "there is at least one name"
     return Contest(first.video_ids, first.labels, first.class_names, contenders)
 
@@ -124,33 +135,96 @@ def _read(path: Path) -> _File:
 
 
 def _aligned(file: _File, first: _File) -> Floats:
-    """The video scores of a file, in the first one's order of videos and classes."""
-    _refuse_others("classes", file, file.class_names, first, first.class_names)
-    _refuse_others("videos", file, file.video_ids, first, first.video_ids)
-    row_of = {name: row for row, name in enumerate(file.video_ids)}
-    column_of = {name: column for column, name in enumerate(file.class_names)}
-    rows = np.array([row_of[name] for name in first.video_ids])
-    columns = np.array([column_of[name] for name in first.class_names])
+    """The logits of a file in the first one's order of videos and classes, (N, V, K)."""
+    _refuse_others("classes", file.path, file.class_names, first.path, first.class_names)
+    _refuse_others("videos", file.path, file.video_ids, first.path, first.video_ids)
+    rows = positions(file.video_ids, first.video_ids)
+    columns = positions(file.class_names, first.class_names)
     wrong = np.flatnonzero(file.labels[rows] != columns[first.labels])
     if len(wrong):
         raise ValueError(
             f"{file.path} and {first.path} disagree on the class of {len(wrong)} videos, such as "
             f"{first.video_ids[wrong[0]]}; compare tests of one version of the annotation"
         )
-    logits = file.logits[rows][:, :, columns]
+    return np.asarray(file.logits[rows][:, :, columns])
+
+
+def _averaged(logits: Floats, file: _File) -> Floats:
+    """Probabilities of each video, (N, V, K) -> (N, K), averaged as the file's protocol says."""
     if file.protocol.get("average", "probabilities") == "logits":
         return probabilities(logits.mean(axis=1))
     return np.asarray(probabilities(logits).mean(axis=1))
 
 
+def positions(names: Sequence[str], wanted: Sequence[str]) -> Integers:
+    """Where each wanted name stands among the names."""
+    place = {name: position for position, name in enumerate(names)}
+    return np.array([place[name] for name in wanted])
+
+
 def _refuse_others(
-    what: str, file: _File, names: Sequence[str], first: _File, wanted: Sequence[str]
+    what: str, path: Path, names: Sequence[str], first: Path, wanted: Sequence[str]
 ) -> None:
     extra, lacking = sorted(set(names) - set(wanted)), sorted(set(wanted) - set(names))
     if extra or lacking:
         example = (extra or lacking)[0]
         raise ValueError(
-            f"{file.path} and {first.path} were not tested on the same {what}: {len(extra)} are "
+            f"{path} and {first} were not tested on the same {what}: {len(extra)} are "
             f"only in the former, {len(lacking)} only in the latter, such as {example}; compare "
             "tests of the same data"
         )
+
+
+def read_external(path: Path, contest: Contest) -> Floats:
+    """Scores of another method, such as an SVM on hand-made features, brought to a contest's order.
+
+    A CSV has the header `video_id,CLASS,CLASS,...` and a row for each video; a npz holds
+    `video_ids` (N,), `class_names` (K,) and `scores` (N, K).
+
+    Args:
+        path: The file, .csv or .npz.
+        contest: The models that it is to be fused with.
+
+    Returns:
+        Scores in the contest's order of videos and classes, (N, K); of any scale.
+
+    Raises:
+        ValueError: If the file cannot be read, or lacks videos or classes of the contest or has
+            others.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no file of external scores {path}; give a .csv or .npz")
+    try:
+        ids, names, scores = (_external_npz if path.suffix == ".npz" else _external_csv)(path)
+    except (ValueError, KeyError, OSError, EOFError, IndexError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} holds no external scores ({error}); give a CSV with the header "
+            "video_id,CLASS,CLASS,... or a npz with video_ids, class_names and scores"
+        ) from error
+    if scores.shape != (len(ids), len(names)) or not np.isfinite(scores).all():
+        raise ValueError(
+            f"{path} is damaged: {len(ids)} videos and {len(names)} classes do not fit scores of "
+            f"the shape {scores.shape}, or some are not finite; write it again"
+        )
+    if len(set(ids)) < len(ids) or len(set(names)) < len(names):
+        raise ValueError(f"{path} names a video or a class twice; name each once")
+    tested = Path("the tested models")
+    _refuse_others("classes", path, names, tested, contest.class_names)
+    _refuse_others("videos", path, ids, tested, contest.video_ids)
+    rows, columns = positions(ids, contest.video_ids), positions(names, contest.class_names)
+    return np.asarray(scores[rows][:, columns])
+
+
+def _external_npz(path: Path) -> tuple[list[str], list[str], Floats]:
+    with np.load(path, allow_pickle=False) as stored:
+        scores = stored["scores"].astype(np.float64)
+        return stored["video_ids"].tolist(), stored["class_names"].tolist(), scores
+
+
+def _external_csv(path: Path) -> tuple[list[str], list[str], Floats]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        heading, *rows = [row for row in csv.reader(file) if row]
+    if heading[0] != "video_id":
+        raise ValueError(f"its first column is {heading[0]!r}, not video_id")
+    scores = [[float(cell) for cell in row[1:]] for row in rows]
+    return [row[0] for row in rows], heading[1:], np.array(scores, dtype=np.float64)

@@ -1,5 +1,6 @@
 """The score file of a test: every view of every listed video, once, whatever the devices."""
 
+import csv
 import json
 import os
 from collections.abc import Mapping
@@ -8,15 +9,20 @@ from typing import Any
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from datamodules import VideoDataModule
 from lightning_modules.base import VideoClassifier
+from lightning_modules.class_report import write_confusion, write_per_class
 from lightning_modules.console import say
 from lightning_modules.metrics import per_class_accuracy
 from lightning_modules.protocol import Protocol, describe_protocol
 
 HALF_PRECISION_BYTES = 200_000_000
 """Logits larger than this in float32 are stored as float16."""
+
+NAMED_UNUSED = 10
+"""Videos that could not be tested are named up to this many; a file holds all."""
 
 
 class ScoreFile(Callback):
@@ -53,7 +59,9 @@ class ScoreFile(Callback):
         """Write this rank's part; then rank 0 merges all parts, writes and reports."""
         assert isinstance(pl_module, VideoClassifier)
         data: VideoDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        confusion = pl_module.test_confusion.compute()
+        confusion = pl_module.test_confusion.compute().cpu()
+        mean_class = float(per_class_accuracy(confusion).nanmean())
+        pl_module.log("test/mean_class", mean_class, rank_zero_only=True)
         part = self._part_path(data, trainer.global_rank)
         part.parent.mkdir(parents=True, exist_ok=True)
         _write_part(part, self._parts, data.num_views, data.num_classes)
@@ -63,18 +71,21 @@ class ScoreFile(Callback):
             scored = len(merged["video_ids"])
             protocol = describe_protocol(trainer, pl_module, data, scored, merged["broken"])
             whole = scored + len(merged["broken"]) == len(data.test_set.table.present)
-            kept = self._write(data, merged, protocol) if whole else "none, only a part was tested"
             top1 = float(trainer.callback_metrics["test/top1"])
-            means = per_class_accuracy(confusion.cpu())
             say(
                 f"video accuracy: top-1 {100 * top1:.2f} %, mean over classes "
-                f"{100 * float(means.nanmean()):.2f} %\nprotocol: {protocol}\nscores: {kept}"
+                f"{100 * mean_class:.2f} %\nprotocol: {protocol}"
             )
-            _report_unused(data, merged["broken"])
+            if whole:
+                say(f"scores: {self._write(data, merged, protocol)}")
+                self._write_classes(data, confusion)
+            else:
+                say("scores: none, only a part was tested")
+            self._report_unused(data, merged["broken"])
         trainer.strategy.barrier("scores merged")
 
     def _part_path(self, data: VideoDataModule, rank: int) -> Path:
-        return self.folder / f".scores_test_{data.num_clips}x{data.num_crops}.part{rank}.npz"
+        return self.folder / f".scores_{name_of_test(data)}.part{rank}.npz"
 
     def _merge(self, data: VideoDataModule, world_size: int) -> dict[str, Any]:
         paths = [self._part_path(data, rank) for rank in range(world_size)]
@@ -94,7 +105,7 @@ class ScoreFile(Callback):
         logits = merged["logits"]
         stored = np.float16 if logits.nbytes > HALF_PRECISION_BYTES else np.float32
         details = {**protocol.as_dict(), "logits_dtype": np.dtype(stored).name}
-        path = self.folder / f"scores_test_{data.num_clips}x{data.num_crops}.npz"
+        path = self.folder / f"scores_{name_of_test(data)}.npz"
         _keep_other(path, details)
         temporary = path.with_name(f".{path.name}.tmp.npz")
         np.savez(
@@ -107,6 +118,36 @@ class ScoreFile(Callback):
         )
         os.replace(temporary, path)
         return path
+
+    def _write_classes(self, data: VideoDataModule, confusion: Tensor) -> None:
+        name = name_of_test(data)
+        table, picture = (
+            self.folder / f"per_class_{name}.csv",
+            self.folder / f"confusion_{name}.png",
+        )
+        write_per_class(table, data.class_names, confusion)
+        write_confusion(picture, data.class_names, confusion, name)
+        say(f"by class: {table}, {picture}")
+
+    def _report_unused(self, data: VideoDataModule, broken: list[tuple[str, str]]) -> None:
+        """Say which listed videos were not tested: the first few, and all of them in a file."""
+        unused = [(name, "missing") for name in data.test_set.missing]
+        unused += [(name, f"broken: {reason}") for name, reason in broken]
+        path = self.folder / f"not_tested_{name_of_test(data)}.csv"
+        path.unlink(missing_ok=True)
+        if not unused:
+            return
+        for name, reason in unused[:NAMED_UNUSED]:
+            say(f"not tested, {reason}: {name}")
+        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            csv.writer(file).writerows([("video_id", "reason"), *unused])
+        say(f"not tested: {len(unused)} of {len(data.test_set)} videos, all in {path}")
+
+
+def name_of_test(data: VideoDataModule) -> str:
+    """What the files of a test are called after: split, views and probe."""
+    probe = "" if data.probe is None else f"_{data.probe.file_part}"
+    return f"test_{data.num_clips}x{data.num_crops}{probe}"
 
 
 def _write_part(path: Path, parts: list[dict[str, Any]], views: int, classes: int) -> None:
@@ -136,10 +177,3 @@ def _keep_other(path: Path, details: dict[str, Any]) -> None:
             number += 1
         os.replace(path, aside)
         say(f"the scores of an earlier test under another protocol are kept as {aside}")
-
-
-def _report_unused(data: VideoDataModule, broken: list[tuple[str, str]]) -> None:
-    for name in data.test_set.missing:
-        say(f"not tested, missing: {name}")
-    for name, reason in broken:
-        say(f"not tested, broken: {name} ({reason})")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from datamodules import VideoBatch
+from datamodules.input_spec import FlowSpec
 from lightning_modules.base import Average, VideoClassifier
 from models.two_stream import StreamNetwork
 
@@ -84,6 +85,51 @@ class STResNetModule(VideoClassifier):
         )
         assert isinstance(self.network, StreamNetwork)
         self.forward_streams: Callable[..., tuple[Tensor, ...]] = self.network.forward_streams
+
+    def on_train_start(self) -> None:
+        """See `VideoClassifier`; hold a resumed network against the flow.
+
+        Raises:
+            ValueError: If the flow does not fit.
+        """
+        super().on_train_start()
+        self._check_flow()
+
+    def on_validation_start(self) -> None:
+        """Hold the network against the flow.
+
+        Raises:
+            ValueError: If the flow does not fit.
+        """
+        self._check_flow()
+
+    def on_test_start(self) -> None:
+        """See `VideoClassifier`; hold the network against the flow.
+
+        Raises:
+            ValueError: If the flow does not fit.
+        """
+        super().on_test_start()
+        self._check_flow()
+
+    def _check_flow(self) -> None:
+        """Refuse flow that was made otherwise than what the network was trained on."""
+        source = self.data_module.flow_source
+        assert isinstance(self.network, StreamNetwork)
+        if source is None or "flow" not in self.network.modalities:
+            return
+        length = self.network.in_channels["flow"] // 2
+        if source.spec.length != length:
+            raise ValueError(
+                f"data.flow.length={source.spec.length} does not fit a network for stacks of "
+                f"{length} flow fields; make data.flow.length and model.flow_length equal"
+            )
+        trained = self.input_spec.get("flow")
+        if trained is not None and FlowSpec(**trained) != source.spec:
+            raise ValueError(
+                f"the network was trained on {FlowSpec(**trained)}, but data.flow holds "
+                f"{source.spec}; give flow that was made alike as data.flow.root"
+            )
 
     def compile_network(self) -> None:
         """Compile the streams too, which a training step calls."""

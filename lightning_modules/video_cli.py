@@ -3,11 +3,11 @@
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-import wandb
 import yaml
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -22,12 +22,30 @@ from lightning.pytorch.cli import (
 from lightning.pytorch.loggers import WandbLogger
 
 from datamodules import VideoDataModule
+from lightning_modules import slurm
 from lightning_modules.base import VideoClassifier
-from lightning_modules.callbacks import BrokenVideos, StopNotice, Throughput, ValidationReport
+from lightning_modules.callbacks import (
+    BrokenVideos,
+    LeftOut,
+    StopNotice,
+    Throughput,
+    ValidationReport,
+)
+from lightning_modules.changed_settings import (
+    changes_since,
+    refuse_changed_settings,
+    refuse_other_network,
+)
+from lightning_modules.checkpoint_io import LAST, AtomicCheckpointIO
 from lightning_modules.checkpoints import read_checkpoint
 from lightning_modules.console import COMMAND, fail, say
+from lightning_modules.exact_resume import KEY as EXACT_RESUME
+from lightning_modules.exact_resume import ExactResume
+from lightning_modules.last_checkpoint import LastCheckpoint
 from lightning_modules.loggers import default_loggers, without_secrets
 from lightning_modules.parsing import allow_known_classes, explain_parser_error
+from lightning_modules.preemption import Preemption
+from lightning_modules.resume_point import find_resume_point
 from lightning_modules.run_folder import (
     VERSION_VARIABLE,
     RunSettings,
@@ -36,7 +54,11 @@ from lightning_modules.run_folder import (
     folder_of_run,
     newest_version,
 )
+from lightning_modules.run_identity import KEY, RunIdentity, identify_run
 from lightning_modules.scores import ScoreFile
+from lightning_modules.stop_signals import StopSignals
+from lightning_modules.wandb_service import finish_wandb
+from lightning_modules.watchdog import Watchdog
 from models import count_macs, count_parameters
 
 
@@ -56,12 +78,15 @@ def run(words: Sequence[str]) -> None:
     warnings.filterwarnings("ignore", message="Found .* in eval mode at the start of training")
     # not ours: Lightning looks up a deprecated name
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+    # the position is kept by the DataModule, not by the loader
+    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before")
     # a resumed fit goes on in its own folder
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     ranks_inherit = VERSION_VARIABLE in os.environ
     stop = StopNotice()
     try:
-        VideoCLI(list(words), stop)
+        with StopSignals() as signals:
+            VideoCLI(list(words), stop, signals)
     except SystemExit:
         if stop.interrupted:
             raise SystemExit(130) from None
@@ -69,8 +94,7 @@ def run(words: Sequence[str]) -> None:
     finally:
         if not ranks_inherit:
             os.environ.pop(VERSION_VARIABLE, None)
-        if wandb.run is not None:
-            wandb.finish()
+        finish_wandb()
 
 
 class VideoParser(LightningArgumentParser):
@@ -88,7 +112,22 @@ class VideoParser(LightningArgumentParser):
 
 
 class RunConfig(SaveConfigCallback):
-    """Saves the resolved config, without secrets, to the run folder and to W&B."""
+    """Saves the resolved config, without secrets, to the run folder and to W&B.
+
+    Args:
+        identity: Which run it is; W&B gets the number of its resumes, checkpoints get all of it.
+        kwargs: Arguments of Lightning's callback.
+    """
+
+    def __init__(self, *, identity: RunIdentity, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.identity = identity
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Tell the checkpoint which run it belongs to."""
+        checkpoint[KEY] = asdict(self.identity)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write `config.yaml`, whatever the loggers are, and send it to those that keep one."""
@@ -98,23 +137,7 @@ class RunConfig(SaveConfigCallback):
         target.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_hyperparams(config)
-
-
-def refuse_changed_settings(trained: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Check that a resumed fit asks for the hyper-parameters of its checkpoint.
-
-    Raises:
-        ValueError: If one differs; LightningCLI itself would silently keep the checkpoint's.
-    """
-    names = (set(trained) & set(asked)) - {"init_from", "class_names", "num_classes"}
-    changed = sorted(name for name in names if trained[name] != asked[name])
-    if changed:
-        listed = ", ".join(f"{name}={asked[name]} (was {trained[name]})" for name in changed)
-        raise ValueError(
-            f"a resumed run keeps its settings, but these changed: {listed}; take the change back, "
-            "or start a new run from the weights with --model.init_from"
-        )
+                logger.log_hyperparams({**config, "resume_count": self.identity.resume_count})
 
 
 class VideoCLI(LightningCLI):
@@ -123,12 +146,15 @@ class VideoCLI(LightningCLI):
     Args:
         args: A command and its options, as on the command line.
         stop: Callback that notices Ctrl-C.
+        signals: What asks a fit to stop at the next step.
     """
 
-    def __init__(self, args: list[str], stop: StopNotice) -> None:
+    def __init__(self, args: list[str], stop: StopNotice, signals: StopSignals) -> None:
         self.run_folder: Path | None = None
         self.checkpoint: dict[str, Any] | None = None
+        self.goes_on = False
         self.stop = stop
+        self.signals = signals
         super().__init__(
             VideoClassifier,
             VideoDataModule,
@@ -170,33 +196,43 @@ class VideoCLI(LightningCLI):
         config = self.config[self.config.subcommand]
         if isinstance(config.seed_everything, int) and not 0 <= config.seed_everything < 2**32:
             raise ValueError(f"seed_everything={config.seed_everything} must lie in [0, 2**32)")
+        self.goes_on = config.ckpt_path is not None
         if config.ckpt_path == "last" and self.config.subcommand == "fit":
             self._resolve_last(config)
-        if config.ckpt_path is not None:
+        elif config.ckpt_path is not None:
             self.checkpoint = read_checkpoint(config.ckpt_path)
-            if self.config.subcommand == "fit":
-                trained = self.checkpoint["hyper_parameters"]
-                refuse_changed_settings(trained, config.model.init_args.as_dict())
+        if self.checkpoint is not None and self.config.subcommand == "fit":
+            if EXACT_RESUME not in self.checkpoint:
+                raise ValueError(
+                    f"{config.ckpt_path} does not hold all that a resumed run needs, as another "
+                    "version wrote it; start a new run from its weights with --model.init_from"
+                )
+            trained = self.checkpoint["hyper_parameters"]
+            refuse_changed_settings(trained, config.model.init_args.as_dict())
+            saved = folder_of_checkpoint(config.ckpt_path) / "config.yaml"
+            text = self._subcommand_parsers["fit"].dump(config, skip_none=False)
+            for change in changes_since(saved, yaml.safe_load(text)):
+                say(f"changed since the checkpoint: {change}")
 
     def _resolve_last(self, config: Namespace) -> None:
-        """Turn `--ckpt_path last` into the last checkpoint of the run, where it has one."""
+        """Turn `--ckpt_path last` into the newest good checkpoint of the run, where it has one."""
         settings = RunSettings(**config.run)
         if settings.version is None and "SLURM_JOB_ID" not in os.environ:
             config.run.version = newest_version(settings)
         folder = folder_of_run(RunSettings(**config.run))
-        last = folder / "checkpoints" / "last.ckpt" if folder else None
-        if last is not None and last.exists():
-            config.ckpt_path = str(last)
-            say(f"resuming from {last}")
-        else:
-            config.ckpt_path = None
+        found = find_resume_point(folder) if folder else None
+        config.ckpt_path = None
+        if found is None:
             say(f"no checkpoint of the run {settings.name} yet: from the start")
+        else:
+            path, self.checkpoint = found
+            config.ckpt_path = str(path)
 
     def after_instantiate_classes(self) -> None:
-        """Hold the checkpoint against the data.
+        """Hold the checkpoint against the data and the network.
 
         Raises:
-            ValueError: If their classes differ.
+            ValueError: If the classes differ, or the weights do not fit.
         """
         if self.checkpoint is None:
             return
@@ -211,6 +247,7 @@ class VideoCLI(LightningCLI):
         for part, trained in self.checkpoint["input_spec"].items():
             if spec[part] != trained:
                 say(f"note: {part} differs: trained with {trained}, now {spec[part]}")
+        refuse_other_network(self.checkpoint["state_dict"], self.model.state_dict())
 
     def before_instantiate_classes(self) -> None:
         """Check what does not go together before anything is made."""
@@ -236,16 +273,26 @@ class VideoCLI(LightningCLI):
         Raises:
             ValueError: If Lightning refuses one of the trainer's settings.
         """
+        slurm.check_step()
         settings = self._own_settings()
+        if slurm.started_by_srun():
+            plugins = self.config_init[self.subcommand].trainer.plugins
+            settings.setdefault("plugins", _as_list(plugins)).append(slurm.environment())
+        callbacks = settings["callbacks"]
+        if not any(isinstance(callback, Preemption) for callback in callbacks):
+            self.signals.restore()
+        elif not any(isinstance(callback, Watchdog) for callback in callbacks):
+            callbacks.append(Watchdog())
         try:
-            return super().instantiate_trainer(**settings, **kwargs)
+            trainer = super().instantiate_trainer(**settings, **kwargs)
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise ValueError(f"the trainer's settings do not work: {error}") from error
+        slurm.check_tasks(trainer.num_devices, trainer.num_nodes)
+        return trainer
 
     def _own_settings(self) -> dict[str, Any]:
         config = self.config_init[self.subcommand].trainer
-        own = config.callbacks or []
-        own = own if isinstance(own, list) else [own]
+        own = _as_list(config.callbacks)
         if self.subcommand != "fit":
             folder = folder_of_checkpoint(self.config[self.subcommand].ckpt_path)
             return {
@@ -255,37 +302,44 @@ class VideoCLI(LightningCLI):
             }
         if config.fast_dev_run:
             return {"logger": False, "callbacks": [*own, self.stop, BrokenVideos()]}
-        resumes = self.checkpoint is not None
-        self.run_folder = choose_run_folder(self.config_init["fit"].run, resumes)
+        self.run_folder = choose_run_folder(self.config_init["fit"].run, self.goes_on)
+        path = self.config["fit"].ckpt_path
+        is_own = path is not None and folder_of_checkpoint(path) == self.run_folder.resolve()
+        identity = identify_run(self.run_folder, self.checkpoint if is_own else None)
         logs = config.logger is None or config.logger is True
-        loggers = default_loggers(self.run_folder) if logs else config.logger
+        loggers = default_loggers(self.run_folder, identity) if logs else config.logger
         return {
             "default_root_dir": self.run_folder,
             "logger": loggers,
-            "callbacks": [*own, self.stop, *self._fit_callbacks(self.run_folder, bool(loggers))],
+            "callbacks": [*own, self.stop, *self._fit_callbacks(identity, bool(loggers))],
+            "plugins": [*_as_list(config.plugins), AtomicCheckpointIO()],
         }
 
-    def _fit_callbacks(self, folder: Path, logs: bool) -> list[Callback]:
-        parser = self._subcommand_parsers["fit"]
+    def _fit_callbacks(self, identity: RunIdentity, logs: bool) -> list[Callback]:
+        folder, parser = self.run_folder, self._subcommand_parsers["fit"]
+        assert folder is not None
         callbacks: list[Callback] = [
-            RunConfig(parser, self.config["fit"], save_to_log_dir=False),
+            RunConfig(
+                parser=parser,
+                config=self.config["fit"],
+                save_to_log_dir=False,
+                identity=identity,
+            ),
             BrokenVideos(folder),
+            LeftOut(),
             Throughput(),
             ValidationReport(folder),
+            ExactResume(),
         ]
         if logs:
             callbacks.append(LearningRateMonitor(logging_interval="step"))
         if self.config["fit"].trainer.enable_checkpointing is False:
             return callbacks
-        callbacks.append(
-            ModelCheckpoint(
-                dirpath=folder / "checkpoints",
-                filename="last",
-                save_on_train_epoch_end=True,
-                enable_version_counter=False,
-            )
-        )
-        if self.config["fit"].run.keep_best:
+        settings = self.config["fit"].run
+        path, steps = folder / "checkpoints" / LAST, settings.save_every_steps
+        callbacks.append(LastCheckpoint(path, steps, settings.save_every_minutes))
+        callbacks.append(Preemption(self.signals))
+        if settings.keep_best:
             callbacks.append(
                 ModelCheckpoint(
                     dirpath=folder / "checkpoints",
@@ -311,8 +365,7 @@ class VideoCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Say what came out, where it lies, and what to do next."""
-        if wandb.run is not None:
-            wandb.finish()  # before the summary, which its own lines would push away
+        finish_wandb()  # before the summary, which its own lines would push away
         if self.run_folder is None:  # a fast_dev_run leaves nothing behind
             return
         checkpoints = self.run_folder / "checkpoints"
@@ -329,3 +382,10 @@ class VideoCLI(LightningCLI):
             config = self.run_folder / "config.yaml"
             say(f"test it:    {COMMAND} test --config {config} --ckpt_path {path}")
             say(f"use it:     {COMMAND} predict --ckpt_path {path} VIDEO...")
+
+
+def _as_list(value: Any) -> list[Any]:
+    """A setting that may be one thing, several or none."""
+    if isinstance(value, list):
+        return value
+    return [] if value is None else [value]

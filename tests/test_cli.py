@@ -48,7 +48,8 @@ def mistake(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 def test_run_folder_holds_what_its_contract_says(run_folder: Path) -> None:
     names = {path.name for path in run_folder.iterdir()}
     assert {"config.yaml", "checkpoints", "metrics.csv", "wandb", "confusion.png"} <= names
-    assert {p.name for p in (run_folder / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    kept = {"last.ckpt", "last.previous.ckpt", "best.ckpt"}
+    assert {p.name for p in (run_folder / "checkpoints").iterdir()} == kept
     with (run_folder / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     logged = {name for row in rows for name, value in row.items() if value}
@@ -130,7 +131,9 @@ def test_init_from_takes_another_runs_weights(
     assert torch.equal(first["network.conv1.weight"], second["network.conv1.weight"])
 
 
-def test_resumed_fit_goes_on_in_its_folder(motion_root: Path, tmp_path: Path) -> None:
+def test_resumed_fit_goes_on_in_its_folder(
+    motion_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     name = ["--run.name=long", "--run.version=a"]
     fit(motion_root, tmp_path, *name, "--trainer.logger=true")
     folder = tmp_path / "long" / "a"
@@ -147,6 +150,13 @@ def test_resumed_fit_goes_on_in_its_folder(motion_root: Path, tmp_path: Path) ->
     assert content["epoch"] == 1
     assert content["global_step"] == 4
     assert (folder / "metrics.csv").read_text().splitlines()[: len(lines)] == lines
+    printed = capsys.readouterr().out
+    assert f"resuming from {folder / 'checkpoints' / 'last.ckpt'}: the newest" in printed
+    assert "changed since the checkpoint: trainer.max_epochs: 1 -> 2" in printed
+    identity = json.loads((folder / "run.json").read_text())
+    assert identity == content["run"] == {"id": content["run"]["id"], "resume_count": 1}
+    ids = [path.name.split("-")[-1] for path in (folder / "wandb").glob("offline-run-*")]
+    assert ids == [identity["id"]] * len(ids)
 
 
 def test_resumed_fit_keeps_its_settings_and_its_epoch(

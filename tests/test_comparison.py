@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from lightning_modules.cli import main
 from lightning_modules.comparison import Fusion, compare, fuse, mcnemar_p, search_fusion
-from lightning_modules.score_files import Contender, Contest, probabilities, read_contest
+from lightning_modules.external_fusion import fuse_external
+from lightning_modules.probe_drops import ClassDrop, class_drops, probed_contenders
+from lightning_modules.score_files import (
+    Contender,
+    Contest,
+    probabilities,
+    read_contest,
+    read_external,
+)
 
 Array = NDArray[Any]
 
@@ -19,7 +27,7 @@ Array = NDArray[Any]
 def contest_of(labels: Array, num_classes: int, *models: list[Array]) -> Contest:
     """A contest of models whose guesses are given, a list of seeds for each."""
     contenders = [
-        Contender(f"model {i}", [np.eye(num_classes)[guess] for guess in seeds], {})
+        Contender(f"model {i}", [np.eye(num_classes)[guess] for guess in seeds], {}, [])
         for i, seeds in enumerate(models)
     ]
     ids = [f"video {i}" for i in range(len(labels))]
@@ -83,9 +91,8 @@ def test_metrics_equal_a_plain_oracle() -> None:
     labels[labels == 3] = 4  # a class without videos
     scores = rng.random((200, 7))
     scores[::5] = 0.5  # ties
-    contest = Contest([str(i) for i in range(200)], labels, list("abcdefg"), [])
-    model = Contender("a", [scores], {})
-    contest = Contest(contest.video_ids, labels, contest.class_names, [model])
+    model = Contender("a", [scores], {}, [])
+    contest = Contest([str(i) for i in range(200)], labels, list("abcdefg"), [model])
     found = compare(contest, replicates=50)
     order = np.argsort(-scores, axis=1, kind="stable")
     top5 = np.mean([label in row[:5] for label, row in zip(labels, order, strict=True)])
@@ -114,7 +121,7 @@ def test_fusion_reports_on_videos_that_the_weights_never_saw() -> None:
     labels = rng.integers(6, size=600)
     noise = [rng.normal(size=(600, 6)) for _ in range(2)]
     scores = [probabilities(2 * np.eye(6)[labels] + n) for n in noise]
-    contenders = [Contender(f"m{i}", [s], {}) for i, s in enumerate(scores)]
+    contenders = [Contender(f"m{i}", [s], {}, []) for i, s in enumerate(scores)]
     contest = Contest([f"v{i}" for i in range(600)], labels, list("abcdef"), contenders)
     found = search_fusion(contest)
     assert found.videos + found.searched_on == 600
@@ -214,6 +221,107 @@ def test_command_writes_tables_picture_and_page(
     assert (out / "classes.csv").read_text().startswith("class,videos,<a>,b\nwalk,3,")
 
 
+def plain_and_reversed(folder: Path) -> tuple[Path, Path]:
+    """Score files of eight videos: all right; and with each `walk` called `run`."""
+    labels = np.array([0, 1, 2, 0, 1, 2, 0, 1])
+    right = np.eye(3)[labels][:, None].repeat(2, 1)
+    swapped = np.eye(3)[np.array([1, 1, 2])[labels]][:, None].repeat(2, 1)
+    protocol = {"average": "logits", "network": "cost_a_tiny", "probe": None}
+    usual = ["walk", "run", "jump"]
+    plain, other = folder / "plain.npz", folder / "reversed.npz"
+    write_scores(plain, np.arange(8), usual, logits=right, protocol=np.array(json.dumps(protocol)))
+    probed = np.array(json.dumps({**protocol, "probe": "reversed"}))
+    # in another order of videos, which is aligned
+    write_scores(other, np.arange(8)[::-1], usual, logits=swapped[::-1], protocol=probed)
+    return plain, other
+
+
+def test_probe_is_shown_by_what_it_costs_each_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, other = plain_and_reversed(tmp_path)
+    contest = read_contest({"plain": [plain], "reversed": [other]})
+    assert list(probed_contenders(contest)) == [1]
+    assert class_drops(contest, compare(contest, 100), 1) == [
+        ClassDrop("walk", 3, 1.0, 0.0, "run", 1.0),
+        ClassDrop("run", 3, 1.0, 1.0, "", 0.0),
+        ClassDrop("jump", 2, 1.0, 1.0, "", 0.0),
+    ]
+    out = tmp_path / "out"
+    main(["compare", f"plain={plain}", f"reversed={other}", "--out", str(out)])
+    printed = capsys.readouterr().out
+    assert "what reversed costs each class" in printed
+    assert "note: probe differs: plain none, reversed reversed" in printed
+    assert "late fusion" not in printed
+    rows = list(csv.DictReader((out / "drops.csv").read_text().splitlines()))
+    assert (rows[0]["class"], rows[0]["called"], rows[0]["probe"]) == ("walk", "run", "reversed")
+    assert float(rows[0]["drop"]) == 1.0
+    assert "What reversed costs each class" in (out / "compare.html").read_text()
+    assert not list(probed_contenders(read_contest({"b": [other], "a": [plain]})))
+    with pytest.raises(ValueError, match="files of a were not tested under one probe"):
+        read_contest({"a": [plain, other]})
+
+
+@pytest.mark.parametrize("kind", ["csv", "npz"])
+def test_external_scores_are_fused_at_unit_length(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(6)
+    usual, labels = ["walk", "run", "jump"], np.array([0, 1, 2, 0, 1, 2, 0, 1])
+    logits = rng.normal(size=(8, 2, 3)) + np.eye(3)[labels][:, None]
+    file = write_scores(tmp_path / "net.npz", np.arange(8), usual, logits=logits)
+    svm = 1000 * (rng.normal(size=(8, 3)) + np.eye(3)[labels])
+    order, columns = rng.permutation(8), [2, 0, 1]
+    names = np.array(usual)[columns]
+    ids, shuffled = np.array([f"v{i}" for i in order]), svm[order][:, columns]
+    path = tmp_path / f"idt.{kind}"
+    if kind == "npz":
+        np.savez(path, video_ids=ids, class_names=names, scores=shuffled)
+    else:
+        rows = [["video_id", *names], *([v, *r] for v, r in zip(ids, shuffled, strict=True))]
+        with path.open("w", newline="") as target:
+            csv.writer(target).writerows(rows)
+    contest = read_contest({"net": [file]})
+    np.testing.assert_allclose(read_external(path, contest), svm)
+    network = logits.mean(axis=1).astype(np.float32)
+    both = [s / np.sqrt((s**2).sum(1, keepdims=True)) for s in (network, svm)]
+    (found,) = fuse_external(contest, read_external(path, contest))
+    assert found.alone == np.mean(network.argmax(1) == labels)
+    assert found.external == np.mean(svm.argmax(1) == labels)
+    assert found.fused == np.mean((both[0] + both[1]).argmax(1) == labels)
+    assert found.fused != found.external  # or the length of the scores would not matter
+    words = ["compare", f"net={file}", "--external", f"idt={path}", "--out", str(tmp_path / "o")]
+    main(words)
+    sentence = f"top-1 {100 * found.fused:.2f} %, alone {100 * found.alone:.2f} %"
+    assert sentence in capsys.readouterr().out
+    assert sentence in (tmp_path / "o" / "compare.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("video_id,walk,run,hop\nv0,1,2,3\n", "not tested on the same classes"),
+        ("video_id,walk,run,jump\nv0,1,2,3\n", "not tested on the same videos"),
+        ("video_id,walk,run,jump\nv0,1,2\n", "do not fit scores of the shape"),
+        ("video_id,walk,run,jump\nv0,1,2,nan\n", "some are not finite"),
+        ("video_id,walk,run,jump\nv0,1,2,x\n", "holds no external scores"),
+        ("v0,1,2,3\n", "its first column is 'v0', not video_id"),
+        ("", "holds no external scores"),
+        ("video_id,walk,run,jump\nv0,1,2,3\nv0,1,2,3\n", "names a video or a class twice"),
+    ],
+)
+def test_external_scores_that_do_not_fit_are_refused(
+    text: str, sentence: str, tmp_path: Path
+) -> None:
+    usual = ["walk", "run", "jump"]
+    contest = read_contest({"a": [write_scores(tmp_path / "a.npz", np.arange(8), usual)]})
+    (tmp_path / "b.csv").write_text(text)
+    with pytest.raises(ValueError, match=sentence):
+        read_external(tmp_path / "b.csv", contest)
+    with pytest.raises(ValueError, match="there is no file of external scores"):
+        read_external(tmp_path / "c.csv", contest)
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -224,6 +332,7 @@ def test_command_writes_tables_picture_and_page(
         (["a={file}", "--weights", "search"], "needs a second model"),
         (["a={file}", "b={file}", "--weights", "1"], "not one number from 0 on for each of 2"),
         (["a={file}", "b={file}", "--replicates", "0"], "--replicates 0"),
+        (["a={file}", "--external", "idt.csv"], "--external 'idt.csv' is no NAME=FILE"),
     ],
 )
 def test_command_refuses_in_one_sentence(

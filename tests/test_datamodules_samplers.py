@@ -11,7 +11,7 @@ def train_order(world_size: int, batch_size: int, epoch: int, seed: int = 3) -> 
     indices = np.arange(100, 147)
     streams = []
     for rank in range(world_size):
-        sampler = TrainSampler(indices, batch_size, seed, lambda: epoch, rank, world_size)
+        sampler = TrainSampler(indices, batch_size, seed, lambda: (epoch, 0), rank, world_size)
         keys = list(sampler)
         assert len(keys) == len(sampler)
         assert {key.epoch for key in keys} == {epoch}
@@ -32,7 +32,7 @@ def test_train_order_changes_with_epoch_and_seed_and_drops_another_rest() -> Non
 
 def test_train_sampler_names_the_batch_that_does_not_fit() -> None:
     with pytest.raises(ValueError, match=r"set data\.batch_size to at most 3"):
-        TrainSampler(np.arange(7), 4, 0, lambda: 0, 0, 2)
+        TrainSampler(np.arange(7), 4, 0, lambda: (0, 0), 0, 2)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])

@@ -1,5 +1,6 @@
 """The moving average of the weights: what it is, where it is used, and that it resumes exactly."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,11 @@ def data_of(root: Path) -> MotionShapesDataModule:
 
 
 def fit(
-    root: Path, folder: Path, epochs: int, ckpt_path: str | None = None
+    root: Path,
+    folder: Path,
+    epochs: int,
+    ckpt_path: str | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> tuple[BaselineModule, Record, Trainer]:
     torch.manual_seed(0)
     module = BaselineModule(
@@ -57,7 +62,7 @@ def fit(
         enable_model_summary=False,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
-        callbacks=[record, every],
+        callbacks=[record, every, *callbacks],
     )
     trainer.fit(module, data_of(root), ckpt_path=ckpt_path, weights_only=True)
     return module, record, trainer
@@ -125,6 +130,20 @@ def test_resumed_average_goes_on_exactly(
     for part in ("state_dict", "current_model_state"):
         assert equal(resumed[part], unbroken[part])
     assert unbroken["averaging_state"] == resumed["averaging_state"]
+
+
+def test_checkpoint_of_a_validation_names_both_sets_of_weights(
+    whole: tuple[BaselineModule, Record, Trainer, Path], motion_root: Path, tmp_path: Path
+) -> None:
+    class SaveInValidation(Callback):
+        def on_validation_batch_end(self, trainer: Trainer, *args: Any) -> None:
+            trainer.save_checkpoint(tmp_path / "within.ckpt")
+
+    fit(motion_root, tmp_path, 1, callbacks=[SaveInValidation()])
+    within = torch.load(tmp_path / "within.ckpt", weights_only=True)
+    after = torch.load(whole[-1] / "epoch=0.ckpt", weights_only=True)
+    for part in ("state_dict", "current_model_state"):
+        assert equal(within[part], after[part])
 
 
 @pytest.mark.parametrize("decay", [0.0, 1.0])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lightning_modules.loggers import MetricsFile, logged_in_to_wandb, without_secrets
+from lightning_modules.loggers import MetricsFile, RunLogger, logged_in_to_wandb, without_secrets
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -30,6 +30,39 @@ def test_resumed_run_goes_on_with_its_metrics(tmp_path: Path) -> None:
     MetricsFile(tmp_path).log_metrics({"a": 1.0}, step=0)
     MetricsFile(tmp_path).log_metrics({"a": 2.0, "c": 5.0}, step=1)
     assert [row["a"] for row in rows(tmp_path / "metrics.csv")] == ["1.0", "2.0"]
+
+
+def test_lines_after_a_checkpoint_are_forgotten(tmp_path: Path) -> None:
+    logger = MetricsFile(tmp_path)
+    assert logger.num_lines == 0
+    for step in range(3):
+        logger.log_metrics({"a": float(step)}, step=step)
+    assert logger.num_lines == MetricsFile(tmp_path).num_lines == 3
+    resumed = MetricsFile(tmp_path)
+    resumed.keep_lines(5)
+    resumed.keep_lines(1)
+    resumed.log_metrics({"b": 7.0}, step=1)
+    assert resumed.num_lines == 2
+    assert [row["a"] for row in rows(tmp_path / "metrics.csv")] == ["0.0", ""]
+
+
+class Rows:
+    """Stands in for a W&B run."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, dict[str, float]]] = []
+
+    def log(self, row: dict[str, float], step: int) -> None:
+        self.rows.append((step, row))
+
+
+def test_wandb_steps_are_the_trainers_and_never_turn_back(tmp_path: Path) -> None:
+    logged = Rows()
+    logger = RunLogger(experiment=logged, save_dir=tmp_path)
+    for step in (3, 4, 3):
+        logger.log_metrics({"a": 1.0}, step)
+    assert [step for step, _ in logged.rows] == [3, 4, 4]
+    assert logged.rows[1][1] == {"a": 1.0, "trainer/global_step": 4}
 
 
 def test_login_is_found_in_environment_and_netrc(

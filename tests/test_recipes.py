@@ -25,6 +25,7 @@ CLASSES = {
     "Diving48DataModule": 48,
     "FineGymDataModule": {99: 99, 288: 288},
     "UCF101DataModule": 101,
+    "HMDB51DataModule": 51,
 }
 """Classes of each dataset, or of each of its versions."""
 RUN = ["cost_kinetics400", "selfy_kinetics400", "stnet_kinetics400", "tsm_kinetics400"]
@@ -87,8 +88,11 @@ def test_network_of_recipe_builds_on_meta(recipe: Path, capsys: pytest.CaptureFi
         )
     assert count_parameters(model.network) > 1e7
     frames = data["num_frames"] or data["num_segments"] * data["frames_per_segment"]
-    clip = torch.empty(1, 3, frames, data["size"], data["size"], device="meta")
-    assert model.eval()(clip).shape == (1, count)
+    inputs = model.network.example_inputs(1, frames, data["size"])
+    assert inputs[0].is_meta
+    assert model.eval()(*inputs).shape == (1, count)
+    if "flow" in model.network.modalities:
+        assert 2 * data["flow"]["length"] == inputs[-1].shape[1]
 
 
 @pytest.mark.parametrize("name", RUN)
@@ -107,6 +111,20 @@ def test_recipe_trains_at_64_pixels(name: str, class_folders: Path, tmp_path: Pa
     share = 2 / config["reference_batch"]  # clips of a step of the debug layer
     rates = {group["initial_lr"] for group in groups}
     assert any(math.isclose(rate, config["lr"] * share) for rate in rates)
+
+
+def test_recipes_start_from_runs_of_recipes() -> None:
+    chained = {}
+    for recipe in RECIPES:
+        source = yaml.safe_load(recipe.read_text())["model"]["init_args"].get("init_from")
+        runs = [source] if isinstance(source, str) else source or []
+        chained[recipe.stem] = {run.split("/")[1] for run in runs if run.startswith("runs/")}
+    assert set().union(*chained.values()) <= set(chained)
+    assert chained["st_resnet_hmdb51_motion"] == {"st_resnet_ucf101_motion"}
+    for name in ("ucf101", "hmdb51"):
+        streams = {f"st_resnet_{name}_motion", f"st_resnet_{name}_appearance"}
+        assert chained[f"st_resnet_{name}"] == streams
+        assert chained[f"st_resnet_{name}_star"] == {f"st_resnet_{name}"}
 
 
 def test_recipes_mention_only_recipes_that_exist() -> None:

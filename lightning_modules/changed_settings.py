@@ -1,0 +1,82 @@
+"""What a resumed fit is asked to do otherwise than the run that it goes on with."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor
+
+_OWN_BUSINESS = ("ckpt_path", "config", "run.version", "model.init_args.num_classes")
+_NOT_COMPARED = ("model.init_args.class_names", "model.init_args.init_from")
+
+
+def refuse_changed_settings(trained: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Check that a resumed fit asks for the hyper-parameters of its checkpoint.
+
+    Raises:
+        ValueError: If one differs; LightningCLI itself would silently keep the checkpoint's.
+    """
+    names = (set(trained) & set(asked)) - {"init_from", "class_names", "num_classes"}
+    changed = sorted(name for name in names if trained[name] != asked[name])
+    if changed:
+        listed = ", ".join(f"{name}={asked[name]} (was {trained[name]})" for name in changed)
+        raise ValueError(
+            f"a resumed run keeps its settings, but these changed: {listed}; take the change back, "
+            "or start a new run from the weights with --model.init_from"
+        )
+
+
+def refuse_other_network(trained: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> None:
+    """Check that a checkpoint's weights fit a module, before anything is trained.
+
+    Args:
+        trained: State dict of the checkpoint.
+        ours: State dict of the module.
+
+    Raises:
+        ValueError: If a weight is missing, is too many, or has another shape.
+    """
+    differences = [
+        f"{name} ({_shape(trained, name)}, now {_shape(ours, name)})"
+        for name in sorted(set(trained) | set(ours))
+        if _shape(trained, name) != _shape(ours, name)
+    ]
+    if differences:
+        raise ValueError(
+            f"the checkpoint was written by another network: {len(differences)} weights differ, "
+            f"such as {', '.join(differences[:3])}; give the code and settings that wrote it, or "
+            "start a new run from the weights with --model.init_from"
+        )
+
+
+def _shape(weights: Mapping[str, Tensor], name: str) -> str:
+    return "x".join(map(str, weights[name].shape)) or "scalar" if name in weights else "none"
+
+
+def changes_since(saved: Path, config: Mapping[str, Any]) -> list[str]:
+    """The settings that differ from those a run was started with, `name: before -> now`.
+
+    Args:
+        saved: `config.yaml` of the run folder; without it there is nothing to compare.
+        config: The resolved config of now.
+    """
+    if not saved.exists():
+        return []
+    before = dict(_flat(yaml.safe_load(saved.read_text(encoding="utf-8"))))
+    now = dict(_flat(config))
+    ignored = (*_OWN_BUSINESS, *_NOT_COMPARED)
+    names = [n for n in now if not n.startswith(ignored) and before.get(n) != "(not stored)"]
+    return [
+        f"{name}: {before[name]} -> {now[name]}"
+        for name in names
+        if name in before and before[name] != now[name]
+    ]
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

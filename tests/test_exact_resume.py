@@ -1,0 +1,190 @@
+"""A resumed fit is the unbroken one, bit for bit, wherever it was broken off."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from resume_runs import SIZES, Run, batches, differences, fit, fit_apart, make_clips
+
+from datamodules import MotionShapesDataModule
+from datamodules.train_position import TrainPosition
+from lightning_modules.callbacks import LeftOut
+from lightning_modules.checkpoint_io import LAST
+from lightning_modules.exact_resume import random_states, set_random_states
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Checkpoint directory .* exists and is not empty",
+    "ignore:You're resuming from a checkpoint that ended before",
+)
+PLACES = (
+    "sanity 0 0",  # before the first batch
+    "train 0 1",
+    "train 0 4",  # the last batch of an epoch: its validation is next
+    "val 0 0",
+    "validated 0",
+    "end 0",
+    "train 1 1",
+    "val 1 1",
+)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clips(tmp_path_factory.mktemp("clips") / "motion")
+
+
+@pytest.fixture(scope="module")
+def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fit that is never broken off, with a checkpoint at each place."""
+    folder = tmp_path_factory.mktemp("whole")
+    fit(Run(clips, folder, accumulate=2, keep=PLACES))
+    return folder
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_resumed_fit_equals_the_unbroken_one(
+    whole: Path, clips: Path, tmp_path: Path, place: str
+) -> None:
+    shutil.copy(whole / "metrics.csv", tmp_path)
+    fit(Run(clips, tmp_path, accumulate=2), checkpoint=whole / f"{place}.ckpt")
+    last = Path("checkpoints") / LAST
+    assert differences(whole / last, tmp_path / last) == []
+    assert (tmp_path / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
+    if (tmp_path / "ledger0.jsonl").exists():  # none where only a validation was left
+        unbroken = batches(whole)
+        for key, lines in batches(tmp_path).items():
+            assert lines == unbroken[key]
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"accumulate": 1}, r"trainer\.accumulate_grad_batches was 2 and is now 1"),
+        ({"batch_size": 3}, r"devices x data\.batch_size \(was 6, now 3\)"),
+    ],
+)
+def test_resume_that_would_differ_is_refused(
+    whole: Path, clips: Path, tmp_path: Path, changed: dict[str, int], sentence: str
+) -> None:
+    run = Run(**{"root": clips, "folder": tmp_path, "accumulate": 2, **changed})
+    with pytest.raises(ValueError, match=sentence):
+        fit(run, checkpoint=whole / "train 0 1.ckpt")
+
+
+KILLS = ("train 0 0", "train 0 2", "train 0 4", "val 0 0", "end 0", "train 1 1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("resumed_workers", ["same", "other"])
+def test_killed_fit_resumes_bit_exactly(
+    clips: Path, tmp_path: Path, workers: int, accumulate: int, resumed_workers: str
+) -> None:
+    for kill in KILLS:
+        check_killed_fit(clips, tmp_path, kill, workers, accumulate, resumed_workers == "other")
+
+
+@pytest.mark.slow
+@pytest.mark.one_slow_case
+def test_killed_fit_resumes_bit_exactly_once(clips: Path, tmp_path: Path) -> None:
+    check_killed_fit(clips, tmp_path, "train 0 2", workers=2, accumulate=2, other_workers=True)
+
+
+def check_killed_fit(
+    clips: Path, tmp_path: Path, kill: str, workers: int, accumulate: int, other_workers: bool
+) -> None:
+    """Kill a fit with SIGKILL, resume it, and hold all it leaves against an unbroken one."""
+    unbroken = tmp_path / f"unbroken {accumulate}"
+    if not unbroken.exists():
+        assert fit_apart(Run(clips, unbroken, accumulate)) == [0]
+    folder = tmp_path / kill
+    run = Run(clips, folder, accumulate, workers)
+    assert fit_apart(Run(**{**vars(run), "kill": kill})) == [-9]
+    later = 2 - workers if other_workers else workers
+    start = {**vars(run), "resume": (folder / "checkpoints" / LAST).exists(), "workers": later}
+    assert fit_apart(Run(**start)) == [0]
+    last = Path("checkpoints") / LAST
+    assert differences(unbroken / last, folder / last) == []
+    assert (folder / "metrics.csv").read_text() == (unbroken / "metrics.csv").read_text()
+    expected = batches(unbroken)
+    found = batches(folder)
+    assert found.keys() == expected.keys()
+    for key, lines in found.items():
+        assert all(line == expected[key][0] for line in lines), key
+
+
+def clips_of_batches(clips: Path, size: int) -> MotionShapesDataModule:
+    """The clips as they are trained on, in batches of a size."""
+    data = MotionShapesDataModule(str(clips), **SIZES, num_frames=2, batch_size=size, seed=3)
+    data.setup()
+    return data
+
+
+def check_ledger(clips: Path, folder: Path, world_sizes: list[int], epochs: int = 1) -> list[str]:
+    """Break an epoch off three times; check that each clip came once; return their order."""
+    kills = ["train 0 0", "train 0 1", "val 0 0", ""]
+    for start, (kill, world_size) in enumerate(zip(kills, world_sizes, strict=True)):
+        size = 6 // world_size
+        run = Run(clips, folder, 1, 0, size, world_size, epochs, kill, resume=start > 0)
+        codes = fit_apart(run)
+        assert all(code == (-9 if kill else 0) for code in codes), codes
+    order = []
+    for batch in range(5):
+        ranks = [batches(folder, rank) for rank in range(max(world_sizes))]
+        lines = [rank[0, batch] for rank in ranks if (0, batch) in rank]
+        assert all(len(times) == 1 for times in lines)
+        order += [name for times in lines for name in times[0]["ids"]]
+    assert len(order) == len(set(order)) == 30
+    data = clips_of_batches(clips, 6)
+    left_out = data.left_out(0)
+    assert len(left_out) == 2
+    assert set(order) | set(left_out) == set(data.train_set.video_ids)
+    assert set(left_out) != set(data.left_out(1))
+    return order
+
+
+@pytest.mark.slow
+def test_ledger_shows_each_clip_once_on_any_ranks(clips: Path, tmp_path: Path) -> None:
+    one = check_ledger(clips, tmp_path / "one", [1, 1, 1, 1])
+    two = check_ledger(clips, tmp_path / "two", [2, 2, 2, 2])
+    fewer = check_ledger(clips, tmp_path / "fewer", [2, 1, 1, 1])
+    assert one == two == fewer
+
+
+def test_clips_left_out_are_named(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = clips_of_batches(clips, 6)
+    trainer = SimpleNamespace(datamodule=data, current_epoch=1)
+    LeftOut().on_train_start(trainer, None)  # type: ignore[arg-type]
+    names = ", ".join(data.left_out(1))
+    assert "leaves out 2 of 32 training videos" in (printed := capsys.readouterr().out)
+    assert f"epoch 1 {names}\n" in printed
+    LeftOut().on_train_start(
+        SimpleNamespace(datamodule=clips_of_batches(clips, 8), current_epoch=1),  # type: ignore[arg-type]
+        None,  # type: ignore[arg-type]
+    )
+    assert capsys.readouterr().out == ""
+
+
+def test_random_states_survive_a_file(tmp_path: Path) -> None:
+    import random
+
+    device = torch.device("cpu")
+    torch.save(random_states(device), tmp_path / "states")
+    draws = [random.random(), np.random.rand(), torch.rand(1)]  # noqa: NPY002
+    set_random_states(torch.load(tmp_path / "states", weights_only=True), device)
+    assert draws == [random.random(), np.random.rand(), torch.rand(1)]  # noqa: NPY002
+
+
+def test_another_order_is_refused_by_name() -> None:
+    saved = TrainPosition(epoch=1, batches=3, seed=5, global_batch=8, num_videos=100)
+    saved.check_order(TrainPosition(seed=5, global_batch=8, num_videos=100))
+    with pytest.raises(ValueError, match=r"seed_everything \(was 5, now 6\), .* videos .* now 99"):
+        saved.check_order(TrainPosition(seed=6, global_batch=8, num_videos=99))
+    between = TrainPosition(epoch=1, batches=0, seed=5, global_batch=8, num_videos=100)
+    between.check_order(TrainPosition(seed=6, global_batch=8, num_videos=99))
+    with pytest.raises(ValueError, match=r"devices x data.batch_size \(was 8, now 4\)"):
+        between.check_order(TrainPosition(seed=5, global_batch=4, num_videos=100))

@@ -1,0 +1,176 @@
+"""The batch script on a real Slurm of one node; see `slurm_node` for what has to be installed."""
+
+import csv
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import PROJECT_ROOT
+from slurm_node import SlurmNode, find_daemons, wait_for
+
+pytestmark = pytest.mark.slow
+
+TINY = [
+    "--config", "configs/quickstart.yaml", "--config", "configs/override/debug.yaml",
+    "--data.num_train=64", "--data.num_val=16", "--data.num_test=16", "--data.batch_size=8",
+    "--data.num_workers=1", "--data.num_frames=8", "--data.size=32", "--data.short_side=32",
+    "--trainer.limit_train_batches=1.0", "--trainer.limit_val_batches=1.0",
+    "--trainer.max_epochs=4", "--trainer.logger=true", "--trainer.log_every_n_steps=1",
+    "--model.ema_decay=0.9", "--model.dropout=0.2", "--run.name=job",
+]  # fmt: skip
+"""Four epochs of four steps on two ranks."""
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[SlurmNode]:
+    daemons = find_daemons()
+    if daemons is None:
+        pytest.skip("no Slurm here; install slurmctld, slurmd, the Slurm client and munge")
+    # sockets want a short path
+    with (
+        tempfile.TemporaryDirectory(prefix="slurm") as folder,
+        SlurmNode(Path(folder), daemons) as node,
+    ):
+        node.environment |= {
+            "KINETOSCOPE": f"{sys.executable} -m lightning_modules",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONWARNINGS": "ignore",
+            "WANDB_MODE": "offline",
+        }
+        yield node
+
+
+class Job:
+    """A fit on two ranks by `configs/slurm/single_node.sbatch`."""
+
+    def __init__(self, node: SlurmNode, runs: Path, root: Path) -> None:
+        script = str(PROJECT_ROOT / "configs" / "slurm" / "single_node.sbatch")
+        machine = ["--gpus-per-node=0", "--ntasks-per-node=2", "--cpus-per-task=1", "--exclusive"]
+        machine += [f"--chdir={PROJECT_ROOT}", "--partition=low", f"--output={runs}/%j.out"]
+        data = [f"--data.root={root}", f"--run.folder={runs}"]
+        self.id = node.submit(*machine, script, *TINY, *data)
+        self.node = node
+        self.folder = runs / "job" / self.id
+        self.output = runs / f"{self.id}.out"
+
+    def rows(self) -> list[dict[str, str]]:
+        path = self.folder / "metrics.csv"
+        if not path.exists():
+            return []
+        with path.open() as file:
+            return list(csv.DictReader(file))
+
+    def steps(self) -> int:
+        """Steps whose loss was logged, at least."""
+        return max((int(row["step"]) for row in self.rows() if row.get("train/loss")), default=-1)
+
+    def wait_for_step(self, step: int) -> None:
+        wait_for(lambda: self.steps() >= step, f"step {step} of job {self.id}", 600)
+
+    def wait_for_requeue(self) -> dict[str, str]:
+        return self.node.wait_until(self.id, "PENDING", seconds=200)
+
+    def finish(self) -> None:
+        self.node.start_now(self.id)
+        self.node.wait_until(self.id, "COMPLETED", "FAILED", "TIMEOUT", seconds=600)
+        assert self.node.job(self.id)["JobState"] == "COMPLETED", self.output.read_text()[-3000:]
+
+    def saved_step(self) -> int:
+        content = torch.load(self.folder / "checkpoints" / "last.ckpt", weights_only=True)
+        step: int = content["global_step"]
+        return step
+
+    def end(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """Both sets of weights, and the last validation."""
+        content = torch.load(self.folder / "checkpoints" / "last.ckpt", weights_only=True)
+        weights = {"average": content["state_dict"], "trained": content["current_model_state"]}
+        row = [row for row in self.rows() if row.get("val/top1")][-1]
+        return weights, {name: row[name] for name in ("step", "val/top1", "val/loss")}
+
+
+@pytest.fixture(scope="module")
+def jobs(motion_root: Path, node: SlurmNode, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("jobs")
+
+
+@pytest.fixture(scope="module")
+def unbroken(node: SlurmNode, jobs: Path, motion_root: Path) -> Job:
+    job = Job(node, jobs, motion_root)
+    job.finish()
+    return job
+
+
+def assert_same_end(job: Job, unbroken: Job) -> None:
+    weights, metrics = job.end()
+    expected, expected_metrics = unbroken.end()
+    assert metrics == expected_metrics
+    for kind, state in expected.items():
+        for name, value in state.items():
+            assert torch.equal(value, weights[kind][name]), (kind, name)
+
+
+def test_job_near_its_time_limit_is_requeued_and_ends_like_an_unbroken_one(
+    node: SlurmNode, jobs: Path, motion_root: Path, unbroken: Job
+) -> None:
+    job = Job(node, jobs, motion_root)
+    job.wait_for_step(2)
+    node.ask("scancel", "--signal=USR1", job.id)
+    assert job.wait_for_requeue()["Restarts"] == "1"
+    assert f"Slurm job {job.id} is requeued" in job.output.read_text()
+    job.finish()
+    assert_same_end(job, unbroken)
+    ids = {path.name.rsplit("-", 1)[1] for path in (job.folder / "wandb").glob("offline-run-*")}
+    assert len(ids) == 1
+    assert len(list((job.folder / "wandb").glob("offline-run-*"))) == 2
+
+
+def test_preempted_job_is_requeued_and_loses_no_step(
+    node: SlurmNode, jobs: Path, motion_root: Path, unbroken: Job
+) -> None:
+    job = Job(node, jobs, motion_root)
+    job.wait_for_step(4)
+    before = job.steps()
+    began = time.monotonic()
+    other = node.submit("--partition=high", "--exclusive", "--output=/dev/null", "--wrap=true")
+    state = job.wait_for_requeue()
+    assert time.monotonic() - began < 100  # long before the grace time of 120 s is over
+    assert state["Restarts"] == "1"
+    assert job.saved_step() >= before + 1
+    assert "CANCELLED" not in job.output.read_text().split("DUE TO JOB REQUEUE")[1]
+    node.wait_until(other, "COMPLETED")
+    job.finish()
+    assert_same_end(job, unbroken)
+
+
+def test_cancelled_job_saves_and_stays_cancelled(
+    node: SlurmNode, jobs: Path, motion_root: Path
+) -> None:
+    job = Job(node, jobs, motion_root)
+    job.wait_for_step(1)
+    node.ask("scancel", job.id)
+    assert node.wait_until(job.id, "CANCELLED", "PENDING")["JobState"] == "CANCELLED"
+    assert job.saved_step() > 1
+    assert "was cancelled, so it is not requeued" in job.output.read_text()
+
+
+def test_mistakes_end_with_a_sentence(node: SlurmNode, tmp_path: Path) -> None:
+    script = tmp_path / "job.sh"
+    call = f"{sys.executable} -m lightning_modules fit {' '.join(TINY)} --run.folder={tmp_path}"
+    for number, (words, command, sentence) in enumerate(
+        (
+            (["--ntasks-per-node=2"], call, "write `srun kinetoscope ...`"),
+            (["--ntasks=2"], f"srun {call} --trainer.devices=2", "ask for --ntasks-per-node"),
+            (["--ntasks-per-node=2"], f"srun {call}", "--trainer.devices=2"),
+        )
+    ):
+        output = tmp_path / f"{number}.out"
+        script.write_text(f"#!/bin/bash\ncd {PROJECT_ROOT}\n{command}\n")
+        job = node.submit(*words, f"--output={output}", str(script))
+        assert node.wait_until(job, "FAILED", "COMPLETED")["JobState"] == "FAILED"
+        assert sentence in output.read_text(), output.read_text()[-2000:]
+        assert node.job(job)["ExitCode"] == "2:0"
