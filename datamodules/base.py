@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +14,16 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Sampler
 
 from datamodules.annotations import make_table, write_missing
-from datamodules.augmentation import (
-    ColorJitter,
-    color_jitter,
-    flip_flow,
-    flip_horizontally,
-    flip_labels,
-    flip_mask,
-    normalize,
-    normalize_flow,
-)
+from datamodules.augmentation import ColorJitter
 from datamodules.dataset import VideoBatch, VideoDataset, VideoItem, collate_videos
+from datamodules.device_transforms import DeviceTransforms
 from datamodules.flow_data import FlowInput, FlowSource, StoredFlow
 from datamodules.folder_index import FolderIndex
 from datamodules.frame_sampling import FrameSampler
 from datamodules.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 from datamodules.listed_videos import ListedVideo, ListedVideos
-from datamodules.mixing import Mixing, mix_clips, mix_labels, pixel_shares
+from datamodules.mixing import Mixing
 from datamodules.probes import Probe
-from datamodules.randomness import sample_generator
 from datamodules.samplers import EvaluationSampler, SampleKey, TrainSampler
 from datamodules.splits import (
     Split,
@@ -86,6 +76,8 @@ class VideoDataModule(LightningDataModule, ABC):
         std: Standard deviation of each colour channel on that scale.
         batch_size: Clips per device in training; an evaluation takes as many views at a time.
         num_workers: Loader processes per device.
+        worker_timeout: Seconds that a loader process may take for a batch before the run stops;
+            0 for no limit.
         num_clips: Clips per video in `test`.
         num_crops: Crops per clip in `test`: 1, 2, 3, 10 (2 and 10 with mirror images), `full` for
             the whole frame, `full_flip` for that and its mirror image.
@@ -129,6 +121,7 @@ class VideoDataModule(LightningDataModule, ABC):
         std: tuple[float, float, float] = IMAGENET_STD,
         batch_size: int = 8,
         num_workers: int = 2,
+        worker_timeout: float = 600.0,
         num_clips: int = 1,
         num_crops: NumCrops = 1,
         flow: FlowInput | None = None,
@@ -139,13 +132,12 @@ class VideoDataModule(LightningDataModule, ABC):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        _check_range("flip_probability", flip_probability, 0, 1)
         _check_range("val_fraction", val_fraction, 0, 0.9)
         _check_range("max_broken_fraction", max_broken_fraction, 0, 1)
-        _check_normalization(mean, std)
         for name, value, least in (
             ("batch_size", batch_size, 1),
             ("num_workers", num_workers, 0),
+            ("worker_timeout", worker_timeout, 0),
             ("num_clips", num_clips, 1),
         ):
             if value < least:
@@ -171,13 +163,19 @@ class VideoDataModule(LightningDataModule, ABC):
             tuple(mean),
             tuple(std),
         )
-        self.flip_probability = flip_probability
-        self.flip_exempt = list(flip_exempt)
-        self.flip_pairs = [tuple(pair) for pair in flip_pairs]
-        self.color = ColorJitter(color, color, color, color / 4) if color else None
-        self.mixing = Mixing(mixup_alpha, cutmix_alpha)
+        self.on_device = DeviceTransforms(
+            mean,
+            std,
+            flip_probability,
+            list(flip_exempt),
+            [(first, second) for first, second in flip_pairs],
+            ColorJitter(color, color, color, color / 4) if color else None,
+            Mixing(mixup_alpha, cutmix_alpha),
+            seed,
+        )
         self.batch_size = batch_size
         self.num_workers = num_workers
+        self.worker_timeout = worker_timeout
         self.num_clips = num_clips
         self.num_crops: NumCrops = num_crops
         self.flow = flow
@@ -270,8 +268,7 @@ class VideoDataModule(LightningDataModule, ABC):
             raise ValueError(
                 f"there is no dataset folder {self.root}; set data.root to where the videos are"
             )
-        for name in (*self.flip_exempt, *chain.from_iterable(self.flip_pairs)):
-            self._label_of(name)
+        self.on_device.check_classes(self.class_names)
         with without_collector():
             self._read_splits()
         del self.files  # a million names that no forked worker should carry
@@ -382,6 +379,7 @@ class VideoDataModule(LightningDataModule, ABC):
             batch_size=batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
+            timeout=self.worker_timeout if self.num_workers else 0,
             collate_fn=collate_videos,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
@@ -430,78 +428,17 @@ class VideoDataModule(LightningDataModule, ABC):
     def on_after_batch_transfer(self, batch: VideoBatch, dataloader_idx: int) -> VideoBatch:
         """Augment training clips, and normalize all clips, on the device."""
         assert self.trainer is not None
-        if self.trainer.training:
-            batch = self.augment(batch)
+        training = self.trainer.training
+        if training:
+            batch = self.on_device.augment(batch, self.class_names)
         dtype = self.trainer.lightning_module.dtype
         assert isinstance(dtype, torch.dtype)
-        batch["clips"] = normalize(batch["clips"], self.spec.mean, self.spec.std, dtype)
-        if "flow" in batch:
-            batch["flow"] = normalize_flow(batch["flow"], dtype)
-        if self.trainer.training and self.mixing:
-            batch = self.mix(batch)
+        batch = self.on_device.normalize(batch, dtype)
+        if training and self.on_device.mixing:
+            batch = self.on_device.mix(batch, self.num_classes)
         return batch
-
-    def augment(self, batch: VideoBatch) -> VideoBatch:
-        """Mirror and recolour training clips by draws from (seed, epoch, index)."""
-        clips, labels = batch["clips"], batch["label"]
-        draws = [
-            sample_generator(self.seed, batch["epoch"], index, purpose="device")
-            for index in batch["index"].tolist()
-        ]
-        if self.flip_probability:
-            wanted = np.array([draw.random() < self.flip_probability for draw in draws])
-            index = self._label_of
-            mask = flip_mask(
-                torch.from_numpy(wanted).to(labels.device),
-                labels,
-                [index(name) for name in self.flip_exempt],
-            )
-            swaps = {index(a): index(b) for x, y in self.flip_pairs for a, b in ((x, y), (y, x))}
-            clips = flip_horizontally(clips, mask)
-            if "flow" in batch:
-                batch["flow"] = flip_flow(batch["flow"], mask)
-            batch["label"] = flip_labels(labels, mask, swaps)
-        if self.color is not None:
-            factors = torch.tensor([self.color.draw(draw) for draw in draws])
-            clips = color_jitter(clips.float() / 255, factors.to(clips.device))
-        batch["clips"] = clips
-        return batch
-
-    def mix(self, batch: VideoBatch) -> VideoBatch:
-        """Mix normalized training clips, and set their targets, by draws from (seed, epoch, index).
-
-        The partner of a clip is the next one of its device's batch.
-        """
-        draws = [
-            self.mixing.draw(sample_generator(self.seed, batch["epoch"], index, purpose="mixing"))
-            for index in batch["index"].tolist()
-        ]
-        shares = pixel_shares(draws, *batch["clips"].shape[-2:]).to(batch["clips"].device)
-        batch["clips"] = mix_clips(batch["clips"], shares)
-        if "flow" in batch:
-            batch["flow"] = mix_clips(batch["flow"], shares)
-        batch["target"] = mix_labels(batch["label"], shares, self.num_classes)
-        return batch
-
-    def _label_of(self, class_name: str) -> int:
-        if class_name not in self.class_names:
-            raise ValueError(
-                f"data.flip_exempt or data.flip_pairs names {class_name!r}, which is not a class; "
-                f"classes are {', '.join(self.class_names[:10])}"
-            )
-        return self.class_names.index(class_name)
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ValueError(f"data.{name}={value} is not possible; it must lie in [{low}, {high}]")
-
-
-def _check_normalization(mean: Sequence[float], std: Sequence[float]) -> None:
-    if not len(mean) == len(std) == 3:
-        raise ValueError(
-            f"data.mean has {len(mean)} and data.std {len(std)} values; give one of each for red, "
-            "green and blue"
-        )
-    if min(std) <= 0:
-        raise ValueError(f"data.std={list(std)} is not possible; its values must be above 0")

@@ -60,7 +60,8 @@ class _SomethingSomethingDataModule(VideoDataModule):
         super().setup(stage)
         if self._exempts_left_right:
             exempt = set(LEFT_RIGHT) & set(self.class_names)
-            self.flip_exempt = sorted(exempt.difference(*self.flip_pairs))
+            flips = self.on_device
+            flips.flip_exempt = sorted(exempt.difference(*flips.flip_pairs))
 
     def read_split(self, split: Split) -> ListedVideos | None:
         """The videos of a split; the validation videos are those that are reported."""

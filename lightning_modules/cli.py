@@ -1,6 +1,7 @@
 """The command `kinetoscope`: what there is, a line each, loaded only when called.
 
-Exit codes: 0 done, 1 crash, 2 a user's mistake (said in one sentence), 130 stopped with Ctrl-C.
+Exit codes: 0 done, 1 crash, 2 a user's mistake (said in one sentence), 75 stopped by
+a signal and saved (start it again to go on), 130 stopped with Ctrl-C.
 """
 
 import linecache

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 _CONFIG = """\
@@ -112,6 +113,7 @@ class SlurmNode:
             pid = self.folder / f"{name}.pid"
             if pid.exists():
                 os.kill(int(pid.read_text()), 15)
+                wait_for(partial(_is_gone, pid), f"the end of {name}", 60)
 
     def ask(self, *command: str) -> str:
         """What a command prints."""
@@ -170,6 +172,10 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float) -> None:
     while not condition():
         assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}"
         time.sleep(0.2)
+
+
+def _is_gone(path: Path) -> bool:
+    return not path.exists()
 
 
 def _free_port() -> int:

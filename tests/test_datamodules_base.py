@@ -72,7 +72,7 @@ def test_flips_follow_the_sample_and_rename_mirrored_classes(motion_root: Path) 
     (batch,) = epoch_of(data, 0)
     plain = {key: value for key, value in batch.items() if key != "clips"}
     clips, labels = batch["clips"].clone(), batch["label"].clone()
-    once = data.augment({**plain, "clips": clips.clone()})  # type: ignore[typeddict-item]
+    once = data.on_device.augment({**plain, "clips": clips.clone()}, data.class_names)  # type: ignore[typeddict-item]
     flipped = (once["clips"] != clips).flatten(1).any(1)
     assert 15 < int(flipped.sum()) < 49
     assert torch.equal(once["clips"][flipped], clips[flipped].flip(-1))
@@ -83,7 +83,10 @@ def test_flips_follow_the_sample_and_rename_mirrored_classes(motion_root: Path) 
     ]
     assert once["label"].tolist() == expected
     half = {key: value[:32] for key, value in plain.items() if key not in {"epoch", "broken"}}
-    part = data.augment({**half, "epoch": 0, "clips": clips[:32].clone(), "label": labels[:32]})  # type: ignore[typeddict-item]
+    part = data.on_device.augment(
+        {**half, "epoch": 0, "clips": clips[:32].clone(), "label": labels[:32]},  # type: ignore[typeddict-item]
+        data.class_names,
+    )
     assert torch.equal(part["clips"], once["clips"][:32])
 
 
@@ -92,7 +95,10 @@ def test_colour_changes_are_drawn_per_sample(motion_root: Path) -> None:
     batch = epoch_of(data, 0)[0]
     clips = batch["clips"].float() / 255
     again = epoch_of(data, 0)[0]
-    first, second = data.augment(batch)["clips"], data.augment(again)["clips"]
+    first, second = (
+        data.on_device.augment(batch, data.class_names)["clips"],
+        data.on_device.augment(again, data.class_names)["clips"],
+    )
     assert torch.equal(first, second)
     assert (first - clips).abs().flatten(1).mean(1).min() > 1e-3
 

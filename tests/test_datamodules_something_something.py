@@ -143,7 +143,7 @@ def test_left_and_right_are_never_mirrored_unless_said_otherwise(tmp_path: Path)
         ):
             data = kind(str(tmp_path), allow_missing=True, **options, **CLIP)  # type: ignore[arg-type]
             data.setup()
-            assert data.flip_exempt == exempt
+            assert data.on_device.flip_exempt == exempt
             assert data.flip_probability == 0.5
 
 
@@ -212,7 +212,7 @@ def test_real_pairs_are_read_in_the_form_of_v1(test_data: Path, tmp_path: Path) 
     official = SomethingSomethingV2DataModule(str(tmp_path), str(lists), **CLIP)
     assert data.class_names == official.class_names
     assert [len(data.train_set), len(data.val_set)] == [25157, 2000]
-    assert len(data.flip_exempt) == 6
+    assert len(data.on_device.flip_exempt) == 6
 
 
 @pytest.mark.parametrize(

@@ -244,7 +244,7 @@ def test_flips_mirror_both_and_turn_the_motion_across(frames_root: Path, tmp_pat
     clips, stacks = batch["clips"].clone(), batch["flow"].clone()
     stacks[..., 0] = 7  # tell left from right
     batch["flow"] = stacks.clone()
-    mirrored = data.augment(batch)
+    mirrored = data.on_device.augment(batch, data.class_names)
     flipped = (mirrored["clips"] != clips).flatten(1).any(1)
     assert 0 < int(flipped.sum()) < 4
     for i, flip in enumerate(flipped.tolist()):

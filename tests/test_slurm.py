@@ -13,7 +13,7 @@ import torch
 from conftest import PROJECT_ROOT
 from slurm_node import SlurmNode, find_daemons, wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slurm
 
 TINY = [
     "--config", "configs/quickstart.yaml", "--config", "configs/override/debug.yaml",
@@ -114,6 +114,7 @@ def assert_same_end(job: Job, unbroken: Job) -> None:
             assert torch.equal(value, weights[kind][name]), (kind, name)
 
 
+@pytest.mark.one_slow_case
 def test_job_near_its_time_limit_is_requeued_and_ends_like_an_unbroken_one(
     node: SlurmNode, jobs: Path, motion_root: Path, unbroken: Job
 ) -> None:
