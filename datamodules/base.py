@@ -35,7 +35,13 @@ from datamodules.splits import (
     without_collector,
 )
 from datamodules.train_position import TrainPosition, place_of
-from datamodules.transforms import NumCrops, SpatialTransform, TrainCrop, count_crops
+from datamodules.transforms import (
+    NumCrops,
+    SpatialTransform,
+    TrainCrop,
+    count_crops,
+    count_mirrored,
+)
 
 __all__ = ["Split", "VideoDataModule"]
 
@@ -362,6 +368,12 @@ class VideoDataModule(LightningDataModule, ABC):
 
     def test_dataloader(self) -> DataLoader[VideoItem]:
         """Every test video once, all views of a video together."""
+        flips = self.on_device
+        if count_mirrored(self.num_crops) and (flips.flip_exempt or flips.flip_pairs):
+            rank_zero_info(
+                f"data.num_crops={self.num_crops} tests mirror images too, and some classes are "
+                "the mirror images of others (data.flip_pairs, data.flip_exempt)"
+            )
         whole = self.num_crops in ("full", "full_flip")
         videos = 1 if whole else max(1, self.batch_size // self.num_views)
         return self._evaluation_loader(self.test_set, videos)

@@ -25,7 +25,8 @@ def motion_shapes(root: Path, **kwargs: Any) -> MotionShapesDataModule:
 
 
 def epoch_of(data: Any, epoch: int) -> list[VideoBatch]:
-    data.trainer = SimpleNamespace(current_epoch=epoch, global_rank=0, world_size=1)
+    place = {"global_rank": 0, "world_size": 1, "ckpt_path": None}
+    data.trainer = SimpleNamespace(current_epoch=epoch, **place)
     return list(data.train_dataloader())
 
 
