@@ -274,7 +274,8 @@ class VideoDataModule(LightningDataModule, ABC):
             raise ValueError(
                 f"there is no dataset folder {self.root}; set data.root to where the videos are"
             )
-        self.on_device.check_classes(self.class_names)
+        if self.on_device.named_classes:
+            self.on_device.check_classes(self.class_names)
         with without_collector():
             self._read_splits()
         del self.files  # a million names that no forked worker should carry
@@ -368,8 +369,7 @@ class VideoDataModule(LightningDataModule, ABC):
 
     def test_dataloader(self) -> DataLoader[VideoItem]:
         """Every test video once, all views of a video together."""
-        flips = self.on_device
-        if count_mirrored(self.num_crops) and (flips.flip_exempt or flips.flip_pairs):
+        if count_mirrored(self.num_crops) and self.on_device.named_classes:
             rank_zero_info(
                 f"data.num_crops={self.num_crops} tests mirror images too, and some classes are "
                 "the mirror images of others (data.flip_pairs, data.flip_exempt)"

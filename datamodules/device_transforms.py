@@ -65,6 +65,11 @@ class DeviceTransforms:
                 f"data.std={list(self.std)} is not possible; its values must be above 0"
             )
 
+    @property
+    def named_classes(self) -> list[str]:
+        """Classes that are named for what their mirror image is."""
+        return [*self.flip_exempt, *chain.from_iterable(self.flip_pairs)]
+
     def check_classes(self, class_names: Sequence[str]) -> None:
         """Check the names of mirrored classes.
 
@@ -74,7 +79,7 @@ class DeviceTransforms:
         Raises:
             ValueError: If a name is not a class.
         """
-        for name in (*self.flip_exempt, *chain.from_iterable(self.flip_pairs)):
+        for name in self.named_classes:
             if name not in class_names:
                 raise ValueError(
                     f"data.flip_exempt or data.flip_pairs names {name!r}, which is not a class; "

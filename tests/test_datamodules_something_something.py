@@ -144,7 +144,7 @@ def test_left_and_right_are_never_mirrored_unless_said_otherwise(tmp_path: Path)
             data = kind(str(tmp_path), allow_missing=True, **options, **CLIP)  # type: ignore[arg-type]
             data.setup()
             assert data.on_device.flip_exempt == exempt
-            assert data.flip_probability == 0.5
+            assert data.on_device.flip_probability == 0.5
 
 
 V1, V2 = SomethingSomethingV1DataModule, SomethingSomethingV2DataModule
