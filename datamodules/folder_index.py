@@ -136,13 +136,16 @@ class FolderIndex:
         """
         paths: list[str] = []
         missing: list[int] = []
-        known: dict[str, tuple[list[_Folder], str]] = {}
+        known: dict[str, tuple[list[_Folder], str, Container[str]]] = {}
         for name, group in zip(names, groups or repeat("", len(names)), strict=True):
             here = known.get(group)
             if here is None:
                 here = known[group] = self._places(folders, group)
-            places, expected = here
+            places, expected, plain = here
             file = name + suffix
+            if file in plain:
+                paths.append(expected + file)
+                continue
             for folder in places:
                 found: str | None = file
                 if file not in folder.names:
@@ -162,12 +165,19 @@ class FolderIndex:
         present[missing] = False
         return paths, present
 
-    def _places(self, folders: Sequence[str], group: str) -> tuple[list["_Folder"], str]:
-        """The folders of a group that are there and hold something, and its likeliest one."""
+    def _places(
+        self, folders: Sequence[str], group: str
+    ) -> tuple[list["_Folder"], str, Container[str]]:
+        """The folders of a group that are there and hold something, and its likeliest one.
+
+        Then the names in that one, where none is a link, which would have to be looked at.
+        """
         forms = [folder.format(group).strip("/") for folder in folders]
         found = {folder.prefix: folder for folder in map(self._folder, forms) if folder}
         likeliest = next(filter(None, found), f"{forms[0]}/".lstrip("/"))
-        return [folder for folder in found.values() if folder.names], likeliest
+        first = found.get(likeliest)
+        plain = first.names if first is not None and not first.links else ()
+        return [folder for folder in found.values() if folder.names], likeliest, plain
 
     def _respell(self, paths: list[str], position: int, places: Iterable["_Folder"]) -> bool:
         """Take the file whose name differs from a missing one in capitals only, in place."""
