@@ -84,8 +84,9 @@ def assert_same_end(runs: Path, one: str, other: str) -> None:
 def whole(motion_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of runs that holds an unbroken one, `whole`."""
     runs = tmp_path_factory.mktemp("runs")
-    os.environ["KINETOSCOPE_PLUGINS"] = "signal_plugin"
-    assert fit(motion_root, runs, "whole") == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KINETOSCOPE_PLUGINS", "signal_plugin")
+        assert fit(motion_root, runs, "whole") == 0
     return runs
 
 
