@@ -6,7 +6,7 @@ reach 100 %. Every network gets the quickstart's clips, epochs and optimizer, wi
 StNet, which takes super-images, takes the same number of frames as 4 segments of 2 and half the
 learning rate. TSM, TSN and SELFY on TSN get twice the epochs: they learn slowly at first.
 
-    uv run python benchmarks/motion_shapes.py                      # all, about an hour on two cores
+    uv run python benchmarks/motion_shapes.py  # all
     uv run python benchmarks/motion_shapes.py --networks tsm_tiny c2d_tiny
 
 Finished networks are not trained again: the runs lie below --folder. The table is printed as

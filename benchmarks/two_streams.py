@@ -5,7 +5,7 @@ one tell the pair and not the member: the appearance stream stays near 50 %. Opt
 member. The two streams are trained alone, ST-ResNet starts from both, ST-ResNet* from it; the last
 row is late fusion of the two streams' score files, as `kinetoscope compare` does it.
 
-    uv run python benchmarks/two_streams.py                  # exact flow; ten minutes on two cores
+    uv run python benchmarks/two_streams.py  # exact flow
     uv run --extra flow python benchmarks/two_streams.py --method dis      # flow that was estimated
 
 Finished networks are not trained again: the runs lie below --folder. The table is printed as

@@ -4,10 +4,12 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from datamodules import decoding
 from datamodules.motion_shapes import MotionShapesSettings, generate_motion_shapes
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
@@ -66,3 +68,17 @@ def class_folders(motion_root: Path, tmp_path: Path) -> Path:
         for video in sorted((motion_root / "train" / name).glob("*.mp4"))[:6]:
             shutil.copy(video, root / name / f"clip [{video.stem}].mp4")
     return root
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that this process opens."""
+    seen: list[str] = []
+    open_video = decoding.open_video
+
+    def noted(path: Path) -> Any:
+        seen.append(path.name)
+        return open_video(path)
+
+    monkeypatch.setattr(decoding, "open_video", noted)
+    return seen

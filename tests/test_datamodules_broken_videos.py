@@ -14,7 +14,6 @@ import torch
 from conftest import PROJECT_ROOT
 from video_files import cut, scene, write
 
-from datamodules import decoding
 from lightning_modules.callbacks import _count_distinct
 from lightning_modules.cli import main
 
@@ -112,20 +111,6 @@ def test_tree_with_few_damaged_is_trained_and_reported(
         ids, labels = scores["video_ids"].tolist(), scores["labels"].tolist()
     assert ids == [f"val{number}.mp4" for number in range(10) if number != 4]
     assert labels == [number % 2 for number in range(10) if number != 4]
-
-
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that this process opens."""
-    seen: list[str] = []
-    open_video = decoding.open_video
-
-    def noted(path: Path) -> Any:
-        seen.append(path.name)
-        return open_video(path)
-
-    monkeypatch.setattr(decoding, "open_video", noted)
-    return seen
 
 
 def test_resume_is_exact_whatever_became_of_the_quarantine(

@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 from video_files import cut, scene, write
 
-from datamodules import decoding
 from datamodules.annotations import PackedStrings, VideoTable
 from datamodules.dataset import VideoDataset
 from datamodules.decoding import VideoReader, VideoSegment
@@ -47,20 +46,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return get_frames(reader, indices)
 
     monkeypatch.setattr(VideoReader, "get_frames", noted)
-    return seen
-
-
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that are opened."""
-    seen: list[str] = []
-    open_video = decoding.open_video
-
-    def noted(path: Path) -> Any:
-        seen.append(path.name)
-        return open_video(path)
-
-    monkeypatch.setattr(decoding, "open_video", noted)
     return seen
 
 
