@@ -8,13 +8,11 @@ form, which `models.cost` uses, is the faster.
     uv run python benchmarks/cost_operation.py
 """
 
-import argparse
-import statistics
-import time
-from collections.abc import Callable
+import functools
 
 import torch
 import torch.nn.functional as F
+from operation_timing import parse_options, time_both
 from torch import Tensor
 
 from models.cost import CoSTOperationA
@@ -37,52 +35,16 @@ def three_convolutions(operation: CoSTOperationA, x: Tensor) -> Tensor:
     return y
 
 
-def seconds(run: Callable[[Tensor], Tensor], x: Tensor, training: bool) -> float:
-    """Time one call, with its backward pass when training."""
-    start = time.perf_counter()
-    with torch.set_grad_enabled(training):
-        y = run(x)
-        if training:
-            torch.autograd.backward(y.sum())
-    if x.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-def compare(shape: tuple[int, int, int, int, int], device: str, repeats: int) -> str:
-    """Time both forms on one input; one line of the table."""
-    clips, channels, frames, size, stride = shape
-    operation = CoSTOperationA(channels, channels, stride).to(device)
-    x = torch.randn(clips, frames, channels, size, size, device=device).transpose(1, 2)
-    x.requires_grad_()
-    torch.testing.assert_close(operation(x), three_convolutions(operation, x), rtol=1e-3, atol=1e-3)
-    cells = [f"{shape!s:<22}"]
-    for training in (True, False):
-        pairs = [
-            (
-                seconds(lambda x: three_convolutions(operation, x), x, training),
-                seconds(operation, x, training),
-            )
-            for _ in range(repeats + 1)
-        ][1:]
-        three, merged = (statistics.median(times) * 1e3 for times in zip(*pairs, strict=True))
-        ratio = statistics.median(a / b for a, b in pairs)
-        cells.append(f"{three:9.1f} {merged:9.1f} {ratio:6.2f}")
-    return "  ".join(cells)
-
-
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
-    parser.add_argument("--repeats", type=int, default=15, help="timed pairs per input")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)
+    options = parse_options(__doc__.splitlines()[0])
     print(f"{'':<22}  {'training: three, merged (ms), ratio':^26}  inference: the same")
-    for shape in TINY + R50:
-        print(compare(shape, arguments.device, arguments.repeats), flush=True)
+    for clips, channels, frames, size, stride in TINY + R50:
+        operation = CoSTOperationA(channels, channels, stride).to(options.device)
+        x = torch.randn(clips, frames, channels, size, size, device=options.device)
+        three = functools.partial(three_convolutions, operation)
+        times = time_both(three, operation, x.transpose(1, 2), options.repeats)
+        print(f"{(clips, channels, frames, size, stride)!s:<22}  {times}", flush=True)
 
 
 if __name__ == "__main__":

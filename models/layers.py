@@ -208,7 +208,9 @@ class VideoNetwork(nn.Module):
         return (self._example((batch, 3, frames, size, size)),)
 
     def uncounted_macs(self, frames: int, size: int) -> int:
-        """Multiply-adds of one clip outside convolutions, linear layers and matrix products.
+        """Multiply-adds of one clip that torch's counter does not see.
+
+        Below zero where it sees more than the operation is made of.
 
         Args:
             frames: T of the clip.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from models.layers import FrameBatchNorm2d, FrameConv2d, check_choice, fold_time, unfold_time
 from models.resnet import get_architecture, init_convolutions, plain_block
-from models.self_similarity import Similarity, self_similarity
+from models.self_similarity import Similarity, comparison_macs, self_similarity
 from models.tsm import shifted_blocks
 from models.tsn import FrameConsensusResNet
 
@@ -302,12 +302,13 @@ class SELFY(FrameConsensusResNet):
         return self.forward_stages(self.selfy(x), first=self.position + 1)
 
     def uncounted_macs(self, frames: int, size: int) -> int:
-        """Multiply-adds of the comparisons: per reduced position L x U x V x channels compared."""
+        """Multiply-adds of the comparisons, less the matrix products that hold them."""
         side: int = -(
             -size // (4 * 2**self.position)
         )  # stem 4, stages, and the block's own halving
-        block = self.selfy
-        return frames * side**2 * len(block.offsets) * block.window**2 * block.hidden
+        sizes = (self.selfy.hidden, frames, side, side)
+        meant, computed = comparison_macs(sizes, self.selfy.offsets, self.selfy.window)
+        return meant - computed
 
 
 class SELFYTSM(SELFY):

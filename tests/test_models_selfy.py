@@ -7,9 +7,10 @@ import pytest
 import torch
 import torchvision.models
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import models
-from models.self_similarity import self_similarity, shift_time
+from models.self_similarity import comparison_macs, self_similarity
 from models.selfy import SELFYBlock, SoftArgmax
 
 
@@ -92,13 +93,26 @@ def test_dot_product_is_scaled_and_softmax_sums_to_one() -> None:
     assert chances[0, 0, 1, 1, 1].argmax() == dot[0, 0, 1, 1, 1].argmax()
 
 
-@pytest.mark.parametrize("offset", [-3, -1, 0, 2])
-def test_shifted_frames_come_from_the_offset(offset: int) -> None:
-    features = torch.randn(1, 2, 3, 2, 2)
-    shifted = shift_time(features, offset)
-    for t in range(3):
-        wanted = features[:, :, t + offset] if 0 <= t + offset < 3 else torch.zeros(1, 2, 2, 2)
-        assert torch.equal(shifted[:, :, t], wanted)
+def test_comparison_is_exact_under_autocast() -> None:
+    features = torch.randn(1, 4, 3, 4, 5)
+    exact = self_similarity(features, (-1, 1), 3)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = self_similarity(features, (-1, 1), 3)
+
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed, exact)
+
+
+def test_comparisons_are_counted_as_the_definition_has_them() -> None:
+    features = torch.randn(1, 4, 3, 5, 6)
+    with FlopCounterMode(display=False) as counter:
+        self_similarity(features, (-4, -1, 0), 3)
+
+    meant, computed = comparison_macs((4, 3, 5, 6), (-4, -1, 0), 3)
+
+    assert meant == 3 * 3 * 5 * 6 * 9 * 4
+    assert 2 * computed == counter.get_total_flops()
 
 
 def test_soft_argmax_equals_the_expected_displacement() -> None:
