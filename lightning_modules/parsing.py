@@ -3,13 +3,15 @@
 import inspect
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import jsonargparse
+import yaml
 from lightning.pytorch import Trainer
 
 import datamodules
@@ -48,6 +50,46 @@ def allow_known_classes() -> None:
         if find_spec(name) is None:
             raise ValueError(f"{PLUGINS_VARIABLE} names {name}, which cannot be imported from here")
         import_module(name)
+
+
+LINKED = {
+    "data.seed": "everything has one seed: set seed_everything",
+    "model.num_classes": "the classes come from the data",
+    "model.class_names": "the classes come from the data",
+}
+"""Keys that take their value from elsewhere, so that a value of their own would be lost."""
+
+
+def refuse_linked_options(words: Sequence[str]) -> None:
+    """Refuse options whose value would be replaced, and a config that holds two seeds.
+
+    Args:
+        words: The words of the command line.
+
+    Raises:
+        ValueError: If one of them sets such a key, or a config sets another seed for the data than
+            for everything.
+    """
+    for place, word in enumerate(words):
+        option, _, value = word.partition("=")
+        key = option.removeprefix("--").replace("init_args.", "")
+        if key in LINKED:
+            raise ValueError(f"{key} cannot be set, as {LINKED[key]}")
+        if key == "config":
+            _refuse_two_seeds(Path(value or next(iter(words[place + 1 :]), "")))
+
+
+def _refuse_two_seeds(config: Path) -> None:
+    """The configs of runs hold the data's seed, equal to that of everything."""
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return  # the parser says what is wrong
+    data = content.get("data") if isinstance(content, dict) else None
+    data = data.get("init_args", data) if isinstance(data, dict) else {}
+    seed = data.get("seed") if isinstance(data, dict) else None
+    if seed is not None and seed != content.get("seed_everything"):
+        raise ValueError(f"{config} sets data.seed={seed}, but {LINKED['data.seed']}")
 
 
 def explain_parser_error(message: str) -> str:

@@ -43,7 +43,11 @@ from lightning_modules.exact_resume import KEY as EXACT_RESUME
 from lightning_modules.exact_resume import ExactResume
 from lightning_modules.last_checkpoint import LastCheckpoint
 from lightning_modules.loggers import default_loggers, without_secrets
-from lightning_modules.parsing import allow_known_classes, explain_parser_error
+from lightning_modules.parsing import (
+    allow_known_classes,
+    explain_parser_error,
+    refuse_linked_options,
+)
 from lightning_modules.preemption import Preemption
 from lightning_modules.resume_point import find_resume_point
 from lightning_modules.run_folder import (
@@ -69,6 +73,7 @@ def run(words: Sequence[str]) -> None:
         words: The command and its options.
     """
     allow_known_classes()
+    refuse_linked_options(words)
     torch.set_float32_matmul_precision("high")
     # a test needs none of the callbacks that the checkpoint's fit had
     warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")

@@ -294,6 +294,8 @@ MISTAKES = [
     (["fit", "--model.schedule=step"], "needs milestones"),
     (["fit", "--model.lr=-1"], "model.lr=-1.0 must be at least 0"),
     (["fit", "--seed_everything=-1"], "must lie in [0, 2**32)"),
+    (["fit", "--data.seed=3"], "set seed_everything"),
+    (["fit", "--model.init_args.num_classes", "3"], "the classes come from the data"),
     (["fit", "--trainer.overfit_batches=2"], "limit_train_batches"),
     (["fit", "--trainer.max_epochs=-1"], "needs an end"),
     (["fit", "--model.init_from=gone.pth"], "there is no file gone.pth"),
@@ -315,6 +317,15 @@ def test_mistakes_get_one_sentence(
         words = [words[0], "--config", QUICKSTART, "--config", DEBUG, *where, *words[1:]]
     assert sentence in mistake(capsys, *words)
     assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_a_config_holds_one_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "two.yaml"
+    config.write_text("seed_everything: 1\ndata:\n  init_args:\n    seed: 2\n")
+
+    said = mistake(capsys, "fit", "--config", QUICKSTART, f"--config={config}")
+
+    assert f"{config} sets data.seed=2, but everything has one seed" in said
 
 
 def test_folders_without_videos_get_one_sentence(
