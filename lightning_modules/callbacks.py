@@ -1,6 +1,5 @@
 """Callbacks that watch a fit: throughput, broken videos, the report of each validation."""
 
-import csv
 import hashlib
 import time
 from collections.abc import Iterable
@@ -15,9 +14,9 @@ from torch import Tensor
 from datamodules import VideoBatch, VideoDataModule
 from datamodules.quarantine import FILE_NAME, Quarantine
 from lightning_modules.base import VideoClassifier
+from lightning_modules.class_report import write_confusion, write_per_class
 from lightning_modules.console import say
 from lightning_modules.exact_resume import gather_objects
-from lightning_modules.figures import confusion_figure
 from lightning_modules.metrics import per_class_accuracy
 
 
@@ -265,18 +264,14 @@ class ValidationReport(Callback):
         if not trainer.is_global_zero or trainer.sanity_checking or trainer.state.fn != "fit":
             return
         names = pl_module.class_names
+        picture = self.folder / "confusion.png"
+        write_per_class(self.folder / "per_class.csv", names, confusion)
+        write_confusion(picture, names, confusion, f"epoch {trainer.current_epoch}")
         accuracy = per_class_accuracy(confusion)
-        with (self.folder / "per_class.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["class", "videos", "accuracy"])
-            for name, count, value in zip(names, confusion.sum(1), accuracy, strict=True):
-                writer.writerow([name, int(count), f"{float(value):.6f}"])
-        figure = confusion_figure(confusion.numpy(), names, f"epoch {trainer.current_epoch}")
-        figure.savefig(self.folder / "confusion.png", dpi=100)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 step = trainer.global_step - 1  # that of the metrics of this validation
-                logger.log_image("val/confusion", [figure], step=step)
+                logger.log_image("val/confusion", [str(picture)], step=step)
                 rows = [[n, float(a)] for n, a in zip(names, accuracy, strict=True)]
                 logger.log_table(
                     "val/per_class",
