@@ -22,6 +22,22 @@ class AveragedWeights(EMAWeightAveraging):
         super().__init__(decay=decay)
         self._exchanged = False  # the module holds the average, as in a validation
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Copy the weights that the average begins with.
+
+        Raises:
+            ValueError: If weights are kept in 16 bits, in which one step's share of an average is
+                lost in rounding.
+        """
+        precision = trainer.precision
+        mixed = precision.removesuffix("true") + "mixed"
+        if stage == "fit" and precision in ("bf16-true", "16-true"):
+            raise ValueError(
+                f"model.ema_decay needs weights of 32 bits, and trainer.precision={precision} "
+                f"keeps them in 16; set it to {mixed}, or leave ema_decay out"
+            )
+        super().setup(trainer, pl_module, stage)
+
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the average into the module."""
         super().on_validation_epoch_start(trainer, pl_module)

@@ -73,7 +73,8 @@ class VideoClassifier(LightningModule):
         decay_bias: Whether biases decay.
         decay_norm: Whether the affine parameters of normalization layers decay.
         ema_decay: Decay per step of a moving average of weights and running statistics, which is
-            then what is validated and tested; a checkpoint holds both. Null for none.
+            then what is validated and tested; a checkpoint holds both. Null for none. Refused where
+            the precision keeps weights in 16 bits.
         average: What is averaged over the views of a video: `probabilities` or `logits`.
         network_kwargs: Arguments of the network; filled by the family's own arguments. Those that
             are null keep the network's own default.

@@ -150,3 +150,10 @@ def test_checkpoint_of_a_validation_names_both_sets_of_weights(
 def test_decay_is_checked(decay: float) -> None:
     with pytest.raises(ValueError, match=r"model\.ema_decay=.* must lie between 0 and 1"):
         BaselineModule("tsn_tiny", num_classes=8, ema_decay=decay)
+
+
+def test_average_refuses_weights_of_16_bits(motion_root: Path) -> None:
+    module = BaselineModule("tsn_tiny", num_classes=8, ema_decay=DECAY)
+    trainer = Trainer(accelerator="cpu", precision="bf16-true", logger=False, fast_dev_run=True)
+    with pytest.raises(ValueError, match=r"ema_decay needs weights of 32 bits.* to bf16-mixed"):
+        trainer.fit(module, data_of(motion_root))
