@@ -17,6 +17,7 @@ from datamodules.annotations import make_table, write_missing
 from datamodules.augmentation import ColorJitter
 from datamodules.dataset import VideoBatch, VideoDataset, VideoItem, collate_videos
 from datamodules.device_transforms import DeviceTransforms
+from datamodules.editions import Edition
 from datamodules.flow_data import FlowInput, FlowSource, StoredFlow
 from datamodules.folder_index import FolderIndex
 from datamodules.frame_sampling import FrameSampler
@@ -46,7 +47,7 @@ from datamodules.transforms import (
 __all__ = ["Split", "VideoDataModule"]
 
 
-class VideoDataModule(LightningDataModule, ABC):
+class VideoDataModule(Edition, LightningDataModule, ABC):
     """Base of every dataset: give `class_names` and `read_split`, the rest is here.
 
     All randomness is a function of (seed, epoch, index): the same clips come out whatever the
@@ -350,16 +351,19 @@ class VideoDataModule(LightningDataModule, ABC):
         return list(targets.values())
 
     def train_dataloader(self) -> DataLoader[VideoItem]:
-        """Shuffled training clips, whole batches only."""
+        """Shuffled training clips, whole optimizer steps only."""
         return self._loader(self.train_set, self._train_sampler(), self.batch_size)
 
     def left_out(self, epoch: int) -> list[str]:
-        """Names of the training videos that do not fill a batch of an epoch, others in each one."""
+        """Names of the training videos that do not fill a step of an epoch, others in each one."""
         return [self.train_set.video_ids[i] for i in self._train_sampler().left_out(epoch)]
 
     def _train_sampler(self) -> TrainSampler:
         indices, place = self.train_set.table.present, self._place()
-        return TrainSampler(indices, self.batch_size, self.seed, self._train_place, *place)
+        accumulated = 1 if self.trainer is None else self.trainer.accumulate_grad_batches
+        return TrainSampler(
+            indices, self.batch_size, self.seed, self._train_place, *place, accumulated
+        )
 
     def val_dataloader(self) -> DataLoader[VideoItem] | list[Any]:
         """Every validation video once; nothing where there is no validation split."""
@@ -420,7 +424,7 @@ class VideoDataModule(LightningDataModule, ABC):
         assert self.trainer is not None
         num_videos = len(self.train_set.table.present)
         global_batch = self.batch_size * self.trainer.world_size
-        place = place_of(self.trainer, num_videos // global_batch)
+        place = place_of(self.trainer, self._train_sampler().num_batches)
         return TrainPosition(*place, self.seed, global_batch, num_videos)
 
     def state_dict(self) -> dict[str, Any]:

@@ -44,6 +44,11 @@ class Diving48DataModule(VideoDataModule):
         self.version = version
         self.annotations = annotations
 
+    @property
+    def edition(self) -> str:
+        """The version of the labels."""
+        return self.version
+
     @cached_property
     def class_names(self) -> list[str]:
         """The classes, such as `Back+15som+05Twis+FREE`, in the order of the vocabulary.

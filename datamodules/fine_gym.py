@@ -68,6 +68,11 @@ class FineGymDataModule(VideoDataModule):
         self.version: Version = version
         self.annotations = annotations
 
+    @property
+    def edition(self) -> str:
+        """Number of classes, and version of the training list."""
+        return f"{self.classes} classes {self.version}"
+
     @cached_property
     def class_names(self) -> list[str]:
         """The elements in the order of their class ids; equal names of two sets name the set.

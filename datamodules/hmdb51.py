@@ -50,6 +50,16 @@ class HMDB51DataModule(VideoDataModule):
         self.number = split
         self.annotations = annotations
 
+    @property
+    def edition(self) -> str:
+        """The official split."""
+        return f"split {self.number}"
+
+    @property
+    def other_splits(self) -> list[str]:
+        """The two other official splits."""
+        return [f"split {number}" for number in (1, 2, 3) if number != self.number]
+
     @cached_property
     def class_names(self) -> list[str]:
         """The classes that have a list, sorted.

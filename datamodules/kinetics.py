@@ -79,6 +79,11 @@ class KineticsDataModule(VideoDataModule):
         self._label_map = label_map
         self._columns: dict[Path, list[list[str]]] = {}
 
+    @property
+    def edition(self) -> str:
+        """Which Kinetics: of 400, 600 or 700 classes."""
+        return self.version
+
     @cached_property
     def class_names(self) -> list[str]:
         """The classes in the order of the public label maps.

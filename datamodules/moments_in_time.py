@@ -54,6 +54,11 @@ class MomentsInTimeDataModule(VideoDataModule):
         self.version = version
         self.annotations = annotations
 
+    @property
+    def edition(self) -> str:
+        """The version of the list of classes."""
+        return self.version
+
     @cached_property
     def class_names(self) -> list[str]:
         """The classes in the order of the class file, which is not that of the alphabet.

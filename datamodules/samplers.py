@@ -33,7 +33,8 @@ class TrainSampler(Sampler[SampleKey]):
 
     Global batch g holds positions g*B*W to (g+1)*B*W of one permutation, rank r its r-th part. So
     the order of samples depends on the global batch size, not on the number of ranks. What does not
-    fill a global batch is dropped: another part every epoch, as the permutation differs.
+    fill an optimizer step, its accumulated batches included, is dropped: a smaller last step would
+    count as a whole one. It is another part every epoch, as the permutation differs.
 
     Args:
         indices: Positions in the table to draw from, (N,).
@@ -45,9 +46,10 @@ class TrainSampler(Sampler[SampleKey]):
             of the whole epoch, which the trainer counts the remaining batches from.
         rank: This process's rank.
         world_size: Number of ranks.
+        accumulated: Batches of one optimizer step.
 
     Raises:
-        ValueError: If there are fewer videos than one global batch holds.
+        ValueError: If there are fewer videos than one optimizer step takes.
     """
 
     def __init__(
@@ -58,20 +60,28 @@ class TrainSampler(Sampler[SampleKey]):
         position: Callable[[], tuple[int, int]],
         rank: int = 0,
         world_size: int = 1,
+        accumulated: int = 1,
     ) -> None:
-        global_batch = batch_size * world_size
-        if len(indices) < global_batch:
+        step = batch_size * world_size * accumulated
+        if len(indices) < step:
+            several = f", {accumulated} times a step" if accumulated > 1 else ""
             raise ValueError(
                 f"{len(indices)} training videos do not fill one batch of {batch_size} on "
-                f"{world_size} device(s); set data.batch_size to at most "
-                f"{len(indices) // world_size}"
+                f"{world_size} device(s){several}; set data.batch_size to at most "
+                f"{len(indices) // (world_size * accumulated)}"
+                + (", or trainer.accumulate_grad_batches lower" if several else "")
             )
         self._indices = indices
         self._batch_size = batch_size
         self._seed = seed
         self._rank, self._world_size = rank, world_size
-        self._num_batches = len(indices) // global_batch
+        self._num_batches = len(indices) // step * accumulated
         self._position = position
+
+    @property
+    def num_batches(self) -> int:
+        """Batches of an epoch on each rank."""
+        return self._num_batches
 
     def __len__(self) -> int:
         return self._num_batches * self._batch_size
@@ -84,7 +94,7 @@ class TrainSampler(Sampler[SampleKey]):
             yield SampleKey(epoch, index)
 
     def left_out(self, epoch: int) -> np.ndarray:
-        """Positions in the table that an epoch leaves out, as they do not fill a global batch."""
+        """Positions in the table that an epoch leaves out, as they do not fill a step."""
         return self._order(epoch)[self._num_used :]
 
     @property

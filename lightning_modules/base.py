@@ -336,7 +336,7 @@ class VideoClassifier(LightningModule):
             self.class_names = list(self.data_module.class_names)
             self.input_spec = self.data_module.input_spec()
             self.protocol = {
-                "dataset": type(self.data_module).__name__.removesuffix("DataModule"),
+                "dataset": self.data_module.dataset_name,
                 "num_clips": self.data_module.num_clips,
                 "num_crops": self.data_module.num_crops,
                 "average": self.hparams["average"],
@@ -356,7 +356,7 @@ class VideoClassifier(LightningModule):
         if self.trainer.ckpt_path is not None:
             rank_zero_info(f"init_from={source} is not read: the run goes on from its checkpoint")
             return
-        report = initialize(self.network, source, self.class_names)
+        report = initialize(self.network, source, self.class_names, self.data_module)
         rank_zero_info(f"weights from {source}\n{report}")
 
     def on_train_start(self) -> None:

@@ -208,7 +208,7 @@ def _count_distinct(names: Iterable[str], trainer: Trainer, pl_module: Lightning
 
 
 class LeftOut(Callback):
-    """Names the training videos that do not fill a batch of the first epoch of a fit."""
+    """Names the training videos that do not fill a step of the first epoch of a fit."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say how many each epoch leaves out, and which this one."""
@@ -218,7 +218,7 @@ class LeftOut(Callback):
             more = ", ..." if len(names) > 3 else ""
             say(
                 f"each epoch leaves out {len(names)} of {len(data.train_set)} training videos, "
-                "which do not fill a batch, and always others: epoch "
+                "which do not fill an optimizer step, and always others: epoch "
                 f"{trainer.current_epoch} {', '.join(names[:3])}{more}"
             )
 

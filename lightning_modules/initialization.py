@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datamodules.editions import Edition
 from models import VideoNetwork, WeightReport, imagenet_state_dict, load_weights
 
 
 def initialize(
-    network: VideoNetwork, source: str | Sequence[str], class_names: Sequence[str]
+    network: VideoNetwork, source: str | Sequence[str], class_names: Sequence[str], data: Edition
 ) -> WeightReport:
     """Load starting weights into a network.
 
@@ -21,12 +22,14 @@ def initialize(
         source: `imagenet`, the path of a 2D state dict, or of another run's checkpoint; or several
             checkpoints that hold different parts of the network, such as its two streams.
         class_names: The network's classes.
+        data: What the network will be tested on; weights that have seen it are refused.
 
     Returns:
         The report of what was loaded, inflated, skipped and left new; print it.
 
     Raises:
-        ValueError: If a source does not exist, does not fit the network, or two hold the same part.
+        ValueError: If a source does not exist, does not fit the network, two hold the same part,
+            or one has seen test videos of the data.
     """
     sources = [source] if isinstance(source, str) else list(source)
     if not sources:
@@ -34,6 +37,8 @@ def initialize(
     contents = {path: read_weights_file(path) for path in sources if path != "imagenet"}
     runs = {path: content for path, content in contents.items() if _is_checkpoint(content)}
     if len(runs) == len(sources):
+        for path, content in runs.items():
+            data.refuse_other_split(content["protocol"]["dataset"], f"{path} of init_from")
         weights, names = _merge_runs(runs)
         return load_weights(network, weights, class_names=class_names, source_class_names=names)
     if len(sources) != 1:

@@ -17,7 +17,7 @@ class Protocol:
     """How a test was done.
 
     Attributes:
-        dataset: Name of the DataModule.
+        dataset: The dataset, and which version, label set or official split of it.
         split: Split that was tested.
         videos_used: Videos that were scored.
         videos_listed: Videos that the annotation lists.
@@ -91,7 +91,7 @@ def describe_protocol(
     full = data.num_crops in ("full", "full_flip")
     size = spec.transform.short_side if full else spec.transform.crop_size
     return Protocol(
-        dataset=type(data).__name__.removesuffix("DataModule"),
+        dataset=data.dataset_name,
         split="test",
         videos_used=videos_used,
         videos_listed=len(data.test_set),

@@ -237,10 +237,13 @@ class VideoCLI(LightningCLI):
         """Hold the checkpoint against the data and the network.
 
         Raises:
-            ValueError: If the classes differ, or the weights do not fit.
+            ValueError: If the classes differ, the weights do not fit, or they have seen the test
+                videos.
         """
         if self.checkpoint is None:
             return
+        trained_on = self.checkpoint["protocol"]["dataset"]
+        self.datamodule.refuse_other_split(trained_on, "the checkpoint")
         ours, theirs = self.datamodule.class_names, self.checkpoint["class_names"]
         if list(ours) != list(theirs):
             raise ValueError(

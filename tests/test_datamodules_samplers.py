@@ -35,6 +35,16 @@ def test_train_sampler_names_the_batch_that_does_not_fit() -> None:
         TrainSampler(np.arange(7), 4, 0, lambda: (0, 0), 0, 2)
 
 
+def test_train_epochs_hold_whole_optimizer_steps() -> None:
+    samplers = [TrainSampler(np.arange(47), 5, 0, lambda: (0, 0), r, 2, 2) for r in range(2)]
+    shown = {key.index for sampler in samplers for key in sampler}
+    assert [sampler.num_batches for sampler in samplers] == [4, 4]
+    assert len(shown) == 40
+    assert shown | set(samplers[0].left_out(0).tolist()) == set(range(47))
+    with pytest.raises(ValueError, match=r"5 on 2 device\(s\), 5 times a step; .* at most 4, or"):
+        TrainSampler(np.arange(47), 5, 0, lambda: (0, 0), 0, 2, 5)
+
+
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 @pytest.mark.parametrize("count", range(1, 18))
 def test_evaluation_shows_each_video_once_in_equal_lengths(count: int, world_size: int) -> None:

@@ -8,7 +8,8 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from datamodules import MotionShapesDataModule
+from datamodules import HMDB51DataModule, MotionShapesDataModule, UCF101DataModule
+from datamodules.editions import Edition
 from lightning_modules import STResNetModule
 from lightning_modules.initialization import initialize
 from lightning_modules.optim import parameter_groups
@@ -26,9 +27,12 @@ def batch_of(views: int = 1) -> Any:
     }
 
 
-def save_run(path: Path, module: STResNetModule, class_names: list[str]) -> str:
+def save_run(
+    path: Path, module: STResNetModule, class_names: list[str], dataset: str = "UCF101 split 1"
+) -> str:
     """A file with what `init_from` reads of a checkpoint."""
-    torch.save({"state_dict": module.state_dict(), "class_names": class_names}, path)
+    parts = {"state_dict": module.state_dict(), "class_names": class_names}
+    torch.save({**parts, "protocol": {"dataset": dataset}}, path)
     return str(path)
 
 
@@ -125,7 +129,7 @@ def test_both_streams_start_from_their_own_runs(tmp_path: Path) -> None:
         save_run(tmp_path / "flow.ckpt", flow, CLASSES),
     ]
     network = STResNetModule("st_resnet_tiny", **SMALL).network
-    report = initialize(network, sources, ["c", "other", "a"])
+    report = initialize(network, sources, ["c", "other", "a"], Edition())
     assert report.matched_classes == 2
     state: dict[str, Tensor] = network.state_dict()
     for stream, name in ((rgb, "rgb"), (flow, "flow")):
@@ -158,7 +162,20 @@ def test_sources_that_do_not_join_are_refused(tmp_path: Path) -> None:
         ([], "init_from is an empty list"),
     ):
         with pytest.raises(ValueError, match=sentence):
-            initialize(network, sources, CLASSES)
+            initialize(network, sources, CLASSES, Edition())
+
+
+def test_weights_that_saw_the_test_videos_are_refused(tmp_path: Path) -> None:
+    module = STResNetModule("rgb_stream_tiny", num_classes=3)
+    path = save_run(tmp_path / "one.ckpt", module, CLASSES)
+
+    with pytest.raises(
+        ValueError, match=r"one\.ckpt of init_from was trained on UCF101 split 1, am"
+    ):
+        initialize(module.network, path, CLASSES, UCF101DataModule(split=2, num_segments=1))
+
+    for data in (UCF101DataModule(num_segments=1), HMDB51DataModule(split=2, num_segments=1)):
+        assert initialize(module.network, path, CLASSES, data).matched_classes == 3
 
 
 @pytest.mark.slow
