@@ -187,6 +187,7 @@ class VideoDataModule(Edition, LightningDataModule, ABC):
         self.num_crops: NumCrops = num_crops
         self.flow = flow
         self.spec.sampling.test(1, num_clips)  # refuses what does not go together
+        self.spec.transform.check_crops(num_crops)
         self.probe = None if probe is None else Probe.parse(probe)
         if self.probe is not None and flow is not None:
             raise ValueError(

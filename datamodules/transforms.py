@@ -213,6 +213,18 @@ class SpatialTransform:
         """Side of an evaluation crop, in pixels."""
         return self.size if self.test_size is None else self.test_size
 
+    def check_crops(self, num_crops: NumCrops) -> None:
+        """Refuse corners that coincide, which would count twice.
+
+        Raises:
+            ValueError: If crops as high as the working frame are to be taken at its corners.
+        """
+        if num_crops == 10 and self.crop_size == self.short_side:
+            raise ValueError(
+                f"num_crops=10 takes corners, and those of {self.crop_size} pixels coincide in "
+                f"frames with short_side={self.short_side}; set test_size lower, or num_crops to 3"
+            )
+
     def train_box(self, height: int, width: int, rng: np.random.Generator) -> Box:
         """Random training crop, in pixels of a source frame of the given height and width."""
         crop = self.draw(height, width, rng)

@@ -24,8 +24,8 @@ def check_arguments(arguments: Mapping[str, Any], families: Sequence[str], owner
         owner: Name of the module's class.
 
     Raises:
-        ValueError: If the network is of another family, a number is out of its range, or schedule
-            and milestones do not fit.
+        ValueError: If the network is of another family, a number is out of its range, a setting
+            has no effect, or schedule and milestones do not fit.
     """
     network = arguments["network"]
     if network in list_models() and families and network.rpartition("_")[0] not in families:
@@ -41,11 +41,43 @@ def check_arguments(arguments: Mapping[str, Any], families: Sequence[str], owner
     for name in ("bn_momentum", "ema_decay"):
         if arguments[name] is not None and not 0 < arguments[name] < 1:
             raise ValueError(f"model.{name}={arguments[name]} must lie between 0 and 1")
-    if arguments["bn_batch"] is not None and arguments["bn_batch"] < 1:
-        raise ValueError(f"model.bn_batch={arguments['bn_batch']} must be at least 1")
-    schedule, milestones = arguments["schedule"], arguments["milestones"]
+    for name in ("bn_batch", "reference_batch"):
+        if arguments[name] is not None and arguments[name] < 1:
+            raise ValueError(f"model.{name}={arguments[name]} must be at least 1")
+    _refuse_without_effect(arguments)
+    _check_schedule(arguments)
+
+
+def _refuse_without_effect(arguments: Mapping[str, Any]) -> None:
+    """Refuse settings that others make void."""
+    if arguments["optimizer"] != "sgd" and (arguments["nesterov"] or arguments["momentum"] != 0.9):
+        raise ValueError(
+            f"model.momentum={arguments['momentum']} and model.nesterov={arguments['nesterov']} "
+            f"are for sgd, and the optimizer is {arguments['optimizer']}; leave them out"
+        )
+    for name in ("bn_batch", "bn_momentum"):
+        if arguments["frozen_bn"] == "all" and arguments[name] is not None:
+            raise ValueError(
+                f"model.{name}={arguments[name]} has no effect, as model.frozen_bn=all freezes "
+                "every batch normalization; leave one of them out"
+            )
+
+
+def _check_schedule(arguments: Mapping[str, Any]) -> None:
+    if not 0 < arguments["gamma"] <= 1:
+        raise ValueError(f"model.gamma={arguments['gamma']} must lie in (0, 1]")
+    if not 0 <= arguments["momentum"] < 1:
+        raise ValueError(f"model.momentum={arguments['momentum']} must lie in [0, 1)")
+    schedule, milestones = arguments["schedule"], list(arguments["milestones"])
+    if milestones != sorted(set(milestones)) or min(milestones, default=1) < 1:
+        raise ValueError(f"model.milestones={milestones} must be epochs from 1 on, in order")
+    if milestones and milestones[0] < arguments["warmup_epochs"]:
+        raise ValueError(
+            f"model.milestones={milestones} begin before the warm-up ends, with "
+            f"model.warmup_epochs={arguments['warmup_epochs']}; change one of them"
+        )
     if (schedule == "step") != bool(milestones):
         raise ValueError(
-            f"the schedule {schedule!r} and milestones {list(milestones)} do not fit: `step` needs "
+            f"the schedule {schedule!r} and milestones {milestones} do not fit: `step` needs "
             "milestones, other schedules ignore them; change model.schedule or model.milestones"
         )

@@ -38,6 +38,14 @@ class AveragedWeights(EMAWeightAveraging):
             )
         super().setup(trainer, pl_module, stage)
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Follow the weights to their device; begin with what `init_from` put there."""
+        average = self._average_model
+        assert average is not None
+        average.to(pl_module.device)
+        if not average.n_averaged:
+            average.module.load_state_dict(pl_module.state_dict())
+
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the average into the module."""
         super().on_validation_epoch_start(trainer, pl_module)

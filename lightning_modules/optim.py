@@ -82,7 +82,7 @@ def lr_factor(
     """Factor on the base learning rate as a function of the optimizer step.
 
     Args:
-        schedule: `cosine` falls to 0 at the last step, `step` is multiplied by `gamma` at every
+        schedule: `cosine` falls to 0 after the last step, `step` is multiplied by `gamma` at every
             milestone, `constant` stays.
         total_steps: Optimizer steps of the whole training; only `cosine` needs it to be finite.
         steps_per_epoch: Optimizer steps of one epoch.

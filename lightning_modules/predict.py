@@ -181,16 +181,18 @@ def _loader(module: VideoClassifier, paths: list[str], options: Any) -> DataLoad
         present=np.arange(len(paths)),
     )
     spec = InputSpec.from_dict(module.input_spec)
+    num_crops = options.num_crops or module.protocol["num_crops"]
+    spec.transform.check_crops(num_crops)
     dataset = VideoDataset(
         table,
         Path(),
         spec,
         train=False,
         num_clips=options.num_clips or module.protocol["num_clips"],
-        num_crops=options.num_crops or module.protocol["num_crops"],
+        num_crops=num_crops,
         flow=_flow(module, spec, options.flow_method),
     )
-    whole = dataset.num_crops in ("full", "full_flip")
+    whole = num_crops in ("full", "full_flip")
     return DataLoader(
         dataset,
         batch_size=1 if whole else options.batch_size,

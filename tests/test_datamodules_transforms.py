@@ -202,6 +202,14 @@ def test_full_frame_and_crops_start_from_the_resized_frame() -> None:
     assert transform.test(frames, 10).shape == (10, 2, 3, 56, 56)
 
 
+def test_corners_that_coincide_are_refused() -> None:
+    transform = SpatialTransform(size=224, short_side=256, test_size=256)
+    with pytest.raises(ValueError, match=r"num_crops=10 .* 256 pixels coincide .* test_size lower"):
+        transform.check_crops(10)
+    transform.check_crops(3)
+    SpatialTransform(size=224, short_side=256).check_crops(10)
+
+
 def test_unknown_crops_are_refused() -> None:
     crops: Any = 5
     with pytest.raises(ValueError, match="num_crops=5 is not possible; set it to 1, 2, 3, 10"):

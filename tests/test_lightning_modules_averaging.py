@@ -12,6 +12,7 @@ from torch import Tensor
 
 from datamodules import MotionShapesDataModule
 from lightning_modules import BaselineModule, open_checkpoint
+from lightning_modules.averaging import AveragedWeights
 
 DECAY = 0.8
 
@@ -144,6 +145,19 @@ def test_checkpoint_of_a_validation_names_both_sets_of_weights(
     after = torch.load(whole[-1] / "epoch=0.ckpt", weights_only=True)
     for part in ("state_dict", "current_model_state"):
         assert equal(within[part], after[part])
+
+
+def test_average_begins_with_what_is_loaded() -> None:
+    module = BaselineModule("tsn_tiny", num_classes=8, ema_decay=DECAY)
+    callback = AveragedWeights(DECAY)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    callback.setup(trainer, module, "fit")
+    torch.nn.init.ones_(module.network.fc.weight)  # type: ignore[union-attr, arg-type]
+
+    callback.on_fit_start(trainer, module)
+    callback.on_validation_epoch_start(trainer, module)
+
+    assert torch.equal(module.network.fc.weight, torch.ones(8, module.network.num_features))
 
 
 @pytest.mark.parametrize("decay", [0.0, 1.0])
