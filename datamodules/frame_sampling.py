@@ -77,6 +77,11 @@ def dense_clip(
     video shorter than the window is looped from its first frame: indices are taken modulo
     `num_frames`, as in CoST's released code.
 
+    The window ends with its last chosen frame: 57 frames for 8 with stride 8. Departure: the
+    authors of CoST, SELFY and TSM draw a window of T times the stride, 64 frames. They never choose
+    its last 7, nor, in training, the last 7 of a video; so their draws from a reversed video differ
+    from the reversed draws.
+
     Args:
         num_frames: Frames in the video.
         clip_len: Frames to choose, T.
@@ -98,6 +103,9 @@ def dense_test_clips(
     """Windows of frames evenly spaced over the video (CoST: 10 clips).
 
     One clip is the middle one of `dense_clip`; more reach from the first frame to the last.
+    Departure: CoST's released code divides the range of possible starts into `num_clips` equal
+    parts and begins a clip in the middle of each. Its windows, and TSM's, which reach from end to
+    end, are longer (see `dense_clip`); ours are alike for a video and its reversal.
 
     Args:
         num_frames: Frames in the video.
@@ -128,7 +136,9 @@ def segment_frames(
 
     The evaluation rule is the authors' `int(N/K/2 + N/K*k)`. Departure in training: their code cuts
     parts of floor(N / K) frames and never shows the rest of the video (of 15 frames in 8 segments,
-    the last 7). Where K divides N the two are the same.
+    the last 7). Where K divides N the two are the same. Departure for videos with fewer frames than
+    parts: their code shows the first frame K times, in training (TSM) or always (SELFY, which does
+    so with exactly K frames too in evaluation).
 
     Args:
         num_frames: Frames in the video, N.

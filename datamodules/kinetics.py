@@ -47,7 +47,7 @@ class KineticsDataModule(VideoDataModule):
     Kay et al.: "The Kinetics Human Action Video Dataset", 2017; Carreira et al., 2018 and 2019.
 
     Args:
-        root: Folder of the dataset, for instance `k400`.
+        root: Folder of the dataset.
         version: Which Kinetics.
         annotations: Folder of the lists, relative to the root or as it is; null looks in the root
             and in `annotations`.

@@ -24,6 +24,7 @@ DEBUG = "configs/override/debug.yaml"
 FolderOfKind = Callable[[str], Path]
 Listed = dict[str, list[tuple[str, str, int]]]
 """Id, class and label of the videos of each split."""
+SMALL_FLOW = ["--method", "dis", "--short_side", "72", "--storage", "jpeg", "--workers", "0"]
 BIG = re.compile(r"_r(18|34|50|101)\.yaml$")
 
 
@@ -198,6 +199,7 @@ def folder_of_kind(class_folders: Path, motion_root: Path, tmp_path: Path) -> Fo
 def test_config_runs_by_its_own_command(
     path: Path,
     folder_of_kind: FolderOfKind,
+    class_folders: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -206,7 +208,7 @@ def test_config_runs_by_its_own_command(
     assert str(path.relative_to(PROJECT_ROOT)) in words
     kinds = [Path(word).stem for word in words if word.startswith("configs/data/")]
     kind = kinds[0] if kinds else "motion_shapes"
-    root = folder_of_kind(kind)
+    root = class_folders if "YOUR_FLOW" in words else folder_of_kind(kind)
     words = [str(root) if word == "YOUR_FOLDER" else word for word in words]
     words += ["--config", DEBUG, f"--data.root={root}"]
     words += [f"--run.folder={tmp_path}", "--data.num_workers=0", "--trainer.limit_val_batches=1"]
@@ -216,6 +218,12 @@ def test_config_runs_by_its_own_command(
         # full networks are built and counted on the meta device elsewhere; here their tiny kin runs
         tiny = BIG.sub("_tiny", Path(next(w for w in words if BIG.search(w))).name)
         words += [f"--model.network={tiny}", "--model.init_from=null"]
+    if "YOUR_FLOW" in words:
+        pytest.importorskip("cv2", reason="needs the extra `flow`")
+        flow = str(tmp_path / "flow")
+        main(["flow", str(root), flow, *SMALL_FLOW])
+        words = [flow if word == "YOUR_FLOW" else word for word in words]
+        words += ["--model.bn_batch=2"]
     main(words)
     (checkpoint,) = tmp_path.rglob("last.ckpt")
     content = torch.load(checkpoint, weights_only=True)
