@@ -5,8 +5,8 @@ from typing import Any
 
 import lightning_modules
 from lightning_modules.base import VideoClassifier
-from lightning_modules.initialization import read_weights_file
 from lightning_modules.parsing import allow_known_classes
+from models.weights import read_weights_file
 
 
 def open_checkpoint(path: str | Path) -> VideoClassifier:

@@ -1,15 +1,21 @@
 """Starting weights of a fit: ImageNet's, a file of 2D weights, or checkpoints of other runs."""
 
-import pickle
-from collections.abc import Sequence
-from pathlib import Path
+import inspect
+import json
+import pkgutil
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from datamodules.editions import Edition
-from models import VideoNetwork, WeightReport, imagenet_state_dict, load_weights
+from models import VideoNetwork, WeightReport, get_model, imagenet_state_dict, load_weights
+from models.registry import MODELS
+from models.weights import read_weights_file
+
+_OPTIONS_OF_2D_WEIGHTS = {"stride_on": "3x3"}
+"""Options that torchvision's networks have by their nature, so far as no weight shows them."""
 
 
 def initialize(
@@ -28,8 +34,9 @@ def initialize(
         The report of what was loaded, inflated, skipped and left new; print it.
 
     Raises:
-        ValueError: If a source does not exist, does not fit the network, two hold the same part,
-            or one has seen test videos of the data.
+        ValueError: If a source does not exist, does not fit the network or was trained with
+            options that mean something else by the same weights, two hold the same part, or one has
+            seen test videos of the data.
     """
     sources = [source] if isinstance(source, str) else list(source)
     if not sources:
@@ -39,6 +46,7 @@ def initialize(
     if len(runs) == len(sources):
         for path, content in runs.items():
             data.refuse_other_split(content["protocol"]["dataset"], f"{path} of init_from")
+            _refuse_other_options(network, _network_of(content, path).unseen_options, path)
         weights, names = _merge_runs(runs)
         return load_weights(network, weights, class_names=class_names, source_class_names=names)
     if len(sources) != 1:
@@ -52,29 +60,54 @@ def initialize(
             f"init_from={sources[0]} does not fit: this network has no ImageNet counterpart; give "
             "a checkpoint of the same network, or null"
         )
+    _refuse_other_options(network, _OPTIONS_OF_2D_WEIGHTS, sources[0])
+    if sources[0] == "imagenet":
+        _refuse_unknown_to_torchvision(network.pretrained_arch)
     return load_weights(network, imagenet_state_dict(network.pretrained_arch, sources[0]))
-
-
-def read_weights_file(path: str | Path) -> Any:
-    """What a file of weights or a checkpoint holds; nothing in it is executed.
-
-    Raises:
-        ValueError: If the path is an address, is missing, or is no such file.
-    """
-    if "://" in str(path):
-        raise ValueError(f"{path} is an address; download the file and give the local path")
-    if not Path(path).is_file():
-        raise ValueError(f"there is no file {path} to take weights from; check the path")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path} is not a checkpoint or weights file that can be opened safely"
-        ) from error
 
 
 def _is_checkpoint(content: Any) -> bool:
     return isinstance(content, dict) and "class_names" in content and "state_dict" in content
+
+
+def _network_of(run: Mapping[str, Any], path: str) -> VideoNetwork:
+    """The network of a run, without weights: what was null has its default."""
+    given = run["hyper_parameters"]
+    if given["network"] not in MODELS:
+        raise ValueError(
+            f"{path} of init_from holds the network {given['network']!r}, which there is no more; "
+            "give a checkpoint of one of list_models()"
+        )
+    factory = pkgutil.resolve_name(MODELS[given["network"]])
+    options = [name for name in inspect.signature(factory).parameters if name in given]
+    chosen = {name: given[name] for name in options if given[name] is not None}
+    with torch.device("meta"):
+        return get_model(given["network"], **{"num_classes": given["num_classes"], **chosen})
+
+
+def _refuse_other_options(
+    network: VideoNetwork, trained: Mapping[str, object], source: str
+) -> None:
+    """Refuse weights that would load into a network in which they mean something else."""
+    for name, value in network.unseen_options.items():
+        if name in trained and trained[name] != value:
+            word = trained[name] if isinstance(trained[name], str) else json.dumps(trained[name])
+            raise ValueError(
+                f"{source} of init_from was trained with another {name}, which no weight shows; "
+                f"set --model.{name} {word}"
+            )
+
+
+def _refuse_unknown_to_torchvision(arch: str) -> None:
+    """Say where ImageNet weights come from that torchvision does not have."""
+    import torchvision.models  # seconds of import, needed here only
+
+    if arch not in torchvision.models.list_models(module=torchvision.models):
+        raise ValueError(
+            f"init_from=imagenet does not fit: torchvision has no {arch}, whose weights come from "
+            f"timm; run torch.save(timm.create_model({arch!r}, pretrained=True).state_dict(), FILE)"
+            " and give FILE as init_from"
+        )
 
 
 def _merge_runs(runs: dict[str, Any]) -> tuple[dict[str, Tensor], list[str]]:

@@ -41,13 +41,15 @@ class PooledResNet(VideoResNet):
         num_classes: Width of the logits.
         block_parts: From the indices of stage and block to what is replaced there.
         pools: Pooling windows (T, H, W). "released": 1x3x3 then 2x1x1, as in the authors' code;
-            "paper": 3x3x3 then 3x1x1, as printed. Output sizes are equal.
+            "paper": 3x3x3 then 3x1x1, as printed. For an even T, output sizes are equal; of an odd
+            one, the released pool2 drops the last frame (T // 2) and the paper's keeps it.
         stem: "8_frames": a 1x7x7 convolution that keeps T. "32_frames": 5x7x7 and a 2x3x3
-            pooling, each halving T (authors' code), for clips of 32 frames.
+            pooling, each halving T (authors' code), for clips of 32 frames; 7 at least.
         dropout: Probability of dropping a feature before the classifier.
 
     Raises:
-        ValueError: An argument is out of its range, or stem="32_frames" with pools="paper".
+        ValueError: An argument is out of its range, or stem="32_frames" with pools="paper"; on the
+            call, when the clip has too few frames to be pooled.
     """
 
     def __init__(
@@ -80,10 +82,21 @@ class PooledResNet(VideoResNet):
             over_time = TemporalMaxPool(2, 2) if long else TemporalMaxPool(3, 1, padding=1)
             self.maxpool = nn.Sequential(self.maxpool, over_time)
         self.pool2 = TemporalMaxPool(3, 2, padding=1) if pools == "paper" else TemporalMaxPool(2, 2)
+        # of the long stem's ceil(T / 2) frames, whole pairs are left twice
+        self.fewest_frames = 7 if long else self.pool2.fewest_frames
+        self.stem, self.pools = stem, pools
         self.dropout = nn.Dropout(dropout)
 
     def forward_features(self, clip: Tensor) -> Tensor:
-        """Features of a clip, (B, 3, T, H, W) to (B, num_features, T/2, H/32, W/32)."""
+        """Features of a clip, (B, 3, T, H, W) to (B, num_features, T', H/32, W/32).
+
+        T' is T // 2; (T + 1) // 2 with pools="paper"; (T + 1) // 8 with stem="32_frames".
+        """
+        if clip.shape[2] < self.fewest_frames:
+            raise ValueError(
+                f"the clip has {clip.shape[2]} frame(s) where stem='{self.stem}' with "
+                f"pools='{self.pools}' needs at least {self.fewest_frames}; raise num_frames"
+            )
         x = self.pool2(self.forward_stages(self.forward_stem(clip), last=1))
         return self.forward_stages(x, first=2)
 

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.c2d import PooledResNet, Pools, Stem, replace_alternate
+from models.layers import check_flag
 from models.resnet import BlockParts, Bottleneck, get_architecture
 
 VIEWS = ("hw", "tw", "th")
@@ -210,6 +211,7 @@ class CoST(PooledResNet):
         def collaborative(in_channels: int, out_channels: int, stride: int) -> nn.Module:
             return self.operation(in_channels, out_channels, stride, shared=shared)
 
+        check_flag("shared", shared)
         architecture = get_architecture(arch, Bottleneck)
         super().__init__(
             architecture,
@@ -228,6 +230,8 @@ class CoST(PooledResNet):
     def coefficients(self, clip: Tensor) -> dict[str, Tensor]:
         """The share of each view in each layer, for the analysis of section 4.5.
 
+        Always those of evaluation mode; mode and running statistics stay as they are.
+
         Args:
             clip: Normalized frames, (B, 3, T, H, W).
 
@@ -235,6 +239,7 @@ class CoST(PooledResNet):
             Module name to coefficients (B, C', 3), in the order of the layers.
         """
         found: dict[str, Tensor] = {}
+        training = [module for module in self.modules() if module.training]
         handles = []
         for name, operation in self.operations().items():
 
@@ -243,8 +248,11 @@ class CoST(PooledResNet):
 
             handles.append(operation.register_forward_pre_hook(record))
         try:
+            self.eval()
             self.forward_features(clip)
         finally:
+            for module in training:
+                module.training = True
             for handle in handles:
                 handle.remove()
         return found

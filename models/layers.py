@@ -6,6 +6,7 @@ unfold it again. Their outputs lie in memory frame after frame, as (B, T, C, H, 
 are views: data are copied only where an operation really mixes frames.
 """
 
+from numbers import Integral
 from typing import ClassVar, cast
 
 import torch
@@ -16,6 +17,23 @@ def check_choice(argument: str, value: str, allowed: tuple[str, ...]) -> None:
     """Raise ValueError when value, given as the named argument, is not among those allowed."""
     if value not in allowed:
         raise ValueError(f"{argument} is {value!r}; choose one of {', '.join(allowed)}")
+
+
+def is_integer(value: object) -> bool:
+    """Whether a value is a whole number; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def check_integer(argument: str, value: object) -> None:
+    """Raise ValueError when value, given as the named argument, is not a whole number."""
+    if not is_integer(value):
+        raise ValueError(f"{argument} is {value!r}; give a whole number")
+
+
+def check_flag(argument: str, value: object) -> None:
+    """Raise ValueError when value, given as the named argument, is neither True nor False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{argument} is {value!r}; give true or false")
 
 
 def fold_time(x: Tensor) -> Tensor:
@@ -135,6 +153,7 @@ class VideoNetwork(nn.Module):
         num_classes: Width of the logits.
         classifiers: Names of the classifier layers, which load by class name only.
         new_parameters: `fnmatch` patterns of parameters that pretrained 2D weights do not hold.
+        unseen_options: Options that change what weights mean but not their shapes, by argument.
         modalities: What `forward` takes, in order: "clip" (frames), "flow" (optical flow).
     """
 
@@ -153,6 +172,7 @@ class VideoNetwork(nn.Module):
         self.num_features = num_features
         self.classifier_std = classifier_std
         self.pretrained_arch = pretrained_arch
+        self.unseen_options: dict[str, object] = {}
 
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the classifier by a newly initialised one, on the same device and dtype.
@@ -161,8 +181,9 @@ class VideoNetwork(nn.Module):
             num_classes: Width of the logits from now on.
 
         Raises:
-            ValueError: num_classes is less than 1.
+            ValueError: num_classes is not a whole number of at least 1.
         """
+        check_integer("num_classes", num_classes)
         if num_classes < 1:
             raise ValueError(f"num_classes is {num_classes}; a network needs at least 1 class")
         like = next(self.parameters())

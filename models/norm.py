@@ -10,6 +10,7 @@ Layers are changed where they are: names, parameters and buffers stay, so weight
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,10 @@ class ControlledBatchNorm(_BatchNorm):
         assert x.shape[0] % self.num_groups == 0
         return torch.cat([normalize(group) for group in x.chunk(self.num_groups)])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by the layer's own class, as the controlled one has no name to be found by."""
+        return _new_controlled, (type(self).__bases__[1],), self.__dict__
+
 
 _CONTROLLED: dict[type[_BatchNorm], type[ControlledBatchNorm]] = {}
 """The controlled form of each class of layers, made once."""
@@ -58,14 +63,23 @@ def batch_norms(network: nn.Module) -> Iterator[_BatchNorm]:
             yield module
 
 
+def _controlled_kind(kind: type[_BatchNorm]) -> type[ControlledBatchNorm]:
+    """The controlled form of a class of layers."""
+    if kind not in _CONTROLLED:
+        _CONTROLLED[kind] = type(f"Controlled{kind.__name__}", (ControlledBatchNorm, kind), {})
+    return _CONTROLLED[kind]
+
+
+def _new_controlled(kind: type[_BatchNorm]) -> ControlledBatchNorm:
+    """A controlled layer without its state, for pickle and copy."""
+    controlled = _controlled_kind(kind)
+    return controlled.__new__(controlled)
+
+
 def control_batch_norm(layer: _BatchNorm) -> ControlledBatchNorm:
     """Make one layer controllable, in place; a layer that is already is returned as it is."""
     if not isinstance(layer, ControlledBatchNorm):
-        kind = type(layer)
-        if kind not in _CONTROLLED:
-            bases = (ControlledBatchNorm, kind)
-            _CONTROLLED[kind] = type(f"Controlled{kind.__name__}", bases, {})
-        layer.__class__ = _CONTROLLED[kind]
+        layer.__class__ = _controlled_kind(type(layer))
     assert isinstance(layer, ControlledBatchNorm)
     return layer
 

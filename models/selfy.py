@@ -17,7 +17,15 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from models.layers import FrameBatchNorm2d, FrameConv2d, check_choice, fold_time, unfold_time
+from models.layers import (
+    FrameBatchNorm2d,
+    FrameConv2d,
+    check_choice,
+    check_integer,
+    fold_time,
+    is_integer,
+    unfold_time,
+)
 from models.resnet import get_architecture, init_convolutions, plain_block
 from models.self_similarity import Similarity, comparison_macs, self_similarity
 from models.tsm import shifted_blocks
@@ -171,6 +179,9 @@ class SELFYBlock(nn.Module):
         extraction: How a vector is made from the similarities of a position to one frame.
         integration: How vectors are merged over neighbours and offsets.
         similarity: How two positions are compared.
+
+    Raises:
+        ValueError: On the call, when every offset leads out of the clip.
     """
 
     def __init__(
@@ -207,11 +218,18 @@ class SELFYBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x, (B, C, T, H, W), to the same shape."""
+        if min(abs(offset) for offset in self.offsets) >= x.shape[2]:
+            raise ValueError(
+                f"the clip has {x.shape[2]} frame(s), and offsets {list(self.offsets)} all lead "
+                "out of it; raise num_frames or give smaller offsets"
+            )
         reduced = self.reduce(x)
         stss = self_similarity(reduced, self.offsets, self.window, self.similarity)
         batch, frames, height, width, num_offsets = stss.shape[:5]
-        maps = stss.to(x.dtype).reshape(-1, 1, self.window, self.window)
-        vectors = self.extract(maps).flatten(1)
+        maps = stss.reshape(-1, 1, self.window, self.window)
+        if not isinstance(self.extract, SoftArgmax):  # it divides by 0.01, rounding errors too
+            maps = maps.to(x.dtype)
+        vectors = self.extract(maps).to(x.dtype).flatten(1)
         vectors = vectors.view(batch, frames, height, width, num_offsets, -1)
         motion = self.integrate(vectors.permute(0, 4, 5, 1, 2, 3))
         motion = self.bn(self.upsample.resize(motion, *x.shape[3:]))
@@ -225,6 +243,14 @@ def _extractor(extraction: Extraction, window: int, features: int) -> nn.Module:
     if extraction == "mlp":
         return SimilarityMLP(window, features)
     return SoftArgmax()
+
+
+def _check_offsets(offsets: Sequence[int]) -> tuple[int, ...]:
+    if not isinstance(offsets, Sequence) or not all(is_integer(offset) for offset in offsets):
+        raise ValueError(f"offsets is {offsets!r}; give a list of whole numbers, in frames")
+    if not offsets or len(set(offsets)) < len(offsets):
+        raise ValueError(f"offsets is {list(offsets)}; give at least one, each only once")
+    return tuple(offsets)
 
 
 class SELFY(FrameConsensusResNet):
@@ -243,7 +269,8 @@ class SELFY(FrameConsensusResNet):
         dropout: Probability of dropping a feature before the classifier.
 
     Raises:
-        ValueError: An argument is out of its range.
+        ValueError: An argument is out of its range; on the call, when every offset leads out of
+            the clip.
     """
 
     new_parameters: ClassVar[tuple[str, ...]] = ("selfy.*",)
@@ -263,21 +290,22 @@ class SELFY(FrameConsensusResNet):
         dropout: float = 0.5,
     ) -> None:
         tiny = arch == "tiny"
-        offsets = (-2, -1, 0, 1, 2) if offsets is None else tuple(offsets)
+        offsets = _check_offsets((-2, -1, 0, 1, 2) if offsets is None else offsets)
         window = (5 if tiny else 9) if window is None else window
         position = (1 if tiny else 2) if position is None else position
         stages = len(get_architecture(arch).depths)
         check_choice("extraction", extraction, get_args(Extraction))
         check_choice("integration", integration, get_args(Integration))
         check_choice("similarity", similarity, get_args(Similarity))
-        if not offsets or len(set(offsets)) < len(offsets):
-            raise ValueError(f"offsets is {list(offsets)}; give at least one, each only once")
+        check_integer("window", window)
+        check_integer("position", position)
         if window < 3 or window % 2 == 0:
             raise ValueError(f"window is {window}; it must be odd and at least 3")
         if not 1 <= position < stages:
             raise ValueError(f"position is {position}; choose a stage from 1 to {stages - 1}")
         block_parts = shifted_blocks(arch, shift_div=8) if self.shifts_channels else plain_block
         super().__init__(arch, num_classes, block_parts=block_parts, dropout=dropout)
+        self.unseen_options |= {"offsets": offsets, "window": window, "similarity": similarity}
         architecture = get_architecture(arch)
         self.position = position
         self.selfy = SELFYBlock(

@@ -22,9 +22,16 @@ from typing import ClassVar, Literal, get_args
 
 from torch import Tensor, nn
 
-from models.layers import FrameConv2d, TemporalMaxPool, check_choice, temporal_conv
+from models.layers import (
+    FrameConv2d,
+    TemporalMaxPool,
+    check_choice,
+    check_flag,
+    temporal_conv,
+)
 from models.resnet import BlockParts, ResidualBlock
-from models.two_stream import SlidingMean, StrideOn, TwoStreamNetwork
+from models.stream import SlidingMean
+from models.two_stream import StrideOn, TwoStreamNetwork
 
 Connection = Literal["sum", "product"]
 
@@ -75,10 +82,14 @@ class STResNet(TwoStreamNetwork):
         num_classes: Width of the logits, K.
         star: Whether the last features are max-pooled over time: T' = (T - 5) // 2 + 1 scores.
         max_before_mean: Whether that maximum stands in front of the spatial average (figure 3,
-            authors' code) or behind it (table 1).
+            authors' code) or behind it (table 1): at each position of the window then, where a map
+            is larger, and in front of the mean over the positions.
         rectified: Whether the appearance that motion is joined with went through the ReLU; not so
             in equation 2, though only then a pretrained block without motion stays as it was.
-        connection: "sum" (NIPS 2016) or "product" (CVPR 2017).
+        connection: "sum" (NIPS 2016) or "product" (CVPR 2017). The latter was published with
+            settings of its own, which it does not bring along: dropout 0.8 and strides of 5 to 35
+            frames between the chunks; and with a maximum over all 5 chunks. Here, a departure, its
+            chunks are averaged, or pooled as ST-ResNet* does.
         flow_length: Flow fields of a chunk, L.
         stride_on: See `models.two_stream.StreamNetwork`.
         dropout: Probability of dropping a feature before the classifiers; none in the paper.
@@ -104,6 +115,9 @@ class STResNet(TwoStreamNetwork):
         dropout: float = 0.0,
     ) -> None:
         check_choice("connection", connection, get_args(Connection))
+        flags = {"star": star, "max_before_mean": max_before_mean, "rectified": rectified}
+        for name, value in flags.items():
+            check_flag(name, value)
         if not (star or max_before_mean):
             raise ValueError(
                 "max_before_mean is False, but star is False, so there is no maximum over time; "
@@ -111,10 +125,12 @@ class STResNet(TwoStreamNetwork):
             )
 
         def pool(window: int) -> nn.Module:
-            mean, maximum = SlidingMean(window), TemporalMaxPool(5, 2)
             if not star:
-                return mean
-            return nn.Sequential(*((maximum, mean) if max_before_mean else (mean, maximum)))
+                return SlidingMean(window)
+            maximum = TemporalMaxPool(5, 2)
+            if max_before_mean:
+                return nn.Sequential(maximum, SlidingMean(window))
+            return SlidingMean(window, between=maximum)
 
         super().__init__(
             arch,
@@ -130,15 +146,12 @@ class STResNet(TwoStreamNetwork):
                 nn.init.dirac_(module.temporal.weight)
         self.rectified = rectified
         self.connection = connection
+        self.unseen_options["rectified"] = rectified
 
     def stream_features(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Features of the appearance and of the motion stream, both (B, C, T, H/32, W/32)."""
+        self.check_inputs(*inputs)
         clip, flow = inputs
-        if clip.shape[:1] + clip.shape[2:] != flow.shape[:1] + flow.shape[2:]:
-            raise ValueError(
-                f"the clip is {tuple(clip.shape)} and the flow {tuple(flow.shape)}; give one flow "
-                "stack of the same height and width for every frame"
-            )
         rgb, motion = self.streams()
         x, moving = rgb.forward_stem(clip), motion.forward_stem(flow)
         for number in range(1, rgb.num_stages + 1):

@@ -23,12 +23,22 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from models.layers import FrameBatchNorm2d, VideoNetwork, check_choice
+from models.layers import (
+    VideoNetwork,
+    check_choice,
+    check_flag,
+    check_integer,
+    is_integer,
+)
 from models.resnet import Bottleneck, VideoResNet, get_architecture
+from models.stnet_blocks import (
+    TemporalBlock,
+    TemporalInit,
+    TemporalModelingBlock,
+    TemporalXception,
+)
 
 SuperImageWeights = Literal["mean", "inflate"]
-TemporalBlock = Literal["released", "paper"]
-TemporalInit = Literal["he", "average"]
 HeadPool = Literal["max", "mean"]
 
 
@@ -44,10 +54,16 @@ def stack_super_images(clip: Tensor, frames_per_segment: int) -> Tensor:
         green, blue of the first frame, then of the second, and so on.
 
     Raises:
-        ValueError: T is no multiple of N.
+        ValueError: The frames have other channels than red, green and blue, or T is no multiple of
+            N.
     """
     batch, channels, frames, height, width = clip.shape
-    if frames % frames_per_segment:
+    if channels != 3:
+        raise ValueError(
+            f"the clip has {channels} channels, where StNet stacks RGB frames; give a clip of 3 "
+            "channels, (B, 3, T, H, W)"
+        )
+    if frames == 0 or frames % frames_per_segment:
         raise ValueError(
             f"num_frames is {frames}, which gives no whole super-images of "
             f"frames_per_segment={frames_per_segment} frames; make num_frames a multiple of it"
@@ -57,87 +73,6 @@ def stack_super_images(clip: Tensor, frames_per_segment: int) -> Tensor:
         batch, segments, frames_per_segment * channels, height, width
     )
     return stacked.transpose(1, 2)  # (B, 3N, S, H, W)
-
-
-class TemporalModelingBlock(nn.Module):
-    """A convolution over three super-images at each position, with all channels mixed.
-
-    "released" (authors' code): x + bn(relu(conv(x))). "paper" (figure): relu(bn(conv(x))). Batch
-    statistics are over B, S, H and W; the convolution has a bias.
-
-    Args:
-        channels: C.
-        form: "released" or "paper".
-        init: First weights of the convolution. "he": uniform, by the fan-in (authors' code).
-            "average": 1 / (3C) each, so that the block starts as an average over channels and
-            super-images and all its output channels are equal; said of the paper, not verified.
-    """
-
-    def __init__(
-        self, channels: int, form: TemporalBlock = "released", init: TemporalInit = "he"
-    ) -> None:
-        super().__init__()
-        self.form = form
-        self.conv = nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0))
-        self.bn = FrameBatchNorm2d(channels)
-        self.relu = nn.ReLU()
-        if init == "average":
-            nn.init.constant_(self.conv.weight, 1 / (3 * channels))
-        else:
-            nn.init.kaiming_uniform_(self.conv.weight, nonlinearity="relu")
-        assert self.conv.bias is not None
-        nn.init.zeros_(self.conv.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, S, H, W) to the same shape."""
-        out: Tensor
-        if self.form == "paper":
-            out = self.relu(self.bn(self.conv(x)))
-        else:
-            out = self.bn(self.relu(self.conv(x))) + x
-        return out
-
-    def extra_repr(self) -> str:
-        """The form, for `print(network)`."""
-        return f"form={self.form}"
-
-
-class TemporalXception(nn.Module):
-    """The temporal Xception block (authors' code): separable convolutions over a sequence.
-
-    Two pairs of a convolution over three super-images in each channel and a mixture of the channels
-    in each super-image, beside one mixture alone; all have biases. No activation stands between the
-    two of a pair. Output t depends on the inputs t - 2 to t + 2.
-
-    Args:
-        in_channels: C.
-        out_channels: C'.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.bn1 = nn.BatchNorm1d(in_channels)
-        self.depthwise1 = nn.Conv1d(in_channels, in_channels, 3, padding=1, groups=in_channels)
-        self.pointwise1 = nn.Conv1d(in_channels, out_channels, 1)
-        self.bn2 = nn.BatchNorm1d(out_channels)
-        self.depthwise2 = nn.Conv1d(out_channels, out_channels, 3, padding=1, groups=out_channels)
-        self.pointwise2 = nn.Conv1d(out_channels, out_channels, 1)
-        self.shortcut = nn.Conv1d(in_channels, out_channels, 1)
-        self.bn3 = nn.BatchNorm1d(out_channels)
-        self.relu = nn.ReLU()
-        for layer in self.children():
-            if isinstance(layer, nn.Conv1d):
-                assert layer.bias is not None
-                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, S) to (B, C', S)."""
-        x = self.bn1(x)
-        long = self.relu(self.bn2(self.pointwise1(self.depthwise1(x))))
-        long = self.pointwise2(self.depthwise2(long))
-        out: Tensor = self.relu(self.bn3(long + self.shortcut(x)))
-        return out
 
 
 @dataclass(frozen=True)
@@ -152,12 +87,13 @@ class SuperImageOptions:
     super_image_weights: SuperImageWeights
     temporal_block: TemporalBlock
     temporal_init: TemporalInit
-    temporal_modeling: tuple[int, ...]
+    temporal_modeling: Sequence[int]
     temporal_xception: bool
     head_pool: HeadPool
     dropout: float
 
     def __post_init__(self) -> None:
+        check_integer("frames_per_segment", self.frames_per_segment)
         if self.frames_per_segment < 1:
             raise ValueError(
                 f"frames_per_segment is {self.frames_per_segment}; a super-image needs at least "
@@ -167,6 +103,28 @@ class SuperImageOptions:
         check_choice("temporal_block", self.temporal_block, get_args(TemporalBlock))
         check_choice("temporal_init", self.temporal_init, get_args(TemporalInit))
         check_choice("head_pool", self.head_pool, get_args(HeadPool))
+        check_flag("temporal_xception", self.temporal_xception)
+        stages = self.temporal_modeling
+        if not isinstance(stages, Sequence) or not all(is_integer(stage) for stage in stages):
+            raise ValueError(
+                f"temporal_modeling is {stages!r}; give a list of numbers of stages, such as [2, 3]"
+            )
+        if not 0 <= self.dropout <= 1:
+            raise ValueError(f"dropout is {self.dropout}; give a probability from 0 to 1")
+        self._refuse_without_effect()
+
+    def _refuse_without_effect(self) -> None:
+        """Refuse values that others make void."""
+        if self.super_image_weights == "inflate" and self.frames_per_segment == 1:
+            raise ValueError(
+                "super_image_weights is 'inflate', but a super-image of frames_per_segment=1 takes "
+                "the kernel over as it is; leave it at 'mean', or raise frames_per_segment"
+            )
+        if self.temporal_block == "paper" and not self.temporal_modeling:
+            raise ValueError(
+                "temporal_block is 'paper', but temporal_modeling is empty, so there is no "
+                "temporal modelling block; leave it at 'released', or give temporal_modeling"
+            )
         if self.temporal_init == "average" and self.temporal_block != "paper":
             raise ValueError(
                 "temporal_init is 'average', which belongs to temporal_block='paper'; set "
@@ -219,6 +177,8 @@ class SuperImageNetwork(VideoNetwork):
         self.frames_per_segment = options.frames_per_segment
         self.super_image_weights = options.super_image_weights
         self.head_pool = options.head_pool
+        if chosen:
+            self.unseen_options["temporal_block"] = options.temporal_block
         self.temporal_modeling = nn.ModuleDict()
         for stage in sorted(chosen):
             self.temporal_modeling[str(stage)] = TemporalModelingBlock(
@@ -326,8 +286,8 @@ class StNet(SuperImageNetwork, VideoResNet):
         dropout: Probability of dropping a feature before the classifier; none in authors' code.
 
     Raises:
-        ValueError: An argument is out of its range; on the call, when the number of frames is no
-            multiple of frames_per_segment.
+        ValueError: An argument is out of its range or has no effect beside the others; on the
+            call, when the number of frames is no multiple of frames_per_segment.
     """
 
     stem_weight: ClassVar[str] = "conv1.weight"
@@ -357,7 +317,7 @@ class StNet(SuperImageNetwork, VideoResNet):
             super_image_weights=super_image_weights,
             temporal_block=temporal_block,
             temporal_init=temporal_init,
-            temporal_modeling=tuple(temporal_modeling),
+            temporal_modeling=temporal_modeling,
             temporal_xception=temporal_xception,
             head_pool=head_pool,
             dropout=dropout,

@@ -16,7 +16,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.layers import fold_time, unfold_time
 from models.stnet import (
@@ -24,10 +24,9 @@ from models.stnet import (
     SuperImageNetwork,
     SuperImageOptions,
     SuperImageWeights,
-    TemporalBlock,
-    TemporalInit,
     stack_super_images,
 )
+from models.stnet_blocks import TemporalBlock, TemporalInit
 
 _STEM = ("conv2d_1a", "conv2d_2a", "conv2d_2b", "maxpool_3a", "conv2d_3b", "conv2d_4a")
 _STAGES = (
@@ -57,7 +56,8 @@ class StNetIRv2(SuperImageNetwork):
     """StNet on Inception-ResNet-v2.
 
     The trunk expects frames scaled to -1..1: mean and standard deviation 0.5 for each colour. Its
-    ImageNet weights load from a file of timm's state dict of `inception_resnet_v2`.
+    ImageNet weights load from a file of the state dict of timm's `inception_resnet_v2`, as
+    torchvision has none.
 
     Shapes for (B, 3, 35, 331, 331): super-images (B, 15, 7, 331, 331), stages (B, 320, 7, 39, 39),
     (B, 1088, 7, 19, 19) and (B, 2080, 7, 9, 9), features (B, 1024, 7, 1, 1).
@@ -104,7 +104,7 @@ class StNetIRv2(SuperImageNetwork):
             super_image_weights=super_image_weights,
             temporal_block=temporal_block,
             temporal_init=temporal_init,
-            temporal_modeling=(1, 2) if temporal_modeling is None else tuple(temporal_modeling),
+            temporal_modeling=(1, 2) if temporal_modeling is None else temporal_modeling,
             temporal_xception=temporal_xception,
             head_pool=head_pool,
             dropout=dropout,
@@ -119,9 +119,6 @@ class StNetIRv2(SuperImageNetwork):
         )
         for name in (*(name for stage in _STAGES for name in stage), _LAST):
             self.add_module(name, trunk.get_submodule(name))
-        for module in self.modules():
-            if isinstance(module, nn.ReLU):
-                module.inplace = False
         self.add_temporal_parts(options, _STAGE_CHANNELS, _XCEPTION_CHANNELS)
         self.reset_classifier(num_classes)
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers import fold_time, unfold_time
+from models.layers import check_integer, fold_time, unfold_time
 from models.resnet import BlockParts, BlockPlan, get_architecture
 from models.tsn import FrameConsensusResNet
 
@@ -25,11 +25,12 @@ class TemporalShift(nn.Module):
         shift_div: 1/shift_div of the channels moves each way; 8 in the paper.
 
     Raises:
-        ValueError: shift_div is less than 2.
+        ValueError: shift_div is not a whole number of at least 2.
     """
 
     def __init__(self, shift_div: int = 8) -> None:
         super().__init__()
+        check_integer("shift_div", shift_div)
         if shift_div < 2:
             raise ValueError(f"shift_div is {shift_div}; at least 2, as two parts are shifted")
         self.shift_div = shift_div
@@ -67,6 +68,7 @@ class TSM(FrameConsensusResNet):
         super().__init__(
             arch, num_classes, block_parts=shifted_blocks(arch, shift_div), dropout=dropout
         )
+        self.unseen_options["shift_div"] = shift_div
 
 
 def shifted_blocks(arch: str, shift_div: int) -> BlockPlan:
@@ -83,8 +85,15 @@ def shifted_blocks(arch: str, shift_div: int) -> BlockPlan:
         From the indices of stage and block (both from 0) to the block's parts.
 
     Raises:
-        ValueError: An argument is out of its range.
+        ValueError: An argument is out of its range, or a block would have no channel to shift.
     """
-    step = 2 if max(get_architecture(arch).depths) >= 23 else 1
+    architecture = get_architecture(arch)
+    check_integer("shift_div", shift_div)
+    if shift_div > architecture.width:
+        raise ValueError(
+            f"shift_div is {shift_div}, but the first block has only {architecture.width} channels "
+            f"to shift a part of; choose 2 to {architecture.width}"
+        )
+    step = 2 if max(architecture.depths) >= 23 else 1
     shifted = BlockParts(before_conv1=lambda: TemporalShift(shift_div))
     return lambda stage, block: shifted if block % step == 0 else BlockParts()

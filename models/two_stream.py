@@ -20,111 +20,16 @@ from dataclasses import replace
 from typing import ClassVar, Literal, cast, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers import VideoNetwork, check_choice, fold_time, unfold_time
-from models.resnet import (
-    Architecture,
-    BlockParts,
-    BlockPlan,
-    Bottleneck,
-    VideoResNet,
-    get_architecture,
-    plain_block,
-)
+from models.layers import VideoNetwork, check_choice, check_integer
+from models.resnet import BlockParts, BlockPlan, plain_block
+from models.stream import SlidingMean, Stream, stream_architecture
 
 StrideOn = Literal["1x1", "3x3"]
 
 _STREAM_OF = {"clip": "rgb", "flow": "flow"}  # what enters to the stream that it enters
 _TINY_WINDOW = 4  # the last map of the tiny streams at 64 pixels, as 7 is R50's at 224
-
-
-def stream_architecture(arch: str) -> Architecture:
-    """Depth and width of a stream.
-
-    Args:
-        arch: Key of `models.resnet.ARCHITECTURES` with bottlenecks.
-
-    Returns:
-        The architecture; with at least two blocks in every stage, as ST-ResNet needs them, which
-        changes only the tiny one.
-
-    Raises:
-        ValueError: There is no such architecture, or it has no bottlenecks.
-    """
-    architecture = get_architecture(arch, Bottleneck)
-    return replace(architecture, depths=tuple(max(depth, 2) for depth in architecture.depths))
-
-
-class SlidingMean(nn.Module):
-    """Averages a window that slides over each map with stride 1, then all its positions.
-
-    A linear classifier behind it gives the mean of its scores at all positions of the window: fully
-    convolutional testing (authors' code), in which the middle of a map that is larger than the
-    window weighs more than its border. A map as large as the window, or smaller, has one position.
-
-    Args:
-        window: Height and width of the window, in cells of the map.
-    """
-
-    def __init__(self, window: int) -> None:
-        super().__init__()
-        self.window = window
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Average x, (B, C, T, H, W), to (B, C, T, 1, 1)."""
-        height, width = x.shape[3:]
-        window = (min(self.window, height), min(self.window, width))
-        means = F.avg_pool2d(fold_time(x), window, stride=1).mean((2, 3), keepdim=True)
-        return unfold_time(means, x.shape[2])
-
-    def extra_repr(self) -> str:
-        """Size of the window, for `print(network)`."""
-        return f"window={self.window}"
-
-
-class Stream(VideoResNet):
-    """A ResNet that scores every chunk.
-
-    Args:
-        architecture: Depth and width.
-        num_classes: Width of the logits, K.
-        in_channels: Channels of a chunk: 3, or 2L.
-        block_parts: From the indices of stage and block to what is replaced there.
-        pool: From features (B, C, T, H, W) to (B, C, T', 1, 1).
-        dropout: Probability of dropping a feature before the classifier.
-    """
-
-    def __init__(
-        self,
-        architecture: Architecture,
-        num_classes: int,
-        *,
-        in_channels: int,
-        block_parts: BlockPlan,
-        pool: nn.Module,
-        dropout: float,
-    ) -> None:
-        super().__init__(
-            architecture,
-            num_classes,
-            classifier_std=0.01,
-            block_parts=block_parts,
-            in_channels=in_channels,
-        )
-        self.pool = pool
-        self.dropout = nn.Dropout(dropout)
-
-    def score_chunks(self, features: Tensor) -> Tensor:
-        """Logits of every chunk, (B, C, T, H, W) to (B, T', K)."""
-        pooled = self.pool(features).flatten(2).transpose(1, 2)  # (B, T', C)
-        scores: Tensor = self.fc(self.dropout(pooled))
-        return scores
-
-    def forward_head(self, features: Tensor) -> Tensor:
-        """Average the scores of all chunks, (B, C, T, H, W) to (B, K)."""
-        return self.score_chunks(features).mean(1)
 
 
 class StreamNetwork(VideoNetwork):
@@ -144,8 +49,12 @@ class StreamNetwork(VideoNetwork):
             second, for which torchvision's ImageNet weights were trained (4.1 GMACs).
         dropout: Probability of dropping a feature before the classifiers.
 
+    Attributes:
+        in_channels: Channels of a chunk, by modality.
+
     Raises:
-        ValueError: An argument is out of its range.
+        ValueError: An argument is out of its range; on the call, when the inputs do not fit the
+            network or each other.
     """
 
     def __init__(
@@ -160,8 +69,11 @@ class StreamNetwork(VideoNetwork):
         dropout: float = 0.0,
     ) -> None:
         check_choice("stride_on", stride_on, get_args(StrideOn))
+        check_integer("flow_length", flow_length)
         if flow_length < 1:
             raise ValueError(f"flow_length is {flow_length}; a stack has at least 1 flow field")
+        if not 0 <= dropout <= 1:
+            raise ValueError(f"dropout is {dropout}; give a probability from 0 to 1")
         architecture = stream_architecture(arch)
         super().__init__(
             len(self.modalities) * architecture.num_features,
@@ -169,6 +81,7 @@ class StreamNetwork(VideoNetwork):
             pretrained_arch=architecture.pretrained,
         )
         self.in_channels = {"clip": 3, "flow": 2 * flow_length}
+        self.unseen_options["stride_on"] = stride_on
         window = 7 if architecture.pretrained else _TINY_WINDOW
 
         def parts(stage: int, block: int) -> BlockParts:
@@ -196,8 +109,34 @@ class StreamNetwork(VideoNetwork):
             stream.reset_classifier(num_classes)
         self.num_classes = num_classes
 
+    def check_inputs(self, *inputs: Tensor) -> None:
+        """Hold what enters the streams against their channels and against each other.
+
+        Raises:
+            ValueError: An input has other channels than its stream or no chunk, or the flow is not
+                one stack per frame.
+        """
+        named = dict(zip(self.modalities, inputs, strict=True))
+        for name, x in named.items():
+            wanted = self.in_channels[name]
+            if x.shape[1] != wanted:
+                remedy = f"make flow_length {x.shape[1] // 2}" if name == "flow" else "give RGB"
+                raise ValueError(
+                    f"the {name} has {x.shape[1]} channels, where the stream has {wanted}; {remedy}"
+                )
+            if x.shape[2] == 0:
+                raise ValueError(f"the {name} has 0 chunks; raise num_frames or num_segments")
+        first = inputs[0].shape
+        if any(x.shape[0] != first[0] or x.shape[2:] != first[2:] for x in inputs):
+            given = " and the ".join(f"{name} {tuple(x.shape)}" for name, x in named.items())
+            raise ValueError(
+                f"the {given} do not fit; give one flow stack (2 * flow_length channels) of the "
+                "same height and width for every frame"
+            )
+
     def stream_features(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Features of each stream, (B, C, T, H/32, W/32); here no stream knows of another."""
+        self.check_inputs(*inputs)
         pairs = zip(self.streams(), inputs, strict=True)
         return tuple(stream.forward_features(x) for stream, x in pairs)
 
@@ -242,7 +181,8 @@ class StreamNetwork(VideoNetwork):
             One tensor per stream: a clip (B, 3, T, H, W), a flow (B, 2L, T, H, W), or both.
         """
         channels = [self.in_channels[name] for name in self.modalities]
-        return tuple(self._example((batch, c, frames, size, size)) for c in channels)
+        values = self._example((batch, sum(channels), frames, size, size))
+        return tuple(part.contiguous() for part in torch.split(values, channels, dim=1))
 
     def expand_key(self, key: str) -> tuple[str, ...]:
         """A weight of a 2D network goes to every stream, one of a stream to that stream alone."""

@@ -8,10 +8,12 @@ fits nowhere is an error: a weight is left out only for a reason that the report
 """
 
 import pickle
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +23,21 @@ from models.layers import VideoNetwork
 _OTHER_CLASSES = "classifier of other classes"
 _UNNAMED_CLASSES = "classifier, class names not given on both sides"
 _NAMES_SHOWN = 4
+_DAMAGED = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+    pickle.UnpicklingError,
+)
+"""What `torch.load` raises on files with wrong or missing bytes."""
 
 
 @dataclass
@@ -79,10 +96,8 @@ def imagenet_state_dict(arch: str, source: str) -> dict[str, Tensor]:
         ValueError: The network is unknown, the weights cannot be had, source is a URL, or the
             file is not a state dict.
     """
-    if "://" in source:
-        raise ValueError(f"source is the URL {source}; download the file and give its path")
     if source != "imagenet":
-        return _read_state_dict(Path(source))
+        return _read_state_dict(source)
     import torchvision.models  # seconds of import, needed here only
 
     if arch not in torchvision.models.list_models(module=torchvision.models):
@@ -100,24 +115,42 @@ def imagenet_state_dict(arch: str, source: str) -> dict[str, Tensor]:
     return state_dict
 
 
-def _read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read a file that holds a mapping from names to tensors, without running code from it."""
-    if not path.is_file():
-        raise ValueError(f"source is {str(path)!r}; give 'imagenet' or the path of a file")
+def read_weights_file(path: str | Path) -> Any:
+    """What a file of weights or a checkpoint holds, on the CPU; nothing in it is executed.
+
+    Args:
+        path: A local file, as `torch.save` writes it.
+
+    Raises:
+        ValueError: The path is an address, is missing, or is no such file.
+    """
+    if "://" in str(path):
+        raise ValueError(f"{path} is an address; download the file and give the local path")
+    if not Path(path).is_file():
+        raise ValueError(f"there is no file {path} to take weights from; check the path")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).split("\n")[0] or type(error).__name__
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except _DAMAGED as error:
         raise ValueError(
-            f"source {path} is not a file of plain weights ({reason}); save it with "
+            f"{path} is not a checkpoint or weights file that can be opened safely "
+            f"({type(error).__name__}); copy it again, or save it with "
             "torch.save(network.state_dict(), path)"
         ) from error
+
+
+def _read_state_dict(path: str) -> dict[str, Tensor]:
+    """Read a file that holds a mapping from names to tensors."""
+    content = read_weights_file(path)
     if not isinstance(content, dict) or not content:
         raise ValueError(f"source {path} holds a {type(content).__name__}, not a state dict")
-    other = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    other = [
+        str(key)
+        for key, value in content.items()
+        if not (isinstance(key, str) and isinstance(value, Tensor))
+    ]
     if other:
         raise ValueError(
-            f"source {path} is not a state dict: {_abbreviate(other).strip()} hold no tensor; "
+            f"source {path} is not a state dict: {_abbreviate(other).strip()} name no tensor; "
             "save it with torch.save(network.state_dict(), path)"
         )
     return content
@@ -143,12 +176,14 @@ def load_weights(
         Where every weight went.
 
     Raises:
-        ValueError: A weight belongs nowhere or does not fit, the source lacks weights that the
-            network cannot do without, or class names do not agree with a classifier.
+        ValueError: A weight belongs nowhere, does not fit or is not finite, the source lacks
+            weights that the network cannot do without or holds only a part of those that a 2D
+            network lacks, or class names do not agree with a classifier.
     """
     report = WeightReport()
     rows = _match_classes(network, class_names, source_class_names)
     values = _place_weights(network, state_dict, rows, source_class_names, report)
+    _refuse_not_finite(values)
     report.new = _new_names(network, values)
     if any(_is_classifier(network, name) for name in values):
         report.matched_classes = len(rows or ())
@@ -197,6 +232,20 @@ def _place_weights(
             f"the weights are not of this network; these fit nowhere: {_abbreviate(misfits)}"
         )
     return values
+
+
+def _refuse_not_finite(values: Mapping[str, Tensor]) -> None:
+    """Weights that are infinite or no numbers would make every output NaN, without a word."""
+    bad = [
+        name
+        for name, value in values.items()
+        if value.is_floating_point() and not value.is_meta and not value.isfinite().all()
+    ]
+    if bad:
+        raise ValueError(
+            f"the weights hold NaN or infinite values, in {_abbreviate(bad).strip()}; give a "
+            "checkpoint from before the training diverged"
+        )
 
 
 def _is_classifier(network: VideoNetwork, key: str) -> bool:
@@ -252,15 +301,25 @@ def _new_names(network: VideoNetwork, values: Mapping[str, Tensor]) -> list[str]
     parameters = [name for name, _ in network.named_parameters() if name not in values]
     buffers = [name for name in network.state_dict() if name not in values]
     buffers = [name for name in buffers if name not in set(parameters)]
-    missing = [
+    needed = [
         name
         for name in parameters + buffers
-        if not _is_classifier(network, name)
-        and not name.endswith("num_batches_tracked")
-        and not any(fnmatchcase(name, pattern) for pattern in network.new_parameters)
+        if not _is_classifier(network, name) and not name.endswith("num_batches_tracked")
     ]
+    missing = [name for name in needed if not _is_own(network, name)]
     if missing:
         raise ValueError(
             f"the weights are of a smaller or another network; they lack {_abbreviate(missing)}"
         )
+    held = [name for name in values if _is_own(network, name)]
+    if needed and held:
+        raise ValueError(
+            f"the weights hold {_abbreviate(held).strip()} but lack {_abbreviate(needed).strip()}; "
+            "give all weights of this family's own layers, or those of a network without them"
+        )
     return parameters + buffers
+
+
+def _is_own(network: VideoNetwork, name: str) -> bool:
+    """Whether a weight is of the layers that pretrained 2D networks lack."""
+    return any(fnmatchcase(name, pattern) for pattern in network.new_parameters)

@@ -1,10 +1,14 @@
 """SELFYModule: the authors' optimisation rules, and options that reach the network."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from datamodules.editions import Edition
 from lightning_modules import SELFYModule
+from lightning_modules.initialization import initialize
 from lightning_modules.optim import parameter_groups
 from models import get_model
 
@@ -51,3 +55,26 @@ def test_options_reach_the_network(network: str, options: dict[str, Any]) -> Non
 def test_option_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match="window"):
         SELFYModule("selfy_tsm_tiny", num_classes=3, window=4)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"offsets": [0, 1, 2, 3, 4]},
+            r"another offsets, .* set --model\.offsets \[-2, -1, 0, 1, 2\]",
+        ),
+        ({"similarity": "dot"}, r"another similarity, .* set --model\.similarity cosine"),
+    ],
+)
+def test_weights_of_other_comparisons_are_refused(
+    options: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    trained = SELFYModule("selfy_tsn_tiny", num_classes=2)
+    parts = {"state_dict": trained.state_dict(), "class_names": ["a", "b"]}
+    parts |= {"hyper_parameters": dict(trained.hparams), "protocol": {"dataset": "x"}}
+    torch.save(parts, tmp_path / "x.ckpt")
+    other = SELFYModule("selfy_tsn_tiny", num_classes=2, **options).network
+
+    with pytest.raises(ValueError, match=sentence):
+        initialize(other, str(tmp_path / "x.ckpt"), ["a", "b"], Edition())

@@ -32,6 +32,7 @@ def save_run(
 ) -> str:
     """A file with what `init_from` reads of a checkpoint."""
     parts = {"state_dict": module.state_dict(), "class_names": class_names}
+    parts |= {"hyper_parameters": dict(module.hparams)}
     torch.save({**parts, "protocol": {"dataset": dataset}}, path)
     return str(path)
 
@@ -163,6 +164,77 @@ def test_sources_that_do_not_join_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=sentence):
             initialize(network, sources, CLASSES, Edition())
+
+
+@pytest.mark.parametrize(
+    ("trained", "asked", "sentence"),
+    [
+        ({"stride_on": "3x3"}, {}, "one.ckpt of init_from .* set --model.stride_on 3x3"),
+        ({}, {"stride_on": "3x3"}, "set --model.stride_on 1x1"),
+        ({"rectified": True}, {"rectified": False}, "set --model.rectified true"),
+        ({}, {"rectified": True}, "another rectified, .* set --model.rectified false"),
+    ],
+)
+def test_weights_of_other_options_are_refused(
+    tmp_path: Path, trained: dict[str, Any], asked: dict[str, Any], sentence: str
+) -> None:
+    path = save_run(
+        tmp_path / "one.ckpt", STResNetModule("st_resnet_tiny", **SMALL, **trained), CLASSES
+    )
+    network = STResNetModule("st_resnet_tiny", **SMALL, **asked).network
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+
+    with pytest.raises(ValueError, match=sentence):
+        initialize(network, path, CLASSES, Edition())
+
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_weights_go_on_into_what_has_the_same_options(tmp_path: Path) -> None:
+    """What null stands for is compared; options of one of the two networks are not."""
+    chance = torch.get_rng_state()
+    for trained, network, asked in (
+        ({"rectified": False}, "st_resnet_tiny", {"star": True, "stride_on": "1x1"}),
+        ({"stride_on": "3x3"}, "st_resnet_tiny", {"stride_on": "3x3", "star": True}),
+    ):
+        module = STResNetModule("st_resnet_tiny", **SMALL, **trained)
+        path = save_run(tmp_path / "one.ckpt", module, CLASSES)
+        other = STResNetModule(network, **SMALL, **asked).network
+        torch.set_rng_state(chance)
+        assert initialize(other, path, CLASSES, Edition()).new == []
+        assert torch.equal(torch.get_rng_state(), chance)
+    stream = STResNetModule("flow_stream_tiny", **SMALL)
+    path = save_run(tmp_path / "flow.ckpt", stream, CLASSES)
+    with pytest.raises(ValueError, match=r"set --model\.stride_on 1x1"):
+        initialize(
+            STResNetModule("flow_stream_tiny", **SMALL, stride_on="3x3").network,
+            path,
+            CLASSES,
+            Edition(),
+        )
+
+
+@pytest.mark.parametrize("source", ["imagenet", "file"])
+def test_2d_weights_need_the_stride_where_they_were_trained(tmp_path: Path, source: str) -> None:
+    if source == "file":
+        source = str(tmp_path / "r50.pth")
+        torch.save({"conv1.weight": torch.zeros(1)}, source)
+    with torch.device("meta"):
+        network = STResNetModule("rgb_stream_r50", num_classes=3).network
+
+    with pytest.raises(ValueError, match=r"of init_from was .* set --model\.stride_on 3x3"):
+        initialize(network, source, CLASSES, Edition())
+
+
+def test_run_of_an_unknown_network_is_refused(tmp_path: Path) -> None:
+    module = STResNetModule("rgb_stream_tiny", num_classes=3)
+    path = save_run(tmp_path / "one.ckpt", module, CLASSES)
+    content = torch.load(path, weights_only=True)
+    content["hyper_parameters"]["network"] = "rgb_stream_r7"
+    torch.save(content, path)
+
+    with pytest.raises(ValueError, match="the network 'rgb_stream_r7', which there is no more"):
+        initialize(module.network, path, CLASSES, Edition())
 
 
 def test_weights_that_saw_the_test_videos_are_refused(tmp_path: Path) -> None:

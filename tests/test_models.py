@@ -9,14 +9,29 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 import models
+from models.c2d import PooledResNet
+from models.norm import freeze_batch_norm
 from models.registry import MODELS
-from models.resnet import ARCHITECTURES
+from models.resnet import ARCHITECTURES, Architecture, BasicBlock
 
 TINY = [name for name in models.list_models() if name.endswith("_tiny")]
-ORDER_BLIND = ("c2d", "tsn", "selfy_tsn", "two_stream", "rgb_stream", "flow_stream")
-"""Averages of frames; SELFY's block, which sees motion, starts as the identity."""
+ORDER_BLIND = ("c2d", "tsn", "two_stream", "rgb_stream", "flow_stream")
+"""Averages of frames."""
+WITH_DROPOUT = (
+    "cost_a",
+    "cost_b",
+    "c2d",
+    "c3d",
+    "c3d_3x3x3",
+    "selfy_tsm",
+    "selfy_tsn",
+    "tsn",
+    "tsm",
+)
+"""Families whose papers or authors' code drop half of the features before the classifier."""
 GOLDEN = Path(__file__).parent / "golden" / "models_tiny.json"
 REGENERATE = "KINETOSCOPE_REGENERATE_GOLDEN=1 uv run pytest tests/test_models.py -k golden"
 
@@ -24,6 +39,15 @@ REGENERATE = "KINETOSCOPE_REGENERATE_GOLDEN=1 uv run pytest tests/test_models.py
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+def build(name: str, num_classes: int, **options: object) -> models.VideoNetwork:
+    """A network in which every part acts: a block that starts as the identity is switched on."""
+    network = models.get_model(name, num_classes, **options)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d) and not module.weight.any():
+            nn.init.constant_(module.weight, 4.0)
+    return network
 
 
 def test_importing_models_does_not_import_torch() -> None:
@@ -73,6 +97,7 @@ def test_unknown_option_names_the_allowed_ones() -> None:
         ({"stem": "64_frames"}, "stem is '64_frames'; choose one of 8_frames, 32_frames"),
         ({"stem": "32_frames", "pools": "paper"}, "set pools to 'released'"),
         ({"dropout": 1.5}, "dropout"),
+        ({"num_classes": 2.0}, "num_classes is 2.0; give a whole number"),
     ],
 )
 def test_option_out_of_range_is_an_error(options: dict[str, object], message: str) -> None:
@@ -88,7 +113,7 @@ def test_bottleneck_families_refuse_basic_blocks() -> None:
 @pytest.mark.parametrize(("frames", "height", "width"), [(4, 32, 32), (6, 45, 61)])
 @pytest.mark.parametrize("name", TINY)
 def test_network_maps_clips_to_logits(name: str, frames: int, height: int, width: int) -> None:
-    network = models.get_model(name, 5).eval()
+    network = build(name, 5).eval()
     inputs = tuple(
         x[..., :height, :width] for x in network.example_inputs(2, frames, max(height, width))
     )
@@ -105,10 +130,7 @@ def test_network_maps_clips_to_logits(name: str, frames: int, height: int, width
 
 @pytest.mark.parametrize("name", TINY)
 def test_every_parameter_gets_a_gradient(name: str) -> None:
-    network = models.get_model(name, 5)
-    for module in network.modules():  # a block that starts as the identity passes nothing on
-        if isinstance(module, torch.nn.BatchNorm2d) and not module.weight.any():
-            torch.nn.init.ones_(module.weight)
+    network = build(name, 5)
 
     logits = network(*network.example_inputs(4, 4, 32))
     F.cross_entropy(logits, torch.arange(4)).backward()
@@ -136,7 +158,7 @@ def test_every_listed_network_gives_logits_on_shapes_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", TINY)
 def test_captured_graph_gives_the_same_output(name: str) -> None:
-    network = models.get_model(name, 5).eval()
+    network = build(name, 5).eval()
     inputs = network.example_inputs(2, 4, 32)
 
     torch._dynamo.reset()  # else the graphs of other networks count as recompilations
@@ -152,7 +174,7 @@ def test_captured_graph_gives_the_same_output(name: str) -> None:
     [pytest.param(n, marks=[pytest.mark.one_slow_case] * (n == "selfy_tsm_tiny")) for n in TINY],
 )
 def test_compiled_network_gives_the_same_output(name: str) -> None:
-    network = models.get_model(name, 5).eval()
+    network = build(name, 5).eval()
     inputs = network.example_inputs(2, 4, 32)
 
     torch._dynamo.reset()
@@ -163,7 +185,7 @@ def test_compiled_network_gives_the_same_output(name: str) -> None:
 
 @pytest.mark.parametrize("name", TINY)
 def test_exported_network_gives_the_same_output(name: str) -> None:
-    network = models.get_model(name, 5).eval()
+    network = build(name, 5).eval()
     inputs = network.example_inputs(2, 4, 32)
 
     exported = torch.export.export(network, inputs).module()
@@ -174,7 +196,7 @@ def test_exported_network_gives_the_same_output(name: str) -> None:
 
 @pytest.mark.parametrize("name", TINY)
 def test_bfloat16_autocast_stays_close(name: str) -> None:
-    network = models.get_model(name, 5).eval()
+    network = build(name, 5).eval()
     inputs = network.example_inputs(2, 4, 32)
 
     with torch.no_grad():
@@ -188,7 +210,7 @@ def test_bfloat16_autocast_stays_close(name: str) -> None:
 
 @pytest.mark.parametrize("name", TINY)
 def test_state_dict_round_trip_is_exact(name: str) -> None:
-    network, other = (models.get_model(name, 5).eval() for _ in range(2))
+    network, other = (build(name, 5).eval() for _ in range(2))
     clip = network.example_inputs(1, 4, 32)
 
     with torch.no_grad():
@@ -199,7 +221,7 @@ def test_state_dict_round_trip_is_exact(name: str) -> None:
 
 @pytest.mark.parametrize("name", TINY)
 def test_golden_outputs_have_not_changed(name: str) -> None:
-    network = models.get_model(name, 3).eval()
+    network = build(name, 3).eval()
     with torch.no_grad():
         logits = network(*network.example_inputs(2, 4, 32)).tolist()
     if os.environ.get("KINETOSCOPE_REGENERATE_GOLDEN"):
@@ -278,13 +300,90 @@ def test_tsn_cannot_tell_the_order_of_frames() -> None:
 
 @pytest.mark.parametrize("name", [n for n in TINY if not n.startswith(ORDER_BLIND)])
 def test_temporal_networks_tell_a_clip_from_its_reversal(name: str) -> None:
-    network = models.get_model(name, 5).eval()
+    network = build(name, 5).eval()
     inputs = network.example_inputs(2, 4, 32)
 
     with torch.no_grad():
         forward, backward = network(*inputs), network(*(x.flip(2) for x in inputs))
 
     assert (forward - backward).abs().max() > 1e-2 * forward.abs().max()
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_clips_of_a_batch_meet_in_batch_normalization_alone(name: str) -> None:
+    network = build(name, 3, dropout=0.0)
+    inputs = network.example_inputs(3, 4, 32)
+    others = tuple(torch.stack([x[0] + 1, x[1], -x[2]]) for x in inputs)
+
+    with torch.no_grad():
+        one, other = network(*inputs)[1], network(*others)[1]
+        assert (one - other).abs().max() > 1e-3 * one.abs().max()
+        torch.testing.assert_close(network.eval()(*inputs)[1], network(*others)[1])
+        freeze_batch_norm(network)
+        torch.testing.assert_close(network.train()(*inputs)[1], network(*others)[1])
+
+
+@pytest.mark.parametrize("family", WITH_DROPOUT)
+def test_half_of_the_features_drop_out_before_the_classifier(family: str) -> None:
+    (half,) = [m for m in models.get_model(f"{family}_tiny", 3).modules() if type(m) is nn.Dropout]
+    network = models.get_model(f"{family}_tiny", 3, dropout=1.0)
+    bias = nn.init.normal_(network.fc.bias)
+    inputs = network.example_inputs(2, 4, 32)
+
+    assert half.p == 0.5
+    torch.testing.assert_close(network(*inputs), bias.expand(2, 3))
+    assert not torch.allclose(network.eval()(*inputs), bias.expand(2, 3), atol=1e-4)
+
+
+POOLS: dict[str, tuple[dict[str, str], nn.Module, nn.Module]] = {
+    "released": (
+        {},
+        nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1)),
+        nn.MaxPool3d((2, 1, 1), stride=(2, 1, 1)),
+    ),
+    "paper": (
+        {"pools": "paper"},
+        nn.MaxPool3d((3, 3, 3), stride=(1, 2, 2), padding=(1, 1, 1)),
+        nn.MaxPool3d((3, 1, 1), stride=(2, 1, 1), padding=(1, 0, 0)),
+    ),
+    "32_frames": (
+        {"stem": "32_frames"},
+        nn.MaxPool3d((2, 3, 3), stride=(2, 2, 2), padding=(0, 1, 1)),
+        nn.MaxPool3d((2, 1, 1), stride=(2, 1, 1)),
+    ),
+}
+"""Options of the CoST paper's networks, and the two pools of table 1 and the authors' code."""
+
+
+@pytest.mark.parametrize("frames", [16, 11])
+@pytest.mark.parametrize("kind", POOLS)
+def test_pools_are_those_of_the_table(kind: str, frames: int) -> None:
+    options, pool1, pool2 = POOLS[kind]
+    small = Architecture(BasicBlock, (1, 1), None, width=8)
+    network = PooledResNet(small, 3, **options).eval()  # type: ignore[arg-type]
+    clip = torch.randn(2, 3, frames, 32, 32)
+
+    with torch.no_grad():
+        stem = pool1(network.bn1(network.conv1(clip)).relu())
+        middle = pool2(network.get_submodule("layer1")(stem))
+        expected = network.get_submodule("layer2")(middle)
+        torch.testing.assert_close(network.forward_features(clip), expected)
+
+    length = {"released": frames // 2, "paper": (frames + 1) // 2, "32_frames": (frames + 1) // 8}
+    assert expected.shape[2] == length[kind]
+
+
+@pytest.mark.parametrize(
+    ("options", "fewest"),
+    [({}, 2), ({"pools": "paper"}, 1), ({"stem": "32_frames"}, 7)],
+)
+def test_too_short_a_clip_is_told_what_it_needs(options: dict[str, str], fewest: int) -> None:
+    network = models.get_model("c2d_tiny", 5, **options).eval()
+
+    assert network.forward_features(torch.zeros(1, 3, fewest, 32, 32)).shape[2] == 1
+    for frames in range(1, fewest):
+        with pytest.raises(ValueError, match=rf"has {frames} frame.*least {fewest}; raise num_fr"):
+            network(torch.zeros(1, 3, frames, 32, 32))
 
 
 def test_pools_of_the_paper_give_the_same_shapes() -> None:

@@ -163,6 +163,23 @@ def test_predicted_coefficients_follow_the_written_steps() -> None:
     torch.testing.assert_close(operation.coefficients(x), logits.softmax(-1))
 
 
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("kind", OPERATIONS)
+def test_gradient_is_that_of_the_whole_operation(kind: type[CoSTOperation], shared: bool) -> None:
+    """Of the input and of every parameter, through pooling and prediction too: none is detached."""
+    operation = double(kind(2, 2, 2, shared=shared))
+    x = torch.randn(2, 2, 2, 3, 2, dtype=torch.float64, requires_grad=True)
+    names, parameters = zip(*operation.named_parameters(), strict=True)
+
+    def run(x: Tensor, *values: Tensor) -> Tensor:
+        result: Tensor = torch.func.functional_call(
+            operation, dict(zip(names, values, strict=True)), (x,)
+        )
+        return result
+
+    torch.autograd.gradcheck(run, (x, *parameters))
+
+
 @pytest.mark.parametrize("depth", ["r50", "r101"])
 def test_replaced_blocks_are_those_of_the_release(depth: str) -> None:
     masks = {
@@ -236,3 +253,68 @@ def test_network_reports_coefficients_of_every_layer(name: str) -> None:
     assert not any(m._forward_pre_hooks for m in network.modules())
     again = network.coefficients(clip.flip(0))
     torch.testing.assert_close(again["layer3.0.conv2"].flip(0), found["layer3.0.conv2"])
+
+
+FIGURE_8 = {
+    "moments": (
+        (0.825, 0.086, 0.089),
+        (0.788, 0.109, 0.104),
+        (0.652, 0.114, 0.235),
+        (0.786, 0.081, 0.134),
+        (0.694, 0.143, 0.163),
+        (0.591, 0.188, 0.221),
+        (0.498, 0.191, 0.311),
+        (0.526, 0.229, 0.245),
+    ),
+    "kinetics": (
+        (0.893, 0.026, 0.081),
+        (0.826, 0.037, 0.137),
+        (0.811, 0.006, 0.183),
+        (0.880, 0.005, 0.115),
+        (0.864, 0.104, 0.032),
+        (0.664, 0.166, 0.169),
+        (0.697, 0.095, 0.208),
+        (0.554, 0.186, 0.260),
+    ),
+}
+"""H-W, T-W and T-H in the eight layers of R50, read off the drawing to about 0.002."""
+
+
+def test_mean_over_layers_is_what_the_paper_prints() -> None:
+    """Section 4.5: 0.67 / 0.14 / 0.19 on Moments in Time, 0.77 / 0.08 / 0.15 on Kinetics."""
+    network = get_model("cost_a_r50", 2)
+    assert isinstance(network, CoST)
+    (clip,) = network.example_inputs(1, 2, 32)
+
+    for data, printed in (("moments", (0.67, 0.14, 0.19)), ("kinetics", (0.77, 0.08, 0.15))):
+        layers = torch.tensor(FIGURE_8[data])
+        for operation, row in zip(network.operations().values(), layers, strict=True):
+            assert isinstance(operation, CoSTOperationA)
+            operation.logits.data = row.log().repeat(len(operation.logits), 1)
+
+        found = torch.stack([share.mean((0, 1)) for share in network.coefficients(clip).values()])
+
+        torch.testing.assert_close(found, layers, atol=2e-3, rtol=0)
+        torch.testing.assert_close(found.mean(0), torch.tensor(printed), atol=6e-3, rtol=0)
+
+
+def test_coefficients_are_those_of_evaluation_and_change_nothing() -> None:
+    network = get_model("cost_b_tiny", 5)
+    assert isinstance(network, CoST)
+    network.bn1.eval()  # a frozen layer stays so
+    (clip,) = network.example_inputs(2, 4, 32)
+    modes = [module.training for module in network.modules()]
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+
+    found = network.coefficients(clip)
+
+    assert [module.training for module in network.modules()] == modes
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    expected = network.eval().coefficients(clip)
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
+@pytest.mark.parametrize("shared", ["no", 0, None])
+def test_sharing_is_true_or_false(shared: object) -> None:
+    with pytest.raises(ValueError, match=f"shared is {shared!r}; give true or false"):
+        get_model("cost_b_tiny", 5, shared=shared)

@@ -12,6 +12,7 @@ from models.layers import (
     fold_time,
     unfold_time,
 )
+from models.registry import get_model
 from models.resnet import ARCHITECTURES, VideoResNet
 from models.tsm import TemporalShift
 
@@ -115,3 +116,28 @@ def test_temporal_shift_equals_indexing(shift_div: int, frames: int) -> None:
 def test_temporal_shift_refuses_to_move_everything() -> None:
     with pytest.raises(ValueError, match="shift_div is 1"):
         TemporalShift(1)
+
+
+@pytest.mark.parametrize(
+    ("shift_div", "message"),
+    [
+        (17, "shift_div is 17, but the first block has only 16 channels .*; choose 2 to 16"),
+        (8.0, "shift_div is 8.0; give a whole number"),
+        (1, "shift_div is 1"),
+    ],
+)
+def test_network_that_would_shift_nothing_is_refused(shift_div: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        get_model("tsm_tiny", 5, shift_div=shift_div)
+
+
+def test_every_block_shifts_at_the_largest_division() -> None:
+    network = get_model("tsm_tiny", 5, shift_div=16).eval()
+    (clip,) = network.example_inputs(1, 4, 32)
+    moved = []
+    for shift in (m for m in network.modules() if isinstance(m, TemporalShift)):
+        shift.register_forward_hook(lambda _, x, y: moved.append(not torch.equal(x[0], y)))
+
+    network(clip)
+
+    assert moved == [True] * 3

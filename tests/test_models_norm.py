@@ -1,6 +1,7 @@
 """Frozen layers stay frozen; a divided batch is its parts, normalised one after another."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -114,12 +115,16 @@ def test_frozen_layer_uses_running_statistics_in_training() -> None:
     torch.testing.assert_close(network.train()(clip), network.eval()(clip))
 
 
-def test_control_keeps_names_and_survives_a_copy() -> None:
-    network = get_model("tsm_tiny", 4)
+@pytest.mark.parametrize("way", ["copied", "pickled"])
+def test_control_keeps_names_and_survives_a_copy(way: str) -> None:
+    network = get_model("c2d_tiny", 4)
     names = list(network.state_dict())
     split_batch_norm(network, 2)
     freeze_batch_norm(network, keep_first=True)
-    twin = copy.deepcopy(network)
+    twin = copy.deepcopy(network) if way == "copied" else pickle.loads(pickle.dumps(network))
+    (clip,) = network.example_inputs(2, 4, 32)
+    torch.testing.assert_close(twin.eval()(clip), network.eval()(clip))
+    assert next(twin.parameters()).data_ptr() != next(network.parameters()).data_ptr()
     assert list(twin.state_dict()) == names
     twin.train()
     controlled = [layer for layer in batch_norms(twin) if isinstance(layer, ControlledBatchNorm)]

@@ -2,9 +2,11 @@
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision.models
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -129,6 +131,194 @@ def test_soft_argmax_equals_the_expected_displacement() -> None:
         torch.testing.assert_close(found[n].flatten(), expected)
 
 
+class TableBlock:
+    """The whole block in the five- and six-dimensional shapes of the authors' code.
+
+    Written from the table of the default block, layer by layer; the paper's other extractions and
+    integrations likewise. Weights are taken in the order of the table.
+
+    Args:
+        block: Where the weights come from; batch normalization follows its mode.
+        extraction: As of the block.
+        integration: As of the block.
+    """
+
+    def __init__(self, block: SELFYBlock, extraction: str, integration: str) -> None:
+        self.block = block
+        self.extraction, self.integration = extraction, integration
+        self.convs = [m.weight.detach() for m in block.modules() if hasattr(m, "kernel_size")]
+        norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d)]
+        self.norms = [
+            tuple(v.detach().clone() for v in (m.running_mean, m.running_var, m.weight, m.bias))
+            for m in norms
+        ]
+
+    def conv(self, x: Tensor, stride: int = 1, padding: int = 1) -> Tensor:
+        """The next convolution, with a kernel of size 1 along the first axis of three."""
+        kernel = self.convs.pop(0)[:, :, None]
+        return F.conv3d(x, kernel, stride=(1, stride, stride), padding=(0, padding, padding))
+
+    def norm(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, *self.norms.pop(0), training=self.block.training)
+
+    def extract(self, s: Tensor) -> Tensor:
+        """(N, 1, L, U, V) to (N, c, L)."""
+        if self.extraction == "convolution":  # E0 to E3
+            for stride, padding in ((1, 1), (2, 1), (2, 1), (1, 0)):
+                s = self.norm(self.conv(s, stride, padding)).relu()
+            return s.flatten(2)
+        flat = s[:, 0].flatten(2)  # (N, L, U * V)
+        if self.extraction == "mlp":
+            for _ in range(2):
+                x = F.linear(flat, self.convs.pop(0).flatten(1))
+                flat = self.norm(x.transpose(1, 2)).relu().transpose(1, 2)
+            return flat.transpose(1, 2)
+        chances, radius = (flat / 0.01).softmax(2).view_as(s[:, 0]), s.shape[4] // 2
+        rows, columns = torch.zeros(2, *flat.shape[:2], dtype=s.dtype)
+        for u, v in itertools.product(range(s.shape[3]), range(s.shape[4])):
+            rows += chances[:, :, u, v] * (u - radius) / radius
+            columns += chances[:, :, u, v] * (v - radius) / radius
+        return torch.stack([rows, columns, flat.max(2).values], dim=1)
+
+    def integrate(self, x: Tensor) -> Tensor:
+        """(B, L, c, T, h, w) to (B, c', T, h, w)."""
+        if self.integration == "mean":
+            return torch.stack([x[:, i] for i in range(x.shape[1])]).mean(0)
+        if self.integration == "convolution":  # I0 to I2, each offset by itself
+            rows = torch.cat([x[:, i] for i in range(x.shape[1])])
+            for _ in range(3):
+                rows = self.norm(self.conv(rows)).relu()
+            x = torch.stack(rows.chunk(x.shape[1]), dim=1)
+        merged = torch.cat([x[:, i] for i in range(x.shape[1])], dim=1)  # I3a, offset-major
+        padding = 1 if self.integration == "convolution" else 0
+        return self.norm(self.conv(merged, padding=padding)).relu()  # I3b
+
+    def __call__(self, x: Tensor) -> Tensor:
+        f = self.norm(self.conv(x, stride=2)).relu()  # T1
+        s = slow_similarity(f, self.block.offsets, self.block.window)  # (B, T, h, w, L, U, V)
+        vectors = self.extract(s.flatten(0, 3)[:, None])
+        vectors = vectors.view(*s.shape[:4], -1, s.shape[4])  # (B, T, h, w, c, L)
+        y = self.integrate(torch.einsum("bthwcl->blcthw", vectors))
+        rest = tuple(1 - size % 2 for size in x.shape[3:])
+        upsample = self.convs.pop(0)[:, :, None]
+        y = F.conv_transpose3d(y, upsample, stride=(1, 2, 2), output_padding=(0, *rest))  # I4
+        y = (x + self.norm(y)).relu()
+        assert not self.convs
+        assert not self.norms
+        return y
+
+
+def random_block(extraction: str, integration: str, offsets: tuple[int, ...], window: int) -> Any:
+    """A block in float64 whose every parameter and running statistic is random."""
+    block = SELFYBlock(
+        4,
+        offsets,
+        window,
+        hidden=3,
+        features=16,
+        extraction=extraction,  # type: ignore[arg-type]
+        integration=integration,  # type: ignore[arg-type]
+    ).double()
+    for name, value in block.state_dict().items():
+        if name.endswith("running_var"):
+            value.uniform_(0.5, 2.0)
+        elif value.is_floating_point():
+            value.normal_(std=0.5)
+    return block
+
+
+@pytest.mark.parametrize(
+    ("extraction", "integration", "offsets", "window", "size"),
+    [
+        ("convolution", "convolution", (-2, -1, 0, 1, 2), 9, (6, 8)),
+        ("convolution", "convolution", (1, -1, 3), 5, (5, 7)),
+        ("convolution", "convolution", (0, 1), 7, (3, 6)),
+        ("mlp", "convolution", (-1, 2), 5, (4, 5)),
+        ("soft_argmax", "convolution", (-1, 2), 5, (5, 4)),
+        ("convolution", "pointwise", (-1, 2), 5, (4, 6)),
+        ("mlp", "pointwise", (-1, 0, 1), 3, (5, 4)),
+        ("soft_argmax", "mean", (-1, 0, 1), 5, (4, 6)),
+        ("mlp", "mean", (-1, 2), 3, (4, 4)),
+    ],
+)
+@pytest.mark.parametrize("training", [False, True])
+def test_block_equals_the_table_of_the_authors_code(
+    extraction: str,
+    integration: str,
+    offsets: tuple[int, ...],
+    window: int,
+    size: tuple[int, int],
+    training: bool,
+) -> None:
+    block = random_block(extraction, integration, offsets, window).train(training)
+    table = TableBlock(block, extraction, integration)
+    x = torch.rand(2, 4, 3, *size, dtype=torch.float64)
+
+    with torch.no_grad():
+        expected = table(x)
+        out = block(x)
+
+    assert (expected - x).abs().max() > 0.1
+    torch.testing.assert_close(out, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_similarity_has_the_gradient_of_its_values() -> None:
+    features = torch.randn(1, 2, 2, 2, 3, dtype=torch.float64, requires_grad=True)
+
+    for kind in ("cosine", "dot", "softmax"):
+        torch.autograd.gradcheck(lambda f, k=kind: self_similarity(f, (-1, 0), 3, k), features)
+
+
+def test_soft_argmax_sees_similarities_before_they_are_rounded() -> None:
+    """A temperature of 0.01 makes the rounding of bfloat16 matter, most where all is alike."""
+    block = random_block("soft_argmax", "mean", (0, 1), 5).to(torch.bfloat16).eval()
+    nn.init.constant_(block.reduce.get_submodule("1").bias, 3.0)  # type: ignore[arg-type]
+    x = torch.rand(1, 4, 3, 12, 12).bfloat16()
+    seen: list[Tensor] = []
+    block.integrate.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+
+    def vectors(maps: Tensor) -> Tensor:
+        return SoftArgmax()(maps).view(1, 3, 6, 6, 2, 3).permute(0, 4, 5, 1, 2, 3)
+
+    with torch.no_grad():
+        block(x)
+        maps = self_similarity(block.reduce(x), (0, 1), 5).reshape(-1, 1, 5, 5)
+
+    assert seen[0].dtype == torch.bfloat16
+    assert torch.equal(seen[0], vectors(maps).bfloat16())
+    assert (seen[0] - vectors(maps.bfloat16())).abs().max() > 0.05
+
+
+def test_offsets_that_all_leave_the_clip_are_an_error() -> None:
+    network = models.get_model("selfy_tsm_tiny", 3, offsets=[-3, 2]).eval()
+
+    assert torch.isfinite(network(*network.example_inputs(1, 3, 32))).all()
+    with pytest.raises(ValueError, match=r"2 frame\(s\), and offsets \[-3, 2\] all lead out of it"):
+        network(*network.example_inputs(1, 2, 32))
+
+
+@pytest.mark.parametrize(
+    ("num_offsets", "short", "long"),
+    [
+        (1, 1.439, 2.877),
+        (3, 2.364, 4.727),
+        (5, 3.289, 6.577),
+        (7, 4.214, 8.427),
+        (9, 5.139, 10.277),
+    ],
+)
+def test_block_costs_the_derived_gmacs(num_offsets: int, short: float, long: float) -> None:
+    """Of a clip of 8 and of 16 frames, after res3 at 224 pixels."""
+    offsets = range(-(num_offsets // 2), num_offsets // 2 + 1)
+    for frames, expected in ((8, short), (16, long)):
+        with torch.device("meta"):
+            block, x = SELFYBlock(512, offsets, 9), torch.empty(1, 512, frames, 28, 28)
+        with FlopCounterMode(display=False) as counter:
+            block(x)
+        meant, computed = comparison_macs((128, frames, 14, 14), offsets, 9)
+        assert round((counter.get_total_flops() / 2 + meant - computed) / 1e9, 3) == expected
+
+
 def count(channels: int, num_offsets: int) -> int:
     with torch.device("meta"):
         block = SELFYBlock(channels, range(num_offsets), 9)
@@ -201,15 +391,6 @@ def test_every_variant_sees_the_order_of_frames(extraction: str, integration: st
     assert (logits - swapped).abs().max() > 1e-3 * logits.abs().max()
 
 
-def test_clips_do_not_see_each_other_in_evaluation() -> None:
-    network = models.get_model("selfy_tsm_tiny", 3).eval()
-    nn.init.ones_(network.get_submodule("selfy.bn").weight)  # type: ignore[arg-type]
-    clip = network.example_inputs(3, 4, 32)[0]
-
-    with torch.no_grad():
-        torch.testing.assert_close(network(clip)[1:2], network(clip[1:2]))
-
-
 @pytest.mark.parametrize("frames", [1, 9])
 def test_any_number_of_frames_runs(frames: int) -> None:
     network = models.get_model("selfy_tsm_tiny", 3).eval()
@@ -243,6 +424,12 @@ def test_classifier_starts_xavier_uniform() -> None:
         ({"window": 4}, "window is 4"),
         ({"offsets": []}, "offsets is"),
         ({"offsets": [1, 1]}, "each only once"),
+        ({"offsets": (0.5,)}, r"offsets is \(0.5,\); give a list of whole numbers"),
+        ({"offsets": [True]}, r"offsets is \[True\]; give a list of whole numbers"),
+        ({"offsets": "12"}, "offsets is '12'; give a list of whole numbers"),
+        ({"offsets": 2}, "offsets is 2; give a list of whole numbers"),
+        ({"window": 5.0}, "window is 5.0; give a whole number"),
+        ({"position": 1.5}, "position is 1.5; give a whole number"),
         ({"position": 3}, "choose a stage from 1 to 2"),
         ({"similarity": "l2"}, "similarity is 'l2'"),
     ],

@@ -1,11 +1,15 @@
 """StNet on timm's Inception-ResNet-v2: its sizes, its trunk against timm's own, its weights."""
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 import models
+from datamodules.editions import Edition
+from lightning_modules.initialization import initialize
 from models.norm import split_batch_norm
 from models.stnet_irv2 import StNetIRv2
 
@@ -112,6 +116,48 @@ def test_imagenet_weights_fill_the_trunk() -> None:
         "temporal_xception",
         "fc",
     }
+
+
+@pytest.mark.usefixtures("_timm")
+def test_imagenet_by_name_says_how_to_get_the_file() -> None:
+    sentence = r"torchvision has no inception_resnet_v2, .* come from timm; run torch\.save\(timm"
+    sentence += r"\.create_model\('inception_resnet_v2', pretrained=True\)\.state_dict\(\), FILE\)"
+    with pytest.raises(ValueError, match=sentence):
+        initialize(build_on_meta(), "imagenet", list("ab"), Edition())
+
+
+@pytest.mark.usefixtures("_timm")
+def test_file_of_timms_weights_is_read(tmp_path: Path) -> None:
+    import timm
+
+    network = build_on_meta()
+    with torch.device("meta"):
+        trunk = timm.create_model("inception_resnet_v2", num_classes=1)
+    source = {name: torch.zeros(()).expand(w.shape) for name, w in trunk.state_dict().items()}
+    torch.save(source, tmp_path / "irv2.pth")
+
+    report = initialize(
+        network, str(tmp_path / "irv2.pth"), [str(i) for i in range(600)], Edition()
+    )
+
+    assert report.inflated == ["conv2d_1a.conv.weight"]
+    assert len(report.loaded) == len(source) - 3
+
+
+@pytest.mark.usefixtures("_timm")
+def test_defaults_are_those_of_the_resnet() -> None:
+    network = build_on_meta()
+
+    assert network.super_image_weights == "mean"
+    assert network.dropout.p == 0
+    layer = nn.Linear(1024, 400)
+    network.init_classifier(layer)
+    bound = 1536**-0.5  # by the trunk's width, as in StNet
+    assert 0.999 * bound < float(layer.weight.detach().abs().max()) <= bound * (1 + 1e-6)
+    kernel = torch.randn(32, 3, 3, 3)
+    wide = network.adapt_weight(network.stem_weight, kernel, torch.Size((32, 15, 3, 3)))
+    assert wide is not None
+    torch.testing.assert_close(wide[:, 0], kernel.mean(1) / 5)
 
 
 @pytest.mark.usefixtures("_timm")

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 import models
 from models.layers import FrameConv2d, FrameMaxPool2d
-from models.two_stream import SlidingMean, Stream, StreamNetwork
+from models.stream import SlidingMean, Stream
+from models.two_stream import StreamNetwork
 
 TINY = ["rgb_stream_tiny", "flow_stream_tiny", "two_stream_tiny"]
 
@@ -243,6 +244,7 @@ def test_flow_length_sets_the_channels() -> None:
         ("rgb_stream_tiny", {"stride_on": "5x5"}, "stride_on is '5x5'; choose one of 1x1, 3x3"),
         ("rgb_stream_tiny", {"flow_length": 5}, "no option flow_length; its options are stride_on"),
         ("two_stream_tiny", {"dropout": 1.5}, "dropout"),
+        ("flow_stream_tiny", {"flow_length": True}, "flow_length is True; give a whole number"),
     ],
 )
 def test_option_out_of_range_is_an_error(
@@ -250,6 +252,12 @@ def test_option_out_of_range_is_an_error(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         models.get_model(name, 5, **options)
+
+
+def test_stream_alone_names_flow_of_another_length() -> None:
+    network = build("flow_stream_tiny", flow_length=5)
+    with pytest.raises(ValueError, match=r"has 20 channels, .* has 10; make flow_length 10"):
+        network(torch.zeros(1, 20, 3, 32, 32))
 
 
 def test_basic_blocks_are_an_error() -> None:

@@ -1,7 +1,9 @@
 """Loading weights: 2D as they are, temporal kernels inflated, classifiers by class name."""
 
 import re
+from io import BytesIO
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor
 
 import models
 from models.layers import VideoNetwork
+from models.weights import read_weights_file
 
 
 @pytest.fixture(autouse=True)
@@ -354,17 +357,86 @@ def test_sources_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     }
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ValueError, match=f"{name} is not a file of plain weights"):
+        with pytest.raises(ValueError, match=f"{name} is not a checkpoint or weights file"):
             models.imagenet_state_dict("resnet50", str(tmp_path / name))
     torch.save({"state_dict": {}, "epoch": 3}, tmp_path / "run.pt")
-    with pytest.raises(ValueError, match=r"not a state dict: 2: state_dict, epoch hold no tensor"):
+    with pytest.raises(ValueError, match=r"not a state dict: 2: state_dict, epoch name no tensor"):
         models.imagenet_state_dict("resnet50", str(tmp_path / "run.pt"))
+    torch.save({0: torch.zeros(1)}, tmp_path / "list.pt")
+    with pytest.raises(ValueError, match=r"not a state dict: 1: 0 name no tensor"):
+        models.imagenet_state_dict("resnet50", str(tmp_path / "list.pt"))
     torch.save([torch.zeros(1)], tmp_path / "list.pt")
     with pytest.raises(ValueError, match=r"holds a list, not a state dict"):
         models.imagenet_state_dict("resnet50", str(tmp_path / "list.pt"))
-    with pytest.raises(ValueError, match="give 'imagenet' or the path of a file"):
+    with pytest.raises(ValueError, match=r"there is no file .*absent.pth"):
         models.imagenet_state_dict("resnet50", str(tmp_path / "absent.pth"))
-    with pytest.raises(ValueError, match="source is the URL https"):
+    with pytest.raises(ValueError, match=r"https://example.org/w.pth is an address"):
         models.imagenet_state_dict("resnet50", "https://example.org/w.pth")
     with pytest.raises(ValueError, match="arch is 'resnet49'"):
         models.imagenet_state_dict("resnet49", "imagenet")
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
+def test_damaged_files_are_one_sentence(tmp_path: Path) -> None:
+    """Bytes cut off or replaced, in both formats of torch.save: readable, or a ValueError."""
+    path, refused = tmp_path / "weights.pth", 0
+    random = Random(0)
+    for in_zip in (True, False):
+        stream = BytesIO()
+        torch.save({"a": torch.ones(3)}, stream, _use_new_zipfile_serialization=in_zip)
+        whole = stream.getvalue()
+        for _ in range(300):
+            damaged = bytearray(whole[: random.choice([len(whole), random.randrange(len(whole))])])
+            for _ in range(random.randrange(1, 9)):
+                if damaged:
+                    damaged[random.randrange(min(len(damaged), 900))] = random.randrange(256)
+            path.write_bytes(damaged)
+            try:
+                read_weights_file(path)
+            except ValueError as error:
+                refused += "weights.pth is not a checkpoint or weights file" in str(error)
+    assert refused > 400
+
+
+@pytest.mark.parametrize(
+    ("name", "dropped"),
+    [
+        ("cost_b_tiny", "layer2.0.conv2.view_mixing.weight"),
+        ("selfy_tsm_tiny", "selfy.bn.running_var"),
+        ("selfy_tsn_tiny", "selfy.reduce.0.weight"),
+    ],
+)
+def test_a_part_of_a_familys_own_weights_is_an_error(name: str, dropped: str) -> None:
+    source = models.get_model(name, 5).state_dict()
+    del source[dropped]
+    network = models.get_model(name, 5)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+
+    with pytest.raises(ValueError, match=rf"the weights hold .* but lack 1: {dropped}; give all"):
+        models.load_weights(network, source)
+
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("key", ["layer1.0.conv1.weight", "bn1.running_var", "fc.bias"])
+def test_weights_that_are_not_finite_are_an_error(key: str, bad: float) -> None:
+    source = models.get_model("c3d_tiny", 5).state_dict()
+    network = models.get_model("c3d_tiny", 5)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    source[key].view(-1)[-1] = bad
+
+    with pytest.raises(ValueError, match=rf"NaN or infinite values, in 1: {key}; give"):
+        models.load_weights(
+            network, source, class_names=list("abcde"), source_class_names=list("abcde")
+        )
+
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_classifier_that_is_left_out_may_hold_anything(tiny_2d: dict[str, Tensor]) -> None:
+    source = {**tiny_2d, "fc.bias": torch.full((7,), torch.nan)}
+
+    report = models.load_weights(models.get_model("c2d_tiny", 5), source)
+
+    assert "fc.bias" in report.skipped

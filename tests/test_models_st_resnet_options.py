@@ -1,0 +1,169 @@
+"""ST-ResNet's pooling and options, its inputs, and what the contract asks of each form."""
+
+import pytest
+import torch
+
+import models
+from models.layers import TemporalMaxPool
+from models.st_resnet import STResNet
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def build(**options: object) -> STResNet:
+    network = models.get_model("st_resnet_tiny", 5, **options)
+    assert isinstance(network, STResNet)
+    return network.eval()
+
+
+@pytest.mark.parametrize("max_before_mean", [True, False])
+def test_star_takes_the_maximum_over_five_chunks(max_before_mean: bool) -> None:
+    network = build(star=True, max_before_mean=max_before_mean)
+    features = torch.randn(2, network.num_features, 8, 6, 4)
+
+    scores = network.score_chunks(features.chunk(2, 1))
+
+    windows = [features[:, :, t : t + 5] for t in (0, 2)]
+    for stream, part, ours in zip(network.streams(), (0, 1), scores, strict=True):
+        half = [x.chunk(2, 1)[part] for x in windows]
+        # 4x4 windows of a 6x4 map lie at three rows
+        if max_before_mean:
+            maps = [x.amax(2) for x in half]
+            pooled = [
+                torch.stack([m[:, :, i : i + 4].mean((2, 3)) for i in range(3)]) for m in maps
+            ]
+            expected = [stream.fc(p.mean(0)) for p in pooled]
+        else:  # the maximum of each position of the window, then the mean of the positions
+            means = [
+                torch.stack([x[:, :, :, i : i + 4].mean((3, 4)).amax(2) for i in range(3)])
+                for x in half
+            ]
+            expected = [stream.fc(m.mean(0)) for m in means]
+        torch.testing.assert_close(ours, torch.stack(expected, dim=1))
+
+
+@pytest.mark.parametrize("name", ["st_resnet_tiny", "two_stream_tiny"])
+def test_flow_that_fits_no_clip_is_an_error(name: str) -> None:
+    """Broadcasting, or the average of the scores, would let the first three pass."""
+    network = models.get_model(name, 5).eval()
+    clip, flow = network.example_inputs(2, 3, 32)
+
+    for other in (flow[:1], flow[:, :, :1], flow[..., :16, :], flow[..., :16]):
+        with pytest.raises(ValueError, match=r"one flow stack \(2 \* flow_length channels\)"):
+            network(clip, other)
+    with pytest.raises(ValueError, match=r"has 10 channels, .* has 20; make flow_length 5"):
+        network(clip, flow[:, :10])
+    with pytest.raises(ValueError, match=r"the clip has 4 channels, where .* has 3; give RGB"):
+        network(flow[:, :4], flow)
+    with pytest.raises(ValueError, match="the clip has 0 chunks; raise num_frames"):
+        network(clip[:, :, :0], flow[:, :, :0])
+
+
+def test_clip_and_flow_of_the_examples_differ() -> None:
+    clip, flow = build().example_inputs(2, 3, 32)
+    assert clip.is_contiguous()
+    assert flow.is_contiguous()
+    assert not torch.equal(clip, flow[:, :3])
+    assert torch.equal(clip, build().example_inputs(2, 3, 32)[0])
+    pair = torch.corrcoef(torch.stack([clip.flatten(), flow.flatten()[: clip.numel()]]))
+    assert abs(float(pair[0, 1])) < 0.1
+
+
+def test_exported_network_takes_maps_larger_than_the_window() -> None:
+    network = build(connection="product")
+    height, width = (torch.export.Dim(name, min=65, max=256) for name in "HW")
+    free = {3: height, 4: width}
+    inputs = network.example_inputs(1, 2, 96)
+
+    exported = torch.export.export(network, inputs, dynamic_shapes=(free, free)).module()
+
+    other = tuple(x[..., :93] for x in inputs)
+    with torch.no_grad():
+        torch.testing.assert_close(exported(*other), network(*other))
+
+
+def test_only_star_pools_over_time() -> None:
+    def pools(network: STResNet) -> int:
+        return sum(isinstance(module, TemporalMaxPool) for module in network.modules())
+
+    assert (pools(build()), pools(build(star=True))) == (0, 2)
+
+
+def test_star_needs_five_chunks() -> None:
+    network = build(star=True)
+    with pytest.raises(ValueError, match=r"4 frame\(s\) .* at least 5; raise num_frames"):
+        network(*network.example_inputs(1, 4, 32))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"connection": "mean"}, "connection is 'mean'; choose one of sum, product"),
+        ({"max_before_mean": False}, "no maximum over time; set star to True"),
+        ({"flow_length": 0}, "flow_length is 0"),
+        ({"flow_length": 2.5}, "flow_length is 2.5; give a whole number"),
+        ({"stride_on": "2x2"}, "stride_on is '2x2'"),
+        ({"dropout": float("nan")}, "dropout is nan; give a probability"),
+        ({"rectified": "no"}, "rectified is 'no'; give true or false"),
+    ],
+)
+def test_option_out_of_range_is_an_error(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "chunks"),
+    [({}, 1), ({}, 5), ({"star": True}, 5), ({"star": True}, 8), ({"connection": "product"}, 1)],
+)
+def test_frames_of_any_shape_are_classified(options: dict[str, object], chunks: int) -> None:
+    network = build(**options)
+    inputs = tuple(x[..., :45, :61] for x in network.example_inputs(2, chunks, 61))
+
+    with torch.no_grad():
+        logits = network(*inputs)
+        features = network.forward_features(*inputs)
+        torch.testing.assert_close(logits, network.forward_head(features))
+        one_by_one = [network(*(x[i : i + 1] for x in inputs)) for i in range(2)]
+
+    assert features.shape == (2, network.num_features, chunks, 3, 4)
+    torch.testing.assert_close(logits, torch.cat(one_by_one), rtol=1e-4, atol=1e-5)
+
+
+def test_star_is_captured_and_product_exported_with_the_same_output() -> None:
+    star, product = build(star=True), build(connection="product")
+    inputs = star.example_inputs(2, 5, 32)
+
+    captured = torch.compile(star, fullgraph=True, backend="eager")
+    exported = torch.export.export(product, inputs).module()
+
+    with torch.no_grad():
+        torch.testing.assert_close(captured(*inputs), star(*inputs))
+        torch.testing.assert_close(exported(*inputs), product(*inputs))
+
+
+@pytest.mark.parametrize("options", [{"star": True}, {"connection": "product"}])
+def test_bfloat16_autocast_stays_close(options: dict[str, object]) -> None:
+    network = build(**options)
+    inputs = network.example_inputs(2, 5, 32)
+
+    with torch.no_grad():
+        exact = network(*inputs)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            close = network(*inputs).float()
+
+    assert (close - exact).abs().max() < 0.1 * exact.abs().max()
+
+
+def test_streams_compile_as_a_whole() -> None:
+    network = build()
+    inputs = network.example_inputs(2, 3, 32)
+
+    captured = torch.compile(network.forward_streams, fullgraph=True, backend="eager")
+
+    with torch.no_grad():
+        for ours, eager in zip(captured(*inputs), network.forward_streams(*inputs), strict=True):
+            torch.testing.assert_close(ours, eager)
