@@ -38,3 +38,23 @@ class Edition:
 
     def _name_of(self, edition: str) -> str:
         return f"{type(self).__name__.removesuffix('DataModule')} {edition}".rstrip()
+
+
+class ThreeSplits(Edition):
+    """Data with three official splits of the same videos.
+
+    Attributes:
+        number: The split, from 1 on.
+    """
+
+    number: int
+
+    @property
+    def edition(self) -> str:
+        """The official split."""
+        return f"split {self.number}"
+
+    @property
+    def other_splits(self) -> list[str]:
+        """The two other official splits."""
+        return [f"split {number}" for number in (1, 2, 3) if number != self.number]

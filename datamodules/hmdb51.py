@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.base import Split, VideoDataModule
+from datamodules.editions import ThreeSplits
 from datamodules.listed_videos import ListedVideo, ListedVideos
 from datamodules.official_lists import OfficialLists
 from datamodules.text_files import read_lines
@@ -20,7 +21,7 @@ DESCRIPTION = r"_[a-z]+_[a-z]+_np\d+_[a-z]+_[a-z]+_\d+\.\w+"
 """What follows the class in a file name: body part, camera, people, view, quality, number."""
 
 
-class HMDB51DataModule(VideoDataModule):
+class HMDB51DataModule(ThreeSplits, VideoDataModule):
     """HMDB51 as it is downloaded: `<class>/<name>.avi` and 51 lists for each split.
 
     Videos may lie in class folders or in one, as files or as frame folders, with any suffix.
@@ -49,16 +50,6 @@ class HMDB51DataModule(VideoDataModule):
         super().__init__(root=root, **kwargs)
         self.number = split
         self.annotations = annotations
-
-    @property
-    def edition(self) -> str:
-        """The official split."""
-        return f"split {self.number}"
-
-    @property
-    def other_splits(self) -> list[str]:
-        """The two other official splits."""
-        return [f"split {number}" for number in (1, 2, 3) if number != self.number]
 
     @cached_property
     def class_names(self) -> list[str]:

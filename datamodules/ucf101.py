@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from datamodules.annotations import read_video_list
 from datamodules.base import Split, VideoDataModule
 from datamodules.class_files import index_of_letters, read_class_list
+from datamodules.editions import ThreeSplits
 from datamodules.folder_index import letters_of, stem_of
 from datamodules.listed_videos import ListedVideo, ListedVideos
 from datamodules.official_lists import OfficialLists
@@ -21,7 +22,7 @@ COUNTS: dict[int, tuple[int, int]] = {1: (9537, 3783), 2: (9586, 3734), 3: (9624
 """Videos of the train and test list of each split."""
 
 
-class UCF101DataModule(VideoDataModule):
+class UCF101DataModule(ThreeSplits, VideoDataModule):
     """UCF101 as it is downloaded: `UCF-101/<Class>/v_<Class>_gNN_cNN.avi` and its lists.
 
     Videos may lie in class folders or in one, as files or as frame folders, with any suffix.
@@ -49,16 +50,6 @@ class UCF101DataModule(VideoDataModule):
         super().__init__(root=root, **kwargs)
         self.number = split
         self.annotations = annotations
-
-    @property
-    def edition(self) -> str:
-        """The official split."""
-        return f"split {self.number}"
-
-    @property
-    def other_splits(self) -> list[str]:
-        """The two other official splits."""
-        return [f"split {number}" for number in (1, 2, 3) if number != self.number]
 
     @cached_property
     def class_names(self) -> list[str]:

@@ -45,8 +45,9 @@ class Run:
         batch_size: Clips per rank and batch.
         world_size: Ranks.
         epochs: Epochs of the whole fit.
-        kill: Where the process kills itself: `train 0 2` after batch 2 of epoch 0, `val 0 1` after
-            batch 1 of the validation of epoch 0, `end 0` after the end of epoch 0.
+        kill: Where the process kills itself: `train 0 2` after batch 2 of epoch 0, `train 0 last`
+            after its last one, `val 0 1` after batch 1 of the validation of epoch 0, `end 0` after
+            the end of epoch 0.
         resume: Whether it goes on from the last checkpoint.
         keep: Further places where a checkpoint is kept, under the place's name.
     """
@@ -108,6 +109,8 @@ class Saver(LastCheckpoint):
     ) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         self.ledger.arrive(trainer, f"train {trainer.current_epoch} {batch_idx}")
+        if trainer.is_last_batch:
+            self.ledger.arrive(trainer, f"train {trainer.current_epoch} last")
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         if not trainer.sanity_checking:

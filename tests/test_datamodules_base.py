@@ -26,7 +26,7 @@ def motion_shapes(root: Path, **kwargs: Any) -> MotionShapesDataModule:
 
 def epoch_of(data: Any, epoch: int) -> list[VideoBatch]:
     place = {"global_rank": 0, "world_size": 1, "ckpt_path": None}
-    data.trainer = SimpleNamespace(current_epoch=epoch, **place)
+    data.trainer = SimpleNamespace(current_epoch=epoch, accumulate_grad_batches=1, **place)
     return list(data.train_dataloader())
 
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings(
 PLACES = (
     "sanity 0 0",  # before the first batch
     "train 0 1",
-    "train 0 4",  # the last batch of an epoch: its validation is next
+    "train 0 last",  # its validation is next
     "val 0 0",
     "validated 0",
     "end 0",
@@ -74,7 +74,7 @@ def test_resume_that_would_differ_is_refused(
         fit(run, checkpoint=whole / "train 0 1.ckpt")
 
 
-KILLS = ("train 0 0", "train 0 2", "train 0 4", "val 0 0", "end 0", "train 1 1")
+KILLS = ("train 0 0", "train 0 2", "train 0 last", "val 0 0", "end 0", "train 1 1")
 
 
 @pytest.mark.slow

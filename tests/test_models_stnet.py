@@ -1,12 +1,11 @@
 """StNet: its blocks and its network against plain forms, with any number of super-images."""
 
 import copy
-from collections.abc import Hashable
-from functools import cache
 
 import pytest
 import torch
 import torch.nn.functional as F
+from stnet_networks import build, build_on_meta
 from torch import Tensor, nn
 
 import models
@@ -18,20 +17,6 @@ from models.stnet_blocks import TemporalModelingBlock, TemporalXception
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
-
-
-def build(**options: object) -> StNet:
-    network = models.get_model("stnet_tiny", 5, **options)
-    assert isinstance(network, StNet)
-    return network.eval()
-
-
-@cache
-def build_on_meta(name: str = "stnet_r50", **options: Hashable) -> StNet:
-    with torch.device("meta"):
-        network = models.get_model(name, 400, **options)
-    assert isinstance(network, StNet)
-    return network
 
 
 def randomize(module: nn.Module) -> None:

@@ -1,11 +1,9 @@
 """StNet's options, the weights that it starts from, and what each form shares with the others."""
 
-from collections.abc import Hashable
-from functools import cache
-
 import pytest
 import torch
 import torch.nn.functional as F
+from stnet_networks import build, build_on_meta
 from torch import Tensor
 
 import models
@@ -15,20 +13,6 @@ from models.stnet import StNet
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
-
-
-def build(**options: object) -> StNet:
-    network = models.get_model("stnet_tiny", 5, **options)
-    assert isinstance(network, StNet)
-    return network.eval()
-
-
-@cache
-def build_on_meta(name: str = "stnet_r50", **options: Hashable) -> StNet:
-    with torch.device("meta"):
-        network = models.get_model(name, 400, **options)
-    assert isinstance(network, StNet)
-    return network
 
 
 # --- pretrained weights ------------------------------------------------------------------------

@@ -1,22 +1,12 @@
 """StNet's documented parameters and multiply-adds, of the whole and of each part."""
 
 import copy
-from collections.abc import Hashable
-from functools import cache
 
 import pytest
-import torch
+from stnet_networks import build_on_meta
 
 import models
 from models.stnet import StNet
-
-
-@cache
-def build_on_meta(name: str = "stnet_r50", **options: Hashable) -> StNet:
-    with torch.device("meta"):
-        network = models.get_model(name, 400, **options)
-    assert isinstance(network, StNet)
-    return network
 
 
 def gmacs(network: StNet, super_images: int, size: int) -> float:
