@@ -1,4 +1,4 @@
-"""VideoDataModule: splits, loaders and device-side augmentation, the same for every dataset."""
+"""VideoDataModule: settings, splits and device-side augmentation, the same for every dataset."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
-from torch.utils.data import DataLoader, Sampler
 
 from datamodules.annotations import make_table, write_missing
 from datamodules.augmentation import ColorJitter
-from datamodules.dataset import VideoBatch, VideoDataset, VideoItem, collate_videos
+from datamodules.dataset import VideoBatch, VideoDataset
 from datamodules.device_transforms import DeviceTransforms
 from datamodules.editions import Edition
 from datamodules.flow_data import FlowInput, FlowSource, StoredFlow
@@ -23,9 +21,9 @@ from datamodules.folder_index import FolderIndex
 from datamodules.frame_sampling import FrameSampler
 from datamodules.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 from datamodules.listed_videos import ListedVideo, ListedVideos
+from datamodules.loaders import VideoLoaders
 from datamodules.mixing import Mixing
 from datamodules.probes import Probe
-from datamodules.samplers import EvaluationSampler, SampleKey, TrainSampler
 from datamodules.splits import (
     Split,
     check_classes_kept,
@@ -35,19 +33,17 @@ from datamodules.splits import (
     report_missing,
     without_collector,
 )
-from datamodules.train_position import TrainPosition, place_of
+from datamodules.train_position import TrainPosition
 from datamodules.transforms import (
     NumCrops,
     SpatialTransform,
     TrainCrop,
-    count_crops,
-    count_mirrored,
 )
 
 __all__ = ["Split", "VideoDataModule"]
 
 
-class VideoDataModule(Edition, LightningDataModule, ABC):
+class VideoDataModule(Edition, VideoLoaders, ABC):
     """Base of every dataset: give `class_names` and `read_split`, the rest is here.
 
     All randomness is a function of (seed, epoch, index): the same clips come out whatever the
@@ -200,10 +196,7 @@ class VideoDataModule(Edition, LightningDataModule, ABC):
         self.allow_missing = allow_missing
         self.max_broken_fraction = max_broken_fraction
         self.seed = seed
-        self._resumed = TrainPosition()
-        self.train_set: VideoDataset
-        self.val_set: VideoDataset
-        self.test_set: VideoDataset
+        self.resumed = TrainPosition()
 
     @cached_property
     @abstractmethod
@@ -214,11 +207,6 @@ class VideoDataModule(Edition, LightningDataModule, ABC):
     def num_classes(self) -> int:
         """Number of classes, K."""
         return len(self.class_names)
-
-    @property
-    def num_views(self) -> int:
-        """Views of a video in `test`: clips x crops."""
-        return self.num_clips * count_crops(self.num_crops)
 
     @cached_property
     def flow_source(self) -> FlowSource | None:
@@ -350,97 +338,6 @@ class VideoDataModule(Edition, LightningDataModule, ABC):
         for name, table in incomplete.items():
             write_missing(targets[name], table, self.class_names)
         return list(targets.values())
-
-    def train_dataloader(self) -> DataLoader[VideoItem]:
-        """Shuffled training clips, whole optimizer steps only."""
-        return self._loader(self.train_set, self._train_sampler(), self.batch_size)
-
-    def left_out(self, epoch: int) -> list[str]:
-        """Names of the training videos that do not fill a step of an epoch, others in each one."""
-        return [self.train_set.video_ids[i] for i in self._train_sampler().left_out(epoch)]
-
-    def _train_sampler(self) -> TrainSampler:
-        indices, place = self.train_set.table.present, self._place()
-        accumulated = 1 if self.trainer is None else self.trainer.accumulate_grad_batches
-        return TrainSampler(
-            indices, self.batch_size, self.seed, self._train_place, *place, accumulated
-        )
-
-    def val_dataloader(self) -> DataLoader[VideoItem] | list[Any]:
-        """Every validation video once; nothing where there is no validation split."""
-        if not len(self.val_set.table.present):
-            return []
-        return self._evaluation_loader(self.val_set, self.batch_size)
-
-    def test_dataloader(self) -> DataLoader[VideoItem]:
-        """Every test video once, all views of a video together."""
-        if count_mirrored(self.num_crops) and self.on_device.named_classes:
-            rank_zero_info(
-                f"data.num_crops={self.num_crops} tests mirror images too, and some classes are "
-                "the mirror images of others (data.flip_pairs, data.flip_exempt)"
-            )
-        whole = self.num_crops in ("full", "full_flip")
-        videos = 1 if whole else max(1, self.batch_size // self.num_views)
-        return self._evaluation_loader(self.test_set, videos)
-
-    def _evaluation_loader(self, dataset: VideoDataset, batch_size: int) -> DataLoader[VideoItem]:
-        rank, world_size = self._place()
-        sampler = EvaluationSampler(dataset.table.present, rank, world_size)
-        return self._loader(dataset, sampler, batch_size)
-
-    def _loader(
-        self, dataset: VideoDataset, sampler: Sampler[SampleKey], batch_size: int
-    ) -> DataLoader[VideoItem]:
-        return DataLoader(
-            dataset,
-            batch_size=batch_size,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            timeout=self.worker_timeout if self.num_workers else 0,
-            collate_fn=collate_videos,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
-            # a private generator: else iter(loader) draws from the global one, shifting dropout
-            generator=torch.Generator().manual_seed(self.seed),
-        )
-
-    def _place(self) -> tuple[int, int]:
-        """Rank and number of ranks; one process outside a trainer."""
-        if self.trainer is None:
-            return 0, 1
-        return self.trainer.global_rank, self.trainer.world_size
-
-    def _train_place(self) -> tuple[int, int]:
-        """Epoch that begins or is resumed, and its batches that are done already.
-
-        A loader is made before the trainer's own epoch is restored.
-        """
-        if self.trainer is None or self.trainer.ckpt_path is None:
-            return 0 if self.trainer is None else self.trainer.current_epoch, 0
-        resumed = self._resumed
-        epoch = max(resumed.epoch, self.trainer.current_epoch)
-        return epoch, resumed.batches if epoch == resumed.epoch else 0
-
-    def _position(self) -> TrainPosition:
-        assert self.trainer is not None
-        num_videos = len(self.train_set.table.present)
-        global_batch = self.batch_size * self.trainer.world_size
-        place = place_of(self.trainer, self._train_sampler().num_batches)
-        return TrainPosition(*place, self.seed, global_batch, num_videos)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where in the order of training clips a run resumed from this checkpoint goes on."""
-        return dict(vars(self._position()))
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over where a fit goes on.
-
-        Raises:
-            ValueError: If the clips that are left would come in another order.
-        """
-        if self.trainer is not None and self.trainer.state.fn == "fit":
-            self._resumed = TrainPosition(**state_dict)
-            self._resumed.check_order(self._position())
 
     def on_after_batch_transfer(self, batch: VideoBatch, dataloader_idx: int) -> VideoBatch:
         """Augment training clips, and normalize all clips, on the device."""

@@ -48,6 +48,9 @@ class TrainSampler(Sampler[SampleKey]):
         world_size: Number of ranks.
         accumulated: Batches of one optimizer step.
 
+    Attributes:
+        num_batches: Batches of an epoch on each rank.
+
     Raises:
         ValueError: If there are fewer videos than one optimizer step takes.
     """
@@ -75,21 +78,16 @@ class TrainSampler(Sampler[SampleKey]):
         self._batch_size = batch_size
         self._seed = seed
         self._rank, self._world_size = rank, world_size
-        self._num_batches = len(indices) // step * accumulated
+        self.num_batches = len(indices) // step * accumulated
         self._position = position
 
-    @property
-    def num_batches(self) -> int:
-        """Batches of an epoch on each rank."""
-        return self._num_batches
-
     def __len__(self) -> int:
-        return self._num_batches * self._batch_size
+        return self.num_batches * self._batch_size
 
     def __iter__(self) -> Iterator[SampleKey]:
         epoch, batches_done = self._position()
         used = self._order(epoch)[: self._num_used]
-        mine = used.reshape(self._num_batches, self._world_size, self._batch_size)[:, self._rank]
+        mine = used.reshape(self.num_batches, self._world_size, self._batch_size)[:, self._rank]
         for index in mine[batches_done:].ravel().tolist():
             yield SampleKey(epoch, index)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from datamodules.editions import Edition
 from models import VideoNetwork, WeightReport, get_model, imagenet_state_dict, load_weights
 from models.registry import MODELS
-from models.weights import read_weights_file
+from models.weights import as_state_dict, read_weights_file
 
 _OPTIONS_OF_2D_WEIGHTS = {"stride_on": "3x3"}
 """Options that torchvision's networks have by their nature, so far as no weight shows them."""
@@ -62,8 +62,8 @@ def initialize(
         )
     _refuse_other_options(network, _OPTIONS_OF_2D_WEIGHTS, sources[0])
     if sources[0] == "imagenet":
-        _refuse_unknown_to_torchvision(network.pretrained_arch)
-    return load_weights(network, imagenet_state_dict(network.pretrained_arch, sources[0]))
+        return load_weights(network, imagenet_state_dict(network.pretrained_arch))
+    return load_weights(network, as_state_dict(contents[sources[0]], sources[0]))
 
 
 def _is_checkpoint(content: Any) -> bool:
@@ -96,18 +96,6 @@ def _refuse_other_options(
                 f"{source} of init_from was trained with another {name}, which no weight shows; "
                 f"set --model.{name} {word}"
             )
-
-
-def _refuse_unknown_to_torchvision(arch: str) -> None:
-    """Say where ImageNet weights come from that torchvision does not have."""
-    import torchvision.models  # seconds of import, needed here only
-
-    if arch not in torchvision.models.list_models(module=torchvision.models):
-        raise ValueError(
-            f"init_from=imagenet does not fit: torchvision has no {arch}, whose weights come from "
-            f"timm; run torch.save(timm.create_model({arch!r}, pretrained=True).state_dict(), FILE)"
-            " and give FILE as init_from"
-        )
 
 
 def _merge_runs(runs: dict[str, Any]) -> tuple[dict[str, Tensor], list[str]]:

@@ -81,27 +81,26 @@ def _abbreviate(names: Sequence[str]) -> str:
     return f"{len(names):4d}" + (f": {shown}{tail}" if names else "")
 
 
-def imagenet_state_dict(arch: str, source: str) -> dict[str, Tensor]:
-    """Pretrained 2D weights of a torchvision network.
+def imagenet_state_dict(arch: str) -> dict[str, Tensor]:
+    """Torchvision's IMAGENET1K_V1 weights of a network, downloaded or from its cache.
 
     Args:
-        arch: torchvision's name of the network, for instance "resnet50" (`pretrained_arch`).
-        source: "imagenet" for torchvision's IMAGENET1K_V1 weights, downloaded or from its cache;
-            else the path of a local file (.pth, .pt) that holds a state dict.
+        arch: Name of the network, for instance "resnet50" (`pretrained_arch`).
 
     Returns:
         Name to tensor, on the CPU.
 
     Raises:
-        ValueError: The network is unknown, the weights cannot be had, source is a URL, or the
-            file is not a state dict.
+        ValueError: torchvision lacks the network, or the weights cannot be had.
     """
-    if source != "imagenet":
-        return _read_state_dict(source)
     import torchvision.models  # seconds of import, needed here only
 
     if arch not in torchvision.models.list_models(module=torchvision.models):
-        raise ValueError(f"arch is {arch!r}, which torchvision does not have; e.g. 'resnet50'")
+        raise ValueError(
+            f"init_from=imagenet does not fit: torchvision has no {arch}, whose weights come from "
+            f"timm; run torch.save(timm.create_model({arch!r}, pretrained=True).state_dict(), FILE)"
+            " and give FILE as init_from"
+        )
     weights = torchvision.models.get_model_weights(arch)["IMAGENET1K_V1"]
     try:
         state_dict: dict[str, Tensor] = weights.get_state_dict(
@@ -138,9 +137,16 @@ def read_weights_file(path: str | Path) -> Any:
         ) from error
 
 
-def _read_state_dict(path: str) -> dict[str, Tensor]:
-    """Read a file that holds a mapping from names to tensors."""
-    content = read_weights_file(path)
+def as_state_dict(content: Any, path: str | Path) -> dict[str, Tensor]:
+    """What a file holds, if that is a mapping from names to tensors.
+
+    Args:
+        content: What `read_weights_file` gave.
+        path: The file, for the error.
+
+    Raises:
+        ValueError: The content is something else.
+    """
     if not isinstance(content, dict) or not content:
         raise ValueError(f"source {path} holds a {type(content).__name__}, not a state dict")
     other = [

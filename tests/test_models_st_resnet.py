@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from st_resnet_networks import build
 from torch import Tensor, nn
 
 import models
@@ -14,12 +15,6 @@ Weights = dict[str, Tensor]
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
-
-
-def build(**options: object) -> STResNet:
-    network = models.get_model("st_resnet_tiny", 5, **options)
-    assert isinstance(network, STResNet)
-    return network.eval()
 
 
 def build_on_meta(**options: object) -> STResNet:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from st_resnet_networks import build
 
 import models
 from models.layers import TemporalMaxPool
@@ -11,12 +12,6 @@ from models.st_resnet import STResNet
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
-
-
-def build(**options: object) -> STResNet:
-    network = models.get_model("st_resnet_tiny", 5, **options)
-    assert isinstance(network, STResNet)
-    return network.eval()
 
 
 @pytest.mark.parametrize("max_before_mean", [True, False])

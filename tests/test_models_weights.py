@@ -12,7 +12,7 @@ from torch import Tensor
 
 import models
 from models.layers import VideoNetwork
-from models.weights import read_weights_file
+from models.weights import as_state_dict, read_weights_file
 
 
 @pytest.fixture(autouse=True)
@@ -310,13 +310,17 @@ def test_report_counts_and_abbreviates(tiny_2d: dict[str, Tensor]) -> None:
     assert "5: layer1.0.conv2.logits" in lines[3]
 
 
+def read_state_dict(path: Path | str) -> dict[str, Tensor]:
+    return as_state_dict(read_weights_file(path), path)
+
+
 def test_imagenet_weights_come_from_a_local_file(
     tmp_path: Path, tiny_2d: dict[str, Tensor]
 ) -> None:
     path = tmp_path / "weights.pth"
     torch.save(tiny_2d, path)
 
-    read = models.imagenet_state_dict("resnet50", str(path))
+    read = read_state_dict(path)
 
     assert read.keys() == tiny_2d.keys()
     assert all(torch.equal(read[key], tiny_2d[key]) for key in read)
@@ -333,7 +337,7 @@ def test_imagenet_weights_come_through_torchvision(
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fetch)
 
-    assert models.imagenet_state_dict("resnet18", "imagenet") is resnet18
+    assert models.imagenet_state_dict("resnet18") is resnet18
     ((url, options),) = asked
     assert url == torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url
     assert options["weights_only"] is True
@@ -346,7 +350,7 @@ def test_unreachable_imagenet_weights_say_what_to_do(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
     with pytest.raises(ValueError, match=r"resnet50-.*no route to host.*give its path as source"):
-        models.imagenet_state_dict("resnet50", "imagenet")
+        models.imagenet_state_dict("resnet50")
 
 
 def test_sources_that_cannot_be_read_are_named(tmp_path: Path) -> None:
@@ -358,22 +362,22 @@ def test_sources_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=f"{name} is not a checkpoint or weights file"):
-            models.imagenet_state_dict("resnet50", str(tmp_path / name))
+            read_state_dict(tmp_path / name)
     torch.save({"state_dict": {}, "epoch": 3}, tmp_path / "run.pt")
     with pytest.raises(ValueError, match=r"not a state dict: 2: state_dict, epoch name no tensor"):
-        models.imagenet_state_dict("resnet50", str(tmp_path / "run.pt"))
+        read_state_dict(tmp_path / "run.pt")
     torch.save({0: torch.zeros(1)}, tmp_path / "list.pt")
     with pytest.raises(ValueError, match=r"not a state dict: 1: 0 name no tensor"):
-        models.imagenet_state_dict("resnet50", str(tmp_path / "list.pt"))
+        read_state_dict(tmp_path / "list.pt")
     torch.save([torch.zeros(1)], tmp_path / "list.pt")
     with pytest.raises(ValueError, match=r"holds a list, not a state dict"):
-        models.imagenet_state_dict("resnet50", str(tmp_path / "list.pt"))
+        read_state_dict(tmp_path / "list.pt")
     with pytest.raises(ValueError, match=r"there is no file .*absent.pth"):
-        models.imagenet_state_dict("resnet50", str(tmp_path / "absent.pth"))
+        read_state_dict(tmp_path / "absent.pth")
     with pytest.raises(ValueError, match=r"https://example.org/w.pth is an address"):
-        models.imagenet_state_dict("resnet50", "https://example.org/w.pth")
-    with pytest.raises(ValueError, match="arch is 'resnet49'"):
-        models.imagenet_state_dict("resnet49", "imagenet")
+        read_state_dict("https://example.org/w.pth")
+    with pytest.raises(ValueError, match=r"torchvision has no resnet49, whose .* from timm"):
+        models.imagenet_state_dict("resnet49")
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
