@@ -1,6 +1,7 @@
 """Checks of what a user gives to a module, before anything is built."""
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from models import list_models
@@ -15,13 +16,15 @@ _AT_LEAST_ZERO = (
 )
 
 
-def check_arguments(arguments: Mapping[str, Any], families: Sequence[str], owner: str) -> None:
+def check_arguments(
+    arguments: Mapping[str, Any], families: Sequence[str], owner: type[Any]
+) -> None:
     """Check a module's arguments.
 
     Args:
         arguments: Values by name.
         families: First parts of the network names that the module trains; empty for all.
-        owner: Name of the module's class.
+        owner: The module's class; its own defaults count as not given.
 
     Raises:
         ValueError: If the network is of another family, a number is out of its range, a setting
@@ -30,8 +33,8 @@ def check_arguments(arguments: Mapping[str, Any], families: Sequence[str], owner
     network = arguments["network"]
     if network in list_models() and families and network.rpartition("_")[0] not in families:
         raise ValueError(
-            f"{owner} trains {' and '.join(families)} networks, got {network}; choose one of those "
-            "with --model.network, or another --model"
+            f"{owner.__name__} trains {' and '.join(families)} networks, got {network}; choose one "
+            "of those with --model.network, or another --model"
         )
     for name in _AT_LEAST_ZERO:
         if arguments[name] < 0:
@@ -44,23 +47,34 @@ def check_arguments(arguments: Mapping[str, Any], families: Sequence[str], owner
     for name in ("bn_batch", "reference_batch"):
         if arguments[name] is not None and arguments[name] < 1:
             raise ValueError(f"model.{name}={arguments[name]} must be at least 1")
-    _refuse_without_effect(arguments)
+    _refuse_without_effect(arguments, _given(arguments, owner))
     _check_schedule(arguments)
 
 
-def _refuse_without_effect(arguments: Mapping[str, Any]) -> None:
-    """Refuse settings that others make void."""
-    if arguments["optimizer"] != "sgd" and (arguments["nesterov"] or arguments["momentum"] != 0.9):
-        raise ValueError(
-            f"model.momentum={arguments['momentum']} and model.nesterov={arguments['nesterov']} "
-            f"are for sgd, and the optimizer is {arguments['optimizer']}; leave them out"
+def _given(arguments: Mapping[str, Any], owner: type[Any]) -> set[str]:
+    """Names of the arguments that are not the class's defaults."""
+    defaults: dict[str, Any] = {}
+    for cls in reversed(owner.__mro__):
+        if "__init__" in vars(cls):
+            for name, parameter in inspect.signature(cls).parameters.items():
+                defaults[name] = parameter.default
+    return {name for name, value in arguments.items() if value != defaults.get(name)}
+
+
+def _refuse_without_effect(arguments: Mapping[str, Any], given: Set[str]) -> None:
+    """Refuse settings that were given and that others make void."""
+    void: dict[str, str] = {}
+    if arguments["optimizer"] != "sgd":
+        why = f"is for sgd, and the optimizer is {arguments['optimizer']}; leave it out"
+        void |= dict.fromkeys(("momentum", "nesterov"), why)
+    if arguments["frozen_bn"] == "all":
+        why = (
+            "has no effect, as model.frozen_bn=all freezes every batch normalization; leave one out"
         )
-    for name in ("bn_batch", "bn_momentum"):
-        if arguments["frozen_bn"] == "all" and arguments[name] is not None:
-            raise ValueError(
-                f"model.{name}={arguments[name]} has no effect, as model.frozen_bn=all freezes "
-                "every batch normalization; leave one of them out"
-            )
+        void |= dict.fromkeys(("bn_batch", "bn_momentum"), why)
+    for name, why in void.items():
+        if name in given and arguments[name]:
+            raise ValueError(f"model.{name}={arguments[name]} {why}")
 
 
 def _check_schedule(arguments: Mapping[str, Any]) -> None:

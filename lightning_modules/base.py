@@ -123,7 +123,7 @@ class VideoClassifier(LightningModule):
         # linked from the data, so not among what the command line keeps for the checkpoint
         self.hparams["num_classes"] = num_classes
         self.hparams["class_names"] = list(class_names)
-        check_arguments(self.hparams, self.families, type(self).__name__)
+        check_arguments(self.hparams, self.families, type(self))
         options = {"dropout": dropout, **(network_kwargs or {})}
         given = {name: value for name, value in options.items() if value is not None}
         self.network: VideoNetwork = get_model(network, num_classes, **given)

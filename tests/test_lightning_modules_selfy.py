@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from datamodules.editions import Edition
-from lightning_modules import SELFYModule
+from lightning_modules import SELFYModule, STResNetModule
 from lightning_modules.initialization import initialize
 from lightning_modules.optim import parameter_groups
 from models import get_model
@@ -78,3 +78,13 @@ def test_weights_of_other_comparisons_are_refused(
 
     with pytest.raises(ValueError, match=sentence):
         initialize(other, str(tmp_path / "x.ckpt"), ["a", "b"], Edition())
+
+
+def test_defaults_of_the_family_do_not_stand_in_the_way() -> None:
+    SELFYModule("selfy_tsn_tiny", num_classes=2, optimizer="adamw")
+    SELFYModule("selfy_tsn_tiny", num_classes=2, optimizer="adamw", nesterov=False)
+    STResNetModule("rgb_stream_tiny", num_classes=2, frozen_bn="all")
+    with pytest.raises(ValueError, match=r"model\.momentum=0\.5 is for sgd"):
+        SELFYModule("selfy_tsn_tiny", num_classes=2, optimizer="adamw", momentum=0.5)
+    with pytest.raises(ValueError, match=r"model\.bn_momentum=0\.2 has no effect"):
+        STResNetModule("rgb_stream_tiny", num_classes=2, frozen_bn="all", bn_momentum=0.2)
