@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from datamodules import KineticsDataModule
-from datamodules.annotations import VideoTable
+from datamodules.annotations.table import VideoTable
 
 WORKERS = 8
 NUM_CLASSES = 400
@@ -67,7 +67,7 @@ def made_up_folder(folder: Path, rows: int) -> Iterator[None]:
                 yield entries
 
     folder.mkdir(exist_ok=True)
-    with mock.patch("datamodules.folder_index.os.scandir", scandir):
+    with mock.patch("datamodules.annotations.folder_index.os.scandir", scandir):
         yield
 
 

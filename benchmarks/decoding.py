@@ -28,8 +28,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from datamodules import index_cache
-from datamodules.decoding import VideoReader
+from datamodules.video import index_cache
+from datamodules.video.reader import VideoReader
 
 Fetch = Callable[[Path, list[int]], object]
 

@@ -27,14 +27,14 @@ from torchvision.models.optical_flow import raft_large, raft_small
 from torchvision.transforms.v2.functional import resize
 from torchvision.utils import flow_to_image
 
-from datamodules.decoding import VideoReader
-from datamodules.flow_coding import ZERO_CODE, FlowCoding
-from datamodules.flow_extraction import FlowExtraction, FlowJob, FlowSettings
-from datamodules.flow_methods import FlowMethod, make_flow_method
-from datamodules.flow_reading import open_flow
-from datamodules.flow_storage import FlowStorage, open_flow_writer
-from datamodules.motion_rendering import CLASS_NAMES, flow_from_motion, render_clip
-from datamodules.transforms import working_size
+from datamodules.clips.crops import working_size
+from datamodules.flow.coding import ZERO_CODE, FlowCoding
+from datamodules.flow.extraction import FlowExtraction, FlowJob, FlowSettings
+from datamodules.flow.methods import FlowMethod, make_flow_method
+from datamodules.flow.reading import open_flow
+from datamodules.flow.storage import FlowStorage, open_flow_writer
+from datamodules.motion_shapes.rendering import CLASS_NAMES, flow_from_motion, render_clip
+from datamodules.video.reader import VideoReader
 
 Floats = npt.NDArray[np.float64]
 Frames = npt.NDArray[np.uint8]

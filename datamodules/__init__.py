@@ -5,22 +5,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from datamodules.base import VideoDataModule
-    from datamodules.dataset import VideoBatch, VideoDataset
-    from datamodules.decoding import VideoReader, open_video
-    from datamodules.diving48 import Diving48DataModule
-    from datamodules.fine_gym import FineGymDataModule
-    from datamodules.frame_folders import FrameFolderReader
-    from datamodules.hmdb51 import HMDB51DataModule
-    from datamodules.kinetics import KineticsDataModule
-    from datamodules.moments_in_time import MomentsInTimeDataModule
-    from datamodules.motion_data import MotionShapesDataModule
-    from datamodules.something_something import (
+    from datamodules.batch import VideoBatch
+    from datamodules.dataset import VideoDataset
+    from datamodules.datasets.diving48 import Diving48DataModule
+    from datamodules.datasets.fine_gym import FineGymDataModule
+    from datamodules.datasets.hmdb51 import HMDB51DataModule
+    from datamodules.datasets.kinetics import KineticsDataModule
+    from datamodules.datasets.moments_in_time import MomentsInTimeDataModule
+    from datamodules.datasets.motion_shapes import MotionShapesDataModule
+    from datamodules.datasets.something_something import (
         SomethingSomethingV1DataModule,
         SomethingSomethingV2DataModule,
     )
-    from datamodules.ucf101 import UCF101DataModule
-    from datamodules.video_error import VideoError
-    from datamodules.video_folder import VideoFolderDataModule
+    from datamodules.datasets.ucf101 import UCF101DataModule
+    from datamodules.datasets.video_folder import VideoFolderDataModule
+    from datamodules.video.errors import VideoError
+    from datamodules.video.frame_folder import FrameFolderReader
+    from datamodules.video.reader import VideoReader, open_video
 
 __all__ = [
     "Diving48DataModule",
@@ -43,23 +44,23 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Diving48DataModule": "diving48",
-    "FineGymDataModule": "fine_gym",
-    "FrameFolderReader": "frame_folders",
-    "HMDB51DataModule": "hmdb51",
-    "KineticsDataModule": "kinetics",
-    "MomentsInTimeDataModule": "moments_in_time",
-    "MotionShapesDataModule": "motion_data",
-    "SomethingSomethingV1DataModule": "something_something",
-    "SomethingSomethingV2DataModule": "something_something",
-    "UCF101DataModule": "ucf101",
-    "VideoBatch": "dataset",
+    "Diving48DataModule": "datasets.diving48",
+    "FineGymDataModule": "datasets.fine_gym",
+    "FrameFolderReader": "video.frame_folder",
+    "HMDB51DataModule": "datasets.hmdb51",
+    "KineticsDataModule": "datasets.kinetics",
+    "MomentsInTimeDataModule": "datasets.moments_in_time",
+    "MotionShapesDataModule": "datasets.motion_shapes",
+    "SomethingSomethingV1DataModule": "datasets.something_something",
+    "SomethingSomethingV2DataModule": "datasets.something_something",
+    "UCF101DataModule": "datasets.ucf101",
+    "VideoBatch": "batch",
     "VideoDataModule": "base",
     "VideoDataset": "dataset",
-    "VideoError": "video_error",
-    "VideoFolderDataModule": "video_folder",
-    "VideoReader": "decoding",
-    "open_video": "decoding",
+    "VideoError": "video.errors",
+    "VideoFolderDataModule": "datasets.video_folder",
+    "VideoReader": "video.reader",
+    "open_video": "video.reader",
 }
 
 

@@ -11,20 +11,9 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 
-from datamodules.annotations import make_table, write_missing
-from datamodules.augmentation import ColorJitter
-from datamodules.dataset import VideoBatch, VideoDataset
-from datamodules.device_transforms import DeviceTransforms
-from datamodules.editions import Edition
-from datamodules.flow_data import FlowInput, FlowSource, StoredFlow
-from datamodules.folder_index import FolderIndex
-from datamodules.frame_sampling import FrameSampler
-from datamodules.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
-from datamodules.listed_videos import ListedVideo, ListedVideos
-from datamodules.loaders import VideoLoaders
-from datamodules.mixing import Mixing
-from datamodules.probes import Probe
-from datamodules.splits import (
+from datamodules.annotations.folder_index import FolderIndex
+from datamodules.annotations.listed_videos import ListedVideo, ListedVideos
+from datamodules.annotations.splits import (
     Split,
     check_classes_kept,
     check_disjoint,
@@ -33,12 +22,20 @@ from datamodules.splits import (
     report_missing,
     without_collector,
 )
+from datamodules.annotations.table import make_table, write_missing
+from datamodules.augmentation.functional import ColorJitter
+from datamodules.augmentation.mixing import Mixing
+from datamodules.augmentation.pipeline import DeviceTransforms
+from datamodules.batch import VideoBatch
+from datamodules.clips.crops import NumCrops, SpatialTransform, TrainCrop
+from datamodules.clips.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from datamodules.clips.probes import Probe
+from datamodules.clips.sampling import FrameSampler
+from datamodules.dataset import VideoDataset
+from datamodules.editions import Edition
+from datamodules.flow.sources import FlowInput, FlowSource, StoredFlow
+from datamodules.loaders import VideoLoaders
 from datamodules.train_position import TrainPosition
-from datamodules.transforms import (
-    NumCrops,
-    SpatialTransform,
-    TrainCrop,
-)
 
 __all__ = ["Split", "VideoDataModule"]
 

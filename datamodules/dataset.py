@@ -3,78 +3,29 @@
 B batch, V views (clips x crops), C channels, T frames, H, W.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datamodules.annotations import PackedStrings, VideoTable
-from datamodules.chunk_sampling import stack_centres
-from datamodules.decoding import VideoSegment
-from datamodules.flow_data import FlowSource, flow_views, read_stacks
-from datamodules.frame_sampling import FrameIndices
-from datamodules.input_spec import InputSpec
-from datamodules.probes import Probe
-from datamodules.quarantine import Quarantine
+from datamodules.annotations.table import PackedStrings, VideoTable
+from datamodules.batch import VideoItem, Views
+from datamodules.clips.chunks import stack_centres
+from datamodules.clips.crops import NumCrops, count_crops, count_mirrored
+from datamodules.clips.input_spec import InputSpec
+from datamodules.clips.probes import Probe
+from datamodules.clips.sampling import FrameIndices
+from datamodules.flow.sources import FlowSource, flow_views, read_stacks
 from datamodules.randomness import sample_generator
 from datamodules.samplers import SampleKey
-from datamodules.transforms import NumCrops, count_crops, count_mirrored
-from datamodules.video_error import VideoError
+from datamodules.video.errors import VideoError
+from datamodules.video.quarantine import Quarantine
+from datamodules.video.reader import VideoSegment
 
 MAX_REPLACEMENTS = 20
 """Broken videos in a row after which training on others makes no sense."""
-
-
-class Views(TypedDict):
-    """What a network sees of a video: clips (V, C, T, H, W) and flow (V, 2L, T, H, W), uint8."""
-
-    clips: Tensor
-    flow: NotRequired[Tensor]
-
-
-class VideoItem(Views):
-    """One video: its views and what is known about it."""
-
-    label: int
-    video_id: str
-    index: int
-    epoch: int
-    valid: bool
-    broken: list[tuple[str, str]]
-
-
-class VideoBatch(TypedDict, total=False):
-    """A batch of videos, all views of a video together.
-
-    Attributes:
-        clips: (B, V, C, T, H, W), uint8 from the loader, normalized on the device. V is 1 in
-            training, clips x crops in testing.
-        flow: Optical flow of the same views and frames, (B, V, 2L, T, H, W), uint8 from the loader,
-            normalized on the device; only for networks of two streams.
-        label: (B,) int64.
-        target: What the training loss compares with where clips are mixed, (B, K) float32, rows
-            that sum to 1.
-        video_id: B names.
-        index: Position in the table, (B,) int64.
-        epoch: Epoch that random choices were drawn for.
-        valid: (B,) bool; False where a slot only fills up a rank's last batch, or holds a video
-            that could not be read in an evaluation.
-        broken: Name and reason of each video that could not be read while this batch was made.
-    """
-
-    clips: Tensor
-    flow: Tensor
-    label: Tensor
-    target: Tensor
-    video_id: list[str]
-    index: Tensor
-    epoch: int
-    valid: Tensor
-    broken: list[tuple[str, str]]
 
 
 class VideoDataset(Dataset[VideoItem]):
@@ -267,19 +218,3 @@ class VideoDataset(Dataset[VideoItem]):
             "valid": valid,
             "broken": broken,
         }
-
-
-def collate_videos(items: Sequence[VideoItem]) -> VideoBatch:
-    """Stack items into a batch; see `VideoBatch` for the shapes."""
-    batch: VideoBatch = {
-        "clips": torch.stack([item["clips"] for item in items]),
-        "label": torch.tensor([item["label"] for item in items]),
-        "video_id": [item["video_id"] for item in items],
-        "index": torch.tensor([item["index"] for item in items]),
-        "epoch": items[0]["epoch"],
-        "valid": torch.tensor([item["valid"] for item in items]),
-        "broken": [pair for item in items for pair in item["broken"]],
-    }
-    if "flow" in items[0]:
-        batch["flow"] = torch.stack([item["flow"] for item in items])
-    return batch

@@ -7,11 +7,12 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Sampler
 
-from datamodules.dataset import VideoDataset, VideoItem, collate_videos
-from datamodules.device_transforms import DeviceTransforms
+from datamodules.augmentation.pipeline import DeviceTransforms
+from datamodules.batch import VideoItem, collate_videos
+from datamodules.clips.crops import NumCrops, count_crops, count_mirrored
+from datamodules.dataset import VideoDataset
 from datamodules.samplers import EvaluationSampler, SampleKey, TrainSampler
 from datamodules.train_position import TrainPosition, place_of
-from datamodules.transforms import NumCrops, count_crops, count_mirrored
 
 
 class VideoLoaders(LightningDataModule):

@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from datamodules import VideoBatch, VideoDataModule
-from datamodules.quarantine import FILE_NAME, Quarantine
+from datamodules.video.quarantine import FILE_NAME, Quarantine
 from lightning_modules.base import VideoClassifier
 from lightning_modules.class_report import write_confusion, write_per_class
 from lightning_modules.console import say

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from datamodules.transforms import count_crops
+from datamodules.clips.crops import count_crops
 from lightning_modules.comparison import Comparison, Estimate, Fusion
 from lightning_modules.external_fusion import ExternalFusion
 from lightning_modules.html_page import card, save_page, section, table

@@ -12,8 +12,8 @@ from jsonargparse import Namespace
 from rich.console import Console
 
 from datamodules import VideoDataModule
-from datamodules.examination import ExaminationSettings, examine
-from datamodules.loader_speed import usable_cores
+from datamodules.health.examination import ExaminationSettings, examine
+from datamodules.health.loading import usable_cores
 from lightning_modules.console import COMMAND, fail, nearest
 from lightning_modules.doctor_page import write_page
 from lightning_modules.doctor_report import print_report

@@ -4,9 +4,9 @@ from datetime import date
 from html import escape
 from pathlib import Path
 
-from datamodules.decoding_probe import DECODER
-from datamodules.examination import Examination
-from datamodules.health import Finding
+from datamodules.health.decode_check import DECODER
+from datamodules.health.examination import Examination
+from datamodules.health.findings import Finding
 from lightning_modules.doctor_plots import plots
 from lightning_modules.doctor_report import by_level, verdict_line
 from lightning_modules.html_page import card, save_page, section, table

@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from datamodules.decoding_probe import Probe
-from datamodules.examination import Examination
-from datamodules.health_videos import clip_span
+from datamodules.health.decode_check import Probe
+from datamodules.health.examination import Examination
+from datamodules.health.videos import clip_span
 from lightning_modules.figures import MAX_NAMED_CLASSES
 from lightning_modules.page_plots import ACCENT, BAD, HEIGHT, MUTED, SECOND, draw
 

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from datamodules.examination import Examination
-from datamodules.health import LEVELS, Finding, Level
+from datamodules.health.examination import Examination
+from datamodules.health.findings import LEVELS, Finding, Level
 
 STYLES: dict[Level, str] = {"fatal": "bold red", "warning": "yellow", "note": "dim"}
 MAX_NAMED = 20

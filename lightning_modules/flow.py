@@ -10,17 +10,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import get_args
 
-from datamodules.flow_extraction import FlowExtraction, FlowJob, FlowSettings
-from datamodules.flow_folder import (
+from datamodules.flow.extraction import FlowExtraction, FlowJob, FlowSettings
+from datamodules.flow.folder import (
     claim_folder,
     find_jobs,
     missing_jobs,
     partial_folder,
     take_shard,
 )
-from datamodules.flow_methods import FlowMethodName, make_flow_method
-from datamodules.flow_processes import Event, process_videos
-from datamodules.flow_storage import FlowStorage
+from datamodules.flow.methods import FlowMethodName, make_flow_method
+from datamodules.flow.storage import FlowStorage
+from datamodules.processes import Event, process_videos
 from datamodules.progress import progress_bar
 from lightning_modules.console import ToolParser, fail, say
 

@@ -14,15 +14,17 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from datamodules.annotations import PackedStrings, VideoTable, read_video_list
-from datamodules.augmentation import normalize, normalize_flow
-from datamodules.dataset import VideoBatch, VideoDataset, collate_videos
-from datamodules.flow_data import ComputedFlow
-from datamodules.flow_methods import FlowMethodName, make_flow_method
-from datamodules.folder_index import is_video
-from datamodules.input_spec import InputSpec
+from datamodules.annotations.table import PackedStrings, VideoTable
+from datamodules.annotations.video_lists import read_video_list
+from datamodules.augmentation.functional import normalize, normalize_flow
+from datamodules.batch import VideoBatch, collate_videos
+from datamodules.clips.input_spec import InputSpec
+from datamodules.dataset import VideoDataset
+from datamodules.flow.methods import FlowMethodName, make_flow_method
+from datamodules.flow.sources import ComputedFlow
 from datamodules.progress import progress_bar
 from datamodules.samplers import EvaluationSampler
+from datamodules.video.suffixes import is_video
 from lightning_modules.base import VideoClassifier
 from lightning_modules.checkpoints import open_checkpoint
 from lightning_modules.console import ToolParser, fail, say

@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from datamodules import VideoDataModule
-from datamodules.transforms import NumCrops, count_crops
+from datamodules.clips.crops import NumCrops, count_crops
 from lightning_modules.base import VideoClassifier
 from lightning_modules.versions import code_commit, library_versions
 from models import count_macs

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from datamodules import VideoBatch
-from datamodules.input_spec import FlowSpec
+from datamodules.clips.input_spec import FlowSpec
 from lightning_modules.base import Average, VideoClassifier
 from models.two_stream import StreamNetwork
 

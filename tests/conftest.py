@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from datamodules import decoding
-from datamodules.motion_shapes import MotionShapesSettings, generate_motion_shapes
+from datamodules.motion_shapes.generation import MotionShapesSettings, generate_motion_shapes
+from datamodules.video import reader
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
@@ -74,11 +74,11 @@ def class_folders(motion_root: Path, tmp_path: Path) -> Path:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that this process opens."""
     seen: list[str] = []
-    open_video = decoding.open_video
+    open_video = reader.open_video
 
     def noted(path: Path) -> Any:
         seen.append(path.name)
         return open_video(path)
 
-    monkeypatch.setattr(decoding, "open_video", noted)
+    monkeypatch.setattr(reader, "open_video", noted)
     return seen

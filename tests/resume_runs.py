@@ -20,7 +20,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
 from datamodules import MotionShapesDataModule
-from datamodules.motion_shapes import MotionShapesSettings, generate_motion_shapes
+from datamodules.motion_shapes.generation import MotionShapesSettings, generate_motion_shapes
 from lightning_modules import BaselineModule
 from lightning_modules.checkpoint_io import LAST, AtomicCheckpointIO
 from lightning_modules.exact_resume import ExactResume
@@ -29,7 +29,7 @@ from lightning_modules.loggers import MetricsFile
 
 SIZES = {"num_train": 32, "num_val": 8, "num_test": 8}
 NOT_COMPARED = {"callbacks", "run"}
-PRELOADED = ["datamodules.motion_shapes", "lightning_modules.video_cli", "models.c2d"]
+PRELOADED = ["datamodules.motion_shapes.generation", "lightning_modules.video_cli", "models.c2d"]
 """What the fork server imports; it does not find modules of the tests."""
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.annotations import PackedStrings, make_table, read_video_list
-from datamodules.class_files import class_folder_of, read_class_list
-from datamodules.folder_index import FolderIndex, is_video
-from datamodules.listed_videos import ListedVideo, ListedVideos
-from datamodules.text_files import read_columns, read_csv
+from datamodules.annotations.class_files import class_folder_of, read_class_list
+from datamodules.annotations.folder_index import FolderIndex
+from datamodules.annotations.listed_videos import ListedVideo, ListedVideos
+from datamodules.annotations.table import PackedStrings, make_table
+from datamodules.annotations.text_files import read_columns, read_csv
+from datamodules.annotations.video_lists import read_video_list
+from datamodules.video.suffixes import is_video
 
 
 def write(path: Path, text: str) -> Path:

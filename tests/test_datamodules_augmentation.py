@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from datamodules.augmentation import (
+from datamodules.augmentation.functional import (
     ColorJitter,
     color_jitter,
     flip_horizontally,

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from datamodules import MotionShapesDataModule, VideoBatch, VideoFolderDataModule
-from datamodules.listed_videos import ListedVideo
+from datamodules.annotations.listed_videos import ListedVideo
 
 CLIP: dict[str, Any] = {"num_frames": 4, "frame_stride": 2, "size": 32, "short_side": 40}
 

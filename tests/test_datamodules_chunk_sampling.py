@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datamodules.chunk_sampling import chunk_frames, even_test_clip, stack_centres, stack_fields
-from datamodules.frame_sampling import FrameSampler
+from datamodules.clips.chunks import chunk_frames, even_test_clip, stack_centres, stack_fields
+from datamodules.clips.sampling import FrameSampler
 
 
 def generator(seed: int = 0) -> np.random.Generator:

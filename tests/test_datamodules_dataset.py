@@ -9,15 +9,15 @@ import torch
 from PIL import Image
 from video_files import cut, scene, write
 
-from datamodules.annotations import PackedStrings, VideoTable
+from datamodules.annotations.table import PackedStrings, VideoTable
+from datamodules.clips.crops import SpatialTransform
+from datamodules.clips.input_spec import InputSpec
+from datamodules.clips.sampling import FrameSampler
 from datamodules.dataset import VideoDataset
-from datamodules.decoding import VideoReader, VideoSegment
-from datamodules.frame_sampling import FrameSampler
-from datamodules.input_spec import InputSpec
-from datamodules.quarantine import Quarantine
 from datamodules.samplers import SampleKey
-from datamodules.transforms import SpatialTransform
-from datamodules.video_error import VideoError
+from datamodules.video.errors import VideoError
+from datamodules.video.quarantine import Quarantine
+from datamodules.video.reader import VideoReader, VideoSegment
 
 NAN = float("nan")
 SPEC = InputSpec(FrameSampler(8, 2), SpatialTransform(size=32, short_side=36))

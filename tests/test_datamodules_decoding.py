@@ -14,10 +14,11 @@ import torch
 from torch.utils.data import DataLoader
 from video_files import Counter, assert_equal, assert_exact, cut, remux, scene, whole, write
 
-from datamodules import decoding, index_cache, video_index
-from datamodules.decoding import VideoReader, open_video
-from datamodules.frame_folders import FrameFolderReader
-from datamodules.video_error import VideoError
+from datamodules.video import index as video_index
+from datamodules.video import index_cache, reader
+from datamodules.video.errors import VideoError
+from datamodules.video.frame_folder import FrameFolderReader
+from datamodules.video.reader import VideoReader, open_video
 
 LARGE = 6_000_000  # pixels of a clip above which only some of its frames are compared
 
@@ -224,7 +225,7 @@ def _surveys(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         return survey(path)
 
     monkeypatch.setattr(video_index, "survey", noted)
-    monkeypatch.setattr(decoding, "survey", noted)
+    monkeypatch.setattr(reader, "survey", noted)
     return seen
 
 
@@ -256,7 +257,7 @@ def test_cache_folder_that_cannot_be_written_is_no_error(
 def test_cached_index_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "a.mp4", "libx264", scene(8))
     VideoReader(path).close()
-    monkeypatch.setattr(decoding, "build_index", None)
+    monkeypatch.setattr(reader, "build_index", None)
     assert_exact(path)
 
 

@@ -8,7 +8,7 @@ import pytest
 from dataset_trees import CLIP, first_clip, labelled, located, place_videos, write
 
 from datamodules import Diving48DataModule
-from datamodules.listed_videos import ListedVideo
+from datamodules.annotations.listed_videos import ListedVideo
 
 VOCABULARY = [
     ["Back", "15som", "05Twis", "FREE"],

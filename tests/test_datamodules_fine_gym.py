@@ -9,7 +9,7 @@ import pytest
 from dataset_trees import CLIP, first_clip, labelled, located, place_videos, write
 
 from datamodules import FineGymDataModule
-from datamodules.listed_videos import ListedVideo
+from datamodules.annotations.listed_videos import ListedVideo
 
 VIDEOS = ["-0A_E_xXysH", "AZ_A_000_Rc"]
 EVENTS = {"E_000002_000005": 2.25, "E_000100_000140": 100.5}

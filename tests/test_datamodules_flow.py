@@ -11,8 +11,8 @@ import pytest
 import torch
 from torchvision.models.optical_flow import raft_small
 
-from datamodules.flow_coding import ZERO_CODE, FlowCoding
-from datamodules.flow_methods import FlowMethodName, make_flow_method
+from datamodules.flow.coding import ZERO_CODE, FlowCoding
+from datamodules.flow.methods import FlowMethodName, make_flow_method
 
 Floats = npt.NDArray[np.floating]
 ALL_CODES = np.arange(256, dtype=np.uint8)

@@ -8,8 +8,8 @@ import pytest
 from dataset_trees import write
 from PIL import Image
 
-from datamodules.flow_extraction import FlowJob, FlowSettings
-from datamodules.flow_folder import (
+from datamodules.flow.extraction import FlowJob, FlowSettings
+from datamodules.flow.folder import (
     claim_folder,
     find_jobs,
     partial_folder,

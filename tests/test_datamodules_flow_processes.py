@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.flow_processes import Event, Step, process_videos
-from datamodules.video_error import VideoError
+from datamodules.processes import Event, Step, process_videos
+from datamodules.video.errors import VideoError
 
 
 def work(video: str) -> Generator[Step, None, None]:

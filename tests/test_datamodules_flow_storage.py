@@ -8,9 +8,9 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from datamodules.flow_reading import open_flow
-from datamodules.flow_storage import FlowRecord, FlowStorage, is_stored, open_flow_writer
-from datamodules.video_error import VideoError
+from datamodules.flow.reading import open_flow
+from datamodules.flow.storage import FlowRecord, FlowStorage, is_stored, open_flow_writer
+from datamodules.video.errors import VideoError
 
 Codes = npt.NDArray[np.uint8]
 STORAGES: list[FlowStorage] = ["jpeg", "video"]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules.frame_folders import FrameFolderReader
-from datamodules.video_error import VideoError
+from datamodules.video.errors import VideoError
+from datamodules.video.frame_folder import FrameFolderReader
 
 
 def fill(

@@ -8,12 +8,11 @@ from math import floor
 import numpy as np
 import pytest
 
-from datamodules.frame_sampling import (
+from datamodules.clips.sampling import (
     FrameIndices,
     FrameSampler,
     dense_clip,
     dense_test_clips,
-    frames_between,
     segment_frames,
     segment_test_clips,
     super_image_frames,
@@ -21,6 +20,7 @@ from datamodules.frame_sampling import (
     uniform_frames,
 )
 from datamodules.randomness import sample_generator
+from datamodules.video.reader import frames_between
 
 LENGTHS = range(1, 71)
 

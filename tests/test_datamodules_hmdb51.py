@@ -8,7 +8,7 @@ import pytest
 from dataset_trees import CLIP, first_clip, labelled, located, place_videos, write
 
 from datamodules import HMDB51DataModule
-from datamodules.listed_videos import ListedVideo
+from datamodules.annotations.listed_videos import ListedVideo
 
 CLASSES = ["climb", "climb_stairs", "sit"]
 FILMS = ["#20_Film", "A[b](c)!", "X;Y&Z+1@~", "X;Y&Z+1@~_2", "plain"]

@@ -18,7 +18,7 @@ from conftest import PROJECT_ROOT
 from PIL import Image
 from video_files import scene, write
 
-from datamodules.decoding import VideoReader
+from datamodules.video.reader import VideoReader
 from lightning_modules.cli import main
 
 ALLOWED = 400_000  # kB that a hostile file may cost

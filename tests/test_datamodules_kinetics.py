@@ -8,7 +8,7 @@ import pytest
 from dataset_trees import CLIP, first_clip, labelled, located, place_videos, write
 
 from datamodules import KineticsDataModule
-from datamodules.folder_index import letters_of
+from datamodules.video.suffixes import letters_of
 
 CLASSES = ["bee keeping", "skiing (not slalom)", "skiing crosscountry", "tying knot (not on a tie)"]
 ROWS = {

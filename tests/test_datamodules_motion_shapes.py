@@ -16,20 +16,20 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from datamodules import motion_shapes
-from datamodules.motion_rendering import (
-    CLASS_NAMES,
-    Motion,
-    RenderedClip,
-    flow_from_motion,
-    render_clip,
-)
-from datamodules.motion_shapes import (
+from datamodules.motion_shapes import generation
+from datamodules.motion_shapes.generation import (
     MIRRORED_LABELS,
     MotionShapesSettings,
     encode_frames,
     generate_motion_shapes,
     read_motion,
+)
+from datamodules.motion_shapes.rendering import (
+    CLASS_NAMES,
+    Motion,
+    RenderedClip,
+    flow_from_motion,
+    render_clip,
 )
 
 SMALL = MotionShapesSettings(seed=3, num_train=40, num_val=8, num_test=8, num_frames=9, size=32)
@@ -304,7 +304,7 @@ def test_interrupted_generation_leaves_whole_files_and_continues(
             raise KeyboardInterrupt
         return encode_frames(frames)
 
-    monkeypatch.setattr(motion_shapes, "encode_frames", interrupted)
+    monkeypatch.setattr(generation, "encode_frames", interrupted)
     with pytest.raises(KeyboardInterrupt):
         generate_motion_shapes(tmp_path, SMALL, num_workers=0, progress=False)
     monkeypatch.undo()
@@ -338,7 +338,7 @@ def test_interrupted_write_leaves_no_part_of_a_file(
 def test_failing_worker_process_ends_the_generation_with_its_exit_code(tmp_path: Path) -> None:
     (tmp_path / "train" / "grow").mkdir(parents=True)
     manifest = tmp_path / "manifest.json"
-    motion_shapes._write_manifest(manifest, SMALL, complete=False)
+    generation._write_manifest(manifest, SMALL, complete=False)
     # A folder where a file is to be written.
     (tmp_path / "train" / "grow" / "grow_00000.npz").mkdir()
     with pytest.raises(RuntimeError, match="ended with exit code 1"):

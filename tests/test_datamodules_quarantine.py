@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.quarantine import Quarantine
-from datamodules.video_error import Reason, VideoError
+from datamodules.video.errors import Reason, VideoError
+from datamodules.video.quarantine import Quarantine
 
 
 def attempt(

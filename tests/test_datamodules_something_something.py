@@ -10,8 +10,8 @@ import pytest
 from dataset_trees import CLIP, first_clip, labelled, located, place_videos, write
 
 from datamodules import SomethingSomethingV1DataModule, SomethingSomethingV2DataModule
-from datamodules.something_something import LEFT_RIGHT
-from datamodules.text_files import read_lines
+from datamodules.annotations.text_files import read_lines
+from datamodules.datasets.something_something import LEFT_RIGHT
 
 CLASSES = ["Holding something", LEFT_RIGHT[1], "Approaching something, with camera", LEFT_RIGHT[0]]
 ORDER = sorted(CLASSES)

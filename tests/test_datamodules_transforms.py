@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
-from datamodules.transforms import (
+from datamodules.clips.crops import (
     Box,
     SpatialTransform,
     crop_and_resize,

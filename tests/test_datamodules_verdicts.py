@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from video_files import Counter, assert_equal, assert_exact, cut, scene, whole, write
 
-from datamodules import index_cache, video_stream
-from datamodules.decoding import VideoReader
-from datamodules.video_error import VideoError
+from datamodules.video import index_cache, stream
+from datamodules.video.errors import VideoError
+from datamodules.video.reader import VideoReader
 
 # Reason of the verdict, or the number of frames that can be read.
 VERDICTS: dict[str, str | int] = {
@@ -112,7 +112,7 @@ def test_too_large_frames_are_refused_before_decoding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / "a.mp4", "libx264", scene(2))
-    monkeypatch.setattr(video_stream, "MAX_PIXELS", 64 * 64 - 1)
+    monkeypatch.setattr(stream, "MAX_PIXELS", 64 * 64 - 1)
     counter = Counter(monkeypatch)
     with pytest.raises(VideoError, match="too large: 64x64"):
         VideoReader(path)

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from conftest import PROJECT_ROOT
 
-from datamodules import examination
-from datamodules.decoding_probe import Part, Probe, decode_all, decode_part
-from datamodules.probe_log import ProbeLog
+from datamodules.health import examination
+from datamodules.health.decode_check import Part, Probe, decode_all, decode_part
+from datamodules.health.decode_log import ProbeLog
 from lightning_modules.cli import main
 
 CONFIG = str(PROJECT_ROOT / "configs" / "data" / "video_folder.yaml")

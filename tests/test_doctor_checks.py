@@ -8,19 +8,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datamodules.annotations import PackedStrings, VideoTable
-from datamodules.decoding_probe import VERDICTS, Probe
-from datamodules.frame_sampling import FrameSampler
-from datamodules.health import Finding, ListedSplit, count_of
-from datamodules.health_lists import check_classes, check_counts, check_leakage, check_missing
-from datamodules.health_loading import (
+from datamodules.annotations.table import PackedStrings, VideoTable
+from datamodules.clips.crops import SpatialTransform
+from datamodules.clips.input_spec import InputSpec
+from datamodules.clips.sampling import FrameSampler
+from datamodules.health.decode_check import VERDICTS, Probe
+from datamodules.health.findings import Finding, ListedSplit, count_of
+from datamodules.health.lists import check_classes, check_counts, check_leakage, check_missing
+from datamodules.health.loading import (
+    LoaderSpeed,
     batch_bytes,
     check_loader,
     check_shared_memory,
     check_storage,
     readable_bytes,
+    worker_counts,
 )
-from datamodules.health_videos import (
+from datamodules.health.stored_files import equal_files, unlisted_videos
+from datamodules.health.videos import (
     ADVICE,
     check_broken_share,
     check_decoding,
@@ -29,10 +34,6 @@ from datamodules.health_videos import (
     check_unlisted,
     clip_span,
 )
-from datamodules.input_spec import InputSpec
-from datamodules.loader_speed import LoaderSpeed, worker_counts
-from datamodules.stored_files import equal_files, unlisted_videos
-from datamodules.transforms import SpatialTransform
 
 ROOT = Path("/data")
 SPEC = InputSpec(FrameSampler(num_frames=8, frame_stride=2), SpatialTransform(112, 128))

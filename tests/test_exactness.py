@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules import MotionShapesDataModule, VideoBatch
-from datamodules.listed_videos import ListedVideos
+from datamodules.annotations.listed_videos import ListedVideos
 from lightning_modules import BaselineModule
 from lightning_modules.scores import ScoreFile
 

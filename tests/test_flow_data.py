@@ -15,12 +15,12 @@ from PIL import Image
 from torch import Tensor
 
 from datamodules import MotionShapesDataModule, VideoFolderDataModule
-from datamodules.augmentation import flip_flow, normalize_flow
-from datamodules.flow_coding import FlowCoding
-from datamodules.flow_data import FlowInput, read_stacks
-from datamodules.input_spec import FlowSpec
-from datamodules.motion_rendering import flow_from_motion
-from datamodules.motion_shapes import read_motion
+from datamodules.augmentation.functional import flip_flow, normalize_flow
+from datamodules.clips.input_spec import FlowSpec
+from datamodules.flow.coding import FlowCoding
+from datamodules.flow.sources import FlowInput, read_stacks
+from datamodules.motion_shapes.generation import read_motion
+from datamodules.motion_shapes.rendering import flow_from_motion
 from lightning_modules import STResNetModule
 
 NUM_FRAMES = 24

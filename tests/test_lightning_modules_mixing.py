@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, Trainer
 from torch import nn
 
 from datamodules import MotionShapesDataModule
-from datamodules.mixing import Mixing, mix_clips, mix_labels, pixel_shares
+from datamodules.augmentation.mixing import Mixing, mix_clips, mix_labels, pixel_shares
 from datamodules.randomness import sample_generator
 from lightning_modules import BaselineModule
 

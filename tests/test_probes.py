@@ -16,13 +16,13 @@ from torch import Tensor
 from video_files import scene, write
 
 from datamodules import MotionShapesDataModule
-from datamodules.annotations import PackedStrings, VideoTable
+from datamodules.annotations.table import PackedStrings, VideoTable
+from datamodules.clips.crops import SpatialTransform
+from datamodules.clips.input_spec import InputSpec
+from datamodules.clips.probes import GREY, PROBES, Probe
+from datamodules.clips.sampling import FrameSampler
 from datamodules.dataset import VideoDataset
-from datamodules.frame_sampling import FrameSampler
-from datamodules.input_spec import InputSpec
-from datamodules.probes import GREY, PROBES, Probe
 from datamodules.samplers import SampleKey
-from datamodules.transforms import SpatialTransform
 from lightning_modules import BaselineModule
 from lightning_modules.cli import main
 from lightning_modules.scores import ScoreFile

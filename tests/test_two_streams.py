@@ -9,9 +9,9 @@ import torch
 from conftest import PROJECT_ROOT
 from test_configs import DEBUG, ucf101_form
 
-from datamodules.flow_data import ComputedFlow
-from datamodules.flow_reading import open_flow
-from datamodules.input_spec import FlowSpec
+from datamodules.clips.input_spec import FlowSpec
+from datamodules.flow.reading import open_flow
+from datamodules.flow.sources import ComputedFlow
 from lightning_modules.cli import main
 
 cv2 = pytest.importorskip("cv2", reason="needs the extra `flow`")

@@ -14,12 +14,12 @@ from video_files import scene, write
 
 import lightning_modules
 from datamodules import VideoBatch, VideoFolderDataModule
-from datamodules.annotations import PackedStrings, VideoTable
+from datamodules.annotations.table import PackedStrings, VideoTable
+from datamodules.clips.crops import NumCrops, SpatialTransform
+from datamodules.clips.input_spec import InputSpec
+from datamodules.clips.sampling import FrameSampler
 from datamodules.dataset import VideoDataset
-from datamodules.frame_sampling import FrameSampler
-from datamodules.input_spec import InputSpec
 from datamodules.samplers import SampleKey
-from datamodules.transforms import NumCrops, SpatialTransform
 from lightning_modules import VideoClassifier
 from lightning_modules.scores import ScoreFile
 from models import list_models

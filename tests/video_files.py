@@ -11,8 +11,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from datamodules.decoding import VideoReader
-from datamodules.video_stream import VideoStream
+from datamodules.video.reader import VideoReader
+from datamodules.video.stream import VideoStream
 
 Frames = NDArray[np.uint8]
 

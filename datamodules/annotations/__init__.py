@@ -1,0 +1,1 @@
+"""From list files to a table of videos."""

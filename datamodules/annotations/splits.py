@@ -1,0 +1,161 @@
+"""The splits of a dataset: what is held out, what is missing, and what must not be."""
+
+import gc
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+from lightning.pytorch.utilities import rank_zero_info
+
+from datamodules.annotations.listed_videos import ListedVideos
+from datamodules.annotations.table import VideoTable
+from datamodules.randomness import sample_generator
+
+Split = Literal["train", "val", "test"]
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Pause the search for reference cycles, which takes longer than reading a million lines."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
+
+
+def held_out_groups(
+    videos: ListedVideos, groups: Sequence[str], fraction: float, seed: int
+) -> set[str]:
+    """The groups to hold out.
+
+    Where groups hold one video each, they are drawn class by class, otherwise from all of them.
+
+    Args:
+        videos: The training videos.
+        groups: Each one's group; videos of one group are never divided.
+        fraction: Share of the videos to hold out, above 0.
+        seed: Seed of the draw.
+    """
+    sizes = Counter(groups)
+    if max(sizes.values()) > 1:
+        return _held_groups(sizes, fraction, seed)
+    return _held_videos(videos, groups, fraction, seed)
+
+
+def _held_videos(
+    videos: ListedVideos, groups: Sequence[str], fraction: float, seed: int
+) -> set[str]:
+    """A share of each class, at least one video of two, never the only one."""
+    draw = sample_generator(seed, 0, 0, purpose="val_fraction")
+    classes: dict[str, list[str]] = {}
+    # by name, so that it does not matter how the videos lie on disk
+    for _, label, group in sorted(zip(videos.video_ids, videos.labels, groups, strict=True)):
+        classes.setdefault(label, []).append(group)
+    held = set[str]()
+    for _, members in sorted(classes.items()):
+        share = min(max(round(fraction * len(members)), 1), len(members) - 1)
+        held.update(members[position] for position in draw.permutation(len(members))[:share])
+    return held
+
+
+def _held_groups(sizes: Mapping[str, int], fraction: float, seed: int) -> set[str]:
+    """Whole groups until they make up the share, never all of them."""
+    groups = sorted(sizes)
+    order = sample_generator(seed, 0, 0, purpose="val_fraction").permutation(len(groups))
+    target, held, taken = fraction * sum(sizes.values()), set[str](), 0
+    for position in order:
+        if taken >= target or len(held) == len(groups) - 1:
+            break
+        held.add(groups[position])
+        taken += sizes[groups[position]]
+    return held
+
+
+def check_classes_kept(
+    train: Iterable[str],
+    kept: Iterable[str],
+    fraction: float,
+    names: Mapping[str, str],
+) -> None:
+    """Refuse to hold out all training videos of a class.
+
+    Args:
+        train: Class of every training video, as it is written.
+        kept: Class of those that are not held out.
+        fraction: Share that was to be held out.
+        names: Class as written -> its name.
+
+    Raises:
+        ValueError: If a class of `train` is not in `kept`.
+    """
+    lost = sorted(set(train) - set(kept))
+    if lost:
+        lost_names = ", ".join(names.get(label, label) for label in lost[:10])
+        raise ValueError(
+            f"data.val_fraction={fraction} holds out every training video of {lost_names}; lower "
+            "data.val_fraction, give a validation list, or make the groups smaller"
+        )
+
+
+def check_disjoint(split: Split, ids: Iterable[str], training: Iterable[Iterable[str]]) -> None:
+    """Refuse a split that shares videos with training.
+
+    Args:
+        split: The split.
+        ids: Its video ids.
+        training: Video ids of the splits that a model is fitted or chosen on.
+
+    Raises:
+        ValueError: If one is in both.
+    """
+    shared = sorted(set(ids).intersection(chain.from_iterable(training)))
+    if shared:
+        raise ValueError(
+            f"{len(shared)} video(s) are listed both for training and for {split}, for instance "
+            f"{shared[0]}; remove them from one of the two lists"
+        )
+
+
+def report_counts(
+    lists: Mapping[Split, ListedVideos | None], official: Mapping[Split, int]
+) -> None:
+    """Say where a list is longer or shorter than the official one.
+
+    Args:
+        lists: The listed videos of each split.
+        official: Number of videos in the official lists.
+    """
+    for split, count in official.items():
+        videos = lists[split]
+        listed = 0 if videos is None else len(videos)
+        if listed != count:
+            rank_zero_info(f"{split}: the list names {listed} videos, the official one {count}")
+
+
+def report_missing(split: Split, table: VideoTable, root: Path, allow_missing: bool) -> None:
+    """Say how many of the listed videos are not there.
+
+    Args:
+        split: The split.
+        table: Its videos.
+        root: Folder of the dataset.
+        allow_missing: Whether all may be missing.
+
+    Raises:
+        ValueError: If all are missing and that is not allowed.
+    """
+    missing = len(table) - len(table.present)
+    if not missing:
+        return
+    if missing == len(table) and not allow_missing:
+        raise ValueError(
+            f"none of the {len(table)} listed {split} videos is below {root}, for instance "
+            f"{table.paths[0]}; set data.root to the folder that holds them"
+        )
+    rank_zero_info(f"{split}: {missing} of {len(table)} listed videos are missing")

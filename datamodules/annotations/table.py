@@ -1,0 +1,203 @@
+"""VideoTable: a million listed videos as arrays that workers share."""
+
+import csv
+import math
+import operator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from datamodules.annotations.folder_index import FolderIndex
+from datamodules.annotations.listed_videos import ListedVideos
+
+
+class PackedStrings(Sequence[str]):
+    """An immutable sequence of strings kept in two arrays.
+
+    Args:
+        strings: The strings, in order.
+    """
+
+    def __init__(self, strings: Iterable[str]) -> None:
+        listed = strings if isinstance(strings, list) else list(strings)
+        text = "".join(listed)
+        blob = bytearray(text.encode("utf-8", "surrogateescape"))
+        sizes: Iterable[int] = map(len, listed)
+        if len(blob) > len(text):
+            sizes = (len(s.encode("utf-8", "surrogateescape")) for s in listed)
+        ends = np.cumsum(np.fromiter(sizes, np.int64, len(listed)))
+        self._blob: Tensor = torch.frombuffer(blob or bytearray(1), dtype=torch.uint8)
+        self._offsets: Tensor = torch.from_numpy(np.concatenate([np.zeros(1, np.int64), ends]))
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} is outside the {len(self)} strings")
+        index %= len(self)
+        start, end = int(self._offsets[index]), int(self._offsets[index + 1])
+        return self._blob[start:end].numpy().tobytes().decode("utf-8", "surrogateescape")
+
+    def __iter__(self) -> Iterator[str]:
+        blob = self._blob.numpy().tobytes()
+        offsets = self._offsets.tolist()
+        text = blob.decode("utf-8", "surrogateescape")
+        if len(text) == len(blob):
+            yield from (text[start:end] for start, end in pairwise(offsets))
+        else:
+            for start, end in pairwise(offsets):
+                yield blob[start:end].decode("utf-8", "surrogateescape")
+
+    def __repr__(self) -> str:
+        return f"PackedStrings({len(self)} strings)"
+
+
+class VideoTable:
+    """The listed videos of one split.
+
+    Args:
+        video_ids: Name of each video, unique, stable between machines, N of them.
+        paths: Path of each video, relative to the dataset's root.
+        labels: Class of each video, (N,) int64, 0-based.
+        present: Positions of the videos whose file was found, increasing, (M,) int64.
+        starts: Where each video begins in its file, in seconds, (N,) float32, NaN for the file's
+            start; None for whole files only.
+        ends: The same for its end.
+    """
+
+    def __init__(
+        self,
+        video_ids: PackedStrings,
+        paths: PackedStrings,
+        labels: NDArray[np.int64],
+        present: NDArray[np.int64],
+        starts: NDArray[np.float32] | None = None,
+        ends: NDArray[np.float32] | None = None,
+    ) -> None:
+        self.video_ids = video_ids
+        self.paths = paths
+        # tensors, not arrays: those are copied into every worker that is not forked
+        self._labels = torch.from_numpy(labels)
+        self._present = torch.from_numpy(present)
+        whole = torch.full((1,), math.nan).expand(len(paths))
+        self._starts = whole if starts is None else torch.from_numpy(starts)
+        self._ends = whole if ends is None else torch.from_numpy(ends)
+
+    def __len__(self) -> int:
+        return len(self.video_ids)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class of each video, (N,)."""
+        return self._labels.numpy()
+
+    @property
+    def present(self) -> NDArray[np.int64]:
+        """Positions of the videos whose file was found, (M,)."""
+        return self._present.numpy()
+
+    @property
+    def starts(self) -> NDArray[np.float32]:
+        """Where each video begins in its file, in seconds, (N,); NaN for the file's start."""
+        return self._starts.numpy()
+
+    @property
+    def ends(self) -> NDArray[np.float32]:
+        """Where each video ends in its file, in seconds, (N,); NaN for the file's end."""
+        return self._ends.numpy()
+
+    @property
+    def absent(self) -> NDArray[np.int64]:
+        """Positions of the videos whose file was not found, (N - M,)."""
+        return np.setdiff1d(np.arange(len(self)), self.present, assume_unique=True)
+
+    @property
+    def missing(self) -> list[str]:
+        """Video ids that are listed but whose file was not found."""
+        return [self.video_ids[int(i)] for i in self.absent]
+
+
+def make_table(
+    root: Path,
+    videos: ListedVideos,
+    class_index: Mapping[str, int],
+    files: FolderIndex | None = None,
+) -> VideoTable:
+    """Build the table of one split, and look which of its files exist where that is not known.
+
+    Args:
+        root: Folder that the paths are relative to; absolute paths inside it are made so.
+        videos: The listed videos.
+        class_index: Class as written in the annotation -> 0-based label.
+        files: What lies below the root, where that was looked at already.
+
+    Raises:
+        ValueError: If a path leaves the root, a video is listed twice, or a class is unknown.
+    """
+    videos = videos.inside(root)
+    try:
+        labels = np.fromiter(map(class_index.__getitem__, videos.labels), np.int64, len(videos))
+    except KeyError:
+        odd = next(video for video in videos if video.label not in class_index)
+        raise ValueError(
+            f"the class {odd.label!r} of {odd.path} is not among the "
+            f"{len(set(class_index.values()))} classes; correct the list or the class file"
+        ) from None
+    ids = videos.video_ids
+    if len(set(ids)) < len(ids):
+        twice = next(name for name, count in Counter(ids).items() if count > 1)
+        raise ValueError(f"{twice} is listed twice in one split; remove one of the lines")
+    paths, found = videos.paths, videos.found
+    if found is None:
+        paths, found = _find(FolderIndex(root) if files is None else files, paths)
+    return VideoTable(
+        video_ids=PackedStrings(ids),
+        paths=PackedStrings(paths),
+        labels=labels,
+        present=np.flatnonzero(found),
+        starts=videos.starts,
+        ends=videos.ends,
+    )
+
+
+def write_missing(target: Path, table: VideoTable, class_names: Sequence[str]) -> None:
+    """Write the videos that were not found: their id, class, and where they were expected.
+
+    Args:
+        target: CSV file to write, with the columns `video_id`, `class` and `path`.
+        table: The listed videos.
+        class_names: Names of the classes in label order.
+    """
+    with target.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("video_id", "class", "path"))
+        for i in table.absent.tolist():
+            rows.writerow((table.video_ids[i], class_names[table.labels[i]], table.paths[i]))
+
+
+def _find(files: FolderIndex, listed: Sequence[str]) -> tuple[Sequence[str], NDArray[np.bool_]]:
+    """Where each listed path lies; a file that is listed itself stands in for no other."""
+    found = files.find_all(listed)
+    if found == listed:
+        return listed, np.ones(len(listed), np.bool_)
+    named = set(listed)
+    paths = [
+        path if place is None or place in named else place
+        for place, path in zip(found, listed, strict=True)
+    ]
+    there = map(operator.eq, paths, found)
+    return paths, np.fromiter(there, np.bool_, len(paths))

@@ -1,0 +1,71 @@
+"""VideoBatch: what a loader hands to a module, and how items become one."""
+
+from collections.abc import Sequence
+from typing import NotRequired, TypedDict
+
+import torch
+from torch import Tensor
+
+
+class Views(TypedDict):
+    """What a network sees of a video: clips (V, C, T, H, W) and flow (V, 2L, T, H, W), uint8."""
+
+    clips: Tensor
+    flow: NotRequired[Tensor]
+
+
+class VideoItem(Views):
+    """One video: its views and what is known about it."""
+
+    label: int
+    video_id: str
+    index: int
+    epoch: int
+    valid: bool
+    broken: list[tuple[str, str]]
+
+
+class VideoBatch(TypedDict, total=False):
+    """A batch of videos, all views of a video together.
+
+    Attributes:
+        clips: (B, V, C, T, H, W), uint8 from the loader, normalized on the device. V is 1 in
+            training, clips x crops in testing.
+        flow: Optical flow of the same views and frames, (B, V, 2L, T, H, W), uint8 from the loader,
+            normalized on the device; only for networks of two streams.
+        label: (B,) int64.
+        target: What the training loss compares with where clips are mixed, (B, K) float32, rows
+            that sum to 1.
+        video_id: B names.
+        index: Position in the table, (B,) int64.
+        epoch: Epoch that random choices were drawn for.
+        valid: (B,) bool; False where a slot only fills up a rank's last batch, or holds a video
+            that could not be read in an evaluation.
+        broken: Name and reason of each video that could not be read while this batch was made.
+    """
+
+    clips: Tensor
+    flow: Tensor
+    label: Tensor
+    target: Tensor
+    video_id: list[str]
+    index: Tensor
+    epoch: int
+    valid: Tensor
+    broken: list[tuple[str, str]]
+
+
+def collate_videos(items: Sequence[VideoItem]) -> VideoBatch:
+    """Stack items into a batch; see `VideoBatch` for the shapes."""
+    batch: VideoBatch = {
+        "clips": torch.stack([item["clips"] for item in items]),
+        "label": torch.tensor([item["label"] for item in items]),
+        "video_id": [item["video_id"] for item in items],
+        "index": torch.tensor([item["index"] for item in items]),
+        "epoch": items[0]["epoch"],
+        "valid": torch.tensor([item["valid"] for item in items]),
+        "broken": [pair for item in items for pair in item["broken"]],
+    }
+    if "flow" in items[0]:
+        batch["flow"] = torch.stack([item["flow"] for item in items])
+    return batch

@@ -1,0 +1,391 @@
+"""Which frames of a video a network sees: pure integer functions, no pixels, no files.
+
+Five kinds of choice, each with its rule for videos shorter than asked:
+
+| kind         | frames                                              | too short a video         |
+|--------------|-----------------------------------------------------|---------------------------|
+| dense        | a window with a fixed stride at one place           | loops from its start      |
+| segments     | one frame out of each of K equal parts (TSN)        | evenly spread, repeats    |
+| uniform      | equally spaced over the whole video, one phase      | evenly spread, repeats    |
+| super-images | N consecutive frames out of each of K parts (StNet) | runs on, then wraps round |
+| chunks       | a window with a random stride (ST-ResNet)           | smaller stride, then      |
+|              | (`chunks`)                                          | repeats both its ends     |
+
+A generator makes the random choice of training; `None` makes the one central choice of evaluation.
+All functions return frame indices as int64, all in [0, num_frames).
+
+`frames_between` of `video/reader.py` narrows a video to the frames of a stretch of time before any
+of these chooses.
+
+Dense, segment, uniform and chunk sampling treat both directions of time alike: the frames drawn
+from a reversed video are distributed as the reversed frames of the video, so no sampler can tell
+two classes apart that are each other's reversal.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.clips.chunks import chunk_frames, even_test_clip
+
+__all__ = [
+    "FrameIndices",
+    "FrameSampler",
+    "dense_clip",
+    "dense_test_clips",
+    "segment_frames",
+    "segment_test_clips",
+    "super_image_frames",
+    "super_image_test_clips",
+    "uniform_frames",
+]
+
+FrameIndices: TypeAlias = npt.NDArray[np.int64]
+
+
+def dense_clip(
+    num_frames: int, clip_len: int, frame_stride: int, rng: np.random.Generator | None
+) -> FrameIndices:
+    """A window of frames with a fixed stride (CoST section 4.1; SELFY's dense mode).
+
+    In training the window starts anywhere it fits, in evaluation it lies in the video's middle. A
+    video shorter than the window is looped from its first frame: indices are taken modulo
+    `num_frames`, as in CoST's released code.
+
+    The window ends with its last chosen frame: 57 frames for 8 with stride 8. Departure: the
+    authors of CoST, SELFY and TSM draw a window of T times the stride, 64 frames. They never choose
+    its last 7, nor, in training, the last 7 of a video; so their draws from a reversed video differ
+    from the reversed draws.
+
+    Args:
+        num_frames: Frames in the video.
+        clip_len: Frames to choose, T.
+        frame_stride: Distance between chosen frames, in frames.
+        rng: Source of the random start, or None for the middle.
+
+    Returns:
+        Frame indices, (T,).
+    """
+    _check_counts(num_frames=num_frames, clip_len=clip_len, frame_stride=frame_stride)
+    room = _dense_room(num_frames, clip_len, frame_stride)
+    start = room // 2 if rng is None else int(rng.integers(room + 1))
+    return (start + _multiples(clip_len, frame_stride)) % num_frames
+
+
+def dense_test_clips(
+    num_frames: int, clip_len: int, frame_stride: int, num_clips: int
+) -> FrameIndices:
+    """Windows of frames evenly spaced over the video (CoST: 10 clips).
+
+    One clip is the middle one of `dense_clip`; more reach from the first frame to the last.
+    Departure: CoST's released code divides the range of possible starts into `num_clips` equal
+    parts and begins a clip in the middle of each. Its windows, and TSM's, which reach from end to
+    end, are longer (see `dense_clip`); ours are alike for a video and its reversal.
+
+    Args:
+        num_frames: Frames in the video.
+        clip_len: Frames of a clip, T.
+        frame_stride: Distance between chosen frames, in frames.
+        num_clips: Number of clips.
+
+    Returns:
+        Frame indices, (num_clips, T).
+    """
+    _check_counts(num_clips=num_clips)
+    if num_clips == 1:
+        return dense_clip(num_frames, clip_len, frame_stride, None)[None]
+    _check_counts(num_frames=num_frames, clip_len=clip_len, frame_stride=frame_stride)
+    room = _dense_room(num_frames, clip_len, frame_stride)
+    starts = _multiples(num_clips, room) // (num_clips - 1)
+    return (starts[:, None] + _multiples(clip_len, frame_stride)) % num_frames
+
+
+def segment_frames(
+    num_frames: int, num_segments: int, rng: np.random.Generator | None
+) -> FrameIndices:
+    """One frame out of each of K equal parts of the video (TSN; also TSM and SELFY).
+
+    Part k is the stretch of time [k N / K, (k + 1) N / K). In training a point of each part is
+    drawn independently, in evaluation it is the part's centre; the frame is the one on show then.
+    For videos with fewer frames than parts this repeats frames, evenly spread.
+
+    The evaluation rule is the authors' `int(N/K/2 + N/K*k)`. Departure in training: their code cuts
+    parts of floor(N / K) frames and never shows the rest of the video (of 15 frames in 8 segments,
+    the last 7). Where K divides N the two are the same. Departure for videos with fewer frames than
+    parts: their code shows the first frame K times, in training (TSM) or always (SELFY, which does
+    so with exactly K frames too in evaluation).
+
+    Args:
+        num_frames: Frames in the video, N.
+        num_segments: Parts, K.
+        rng: Source of the random points, or None for the centres.
+
+    Returns:
+        Frame indices in order, (K,).
+    """
+    _check_counts(num_frames=num_frames, num_segments=num_segments)
+    if rng is None:
+        return segment_test_clips(num_frames, num_segments, 1).reshape(-1)
+    offsets = rng.integers(num_frames, size=num_segments)
+    frames: FrameIndices = (_multiples(num_segments, num_frames) + offsets) // num_segments
+    return frames
+
+
+def uniform_frames(num_frames: int, clip_len: int, rng: np.random.Generator | None) -> FrameIndices:
+    """Frames equally spaced over the whole video.
+
+    Like `segment_frames`, but all parts share one offset, so that the distance between frames is
+    the same all along the clip (but for rounding to whole frames).
+
+    Args:
+        num_frames: Frames in the video, N.
+        clip_len: Frames to choose, T.
+        rng: Source of the random offset, or None for the parts' centres.
+
+    Returns:
+        Frame indices in order, (T,).
+    """
+    _check_counts(num_frames=num_frames, clip_len=clip_len)
+    if rng is None:
+        return segment_test_clips(num_frames, clip_len, 1).reshape(-1)
+    offset = int(rng.integers(num_frames))
+    frames: FrameIndices = (_multiples(clip_len, num_frames) + offset) // clip_len
+    return frames
+
+
+def segment_test_clips(num_frames: int, num_segments: int, num_clips: int) -> FrameIndices:
+    """Clips of one frame per part, at evenly spaced offsets within the parts.
+
+    Clip 1 takes the parts' centres. Of two clips the second takes their starts, which is TSM's
+    "twice sample". Clip j of n takes the point at the fraction (1/2 + j/n) mod 1 of each part.
+
+    Args:
+        num_frames: Frames in the video, N.
+        num_segments: Parts, K.
+        num_clips: Number of clips.
+
+    Returns:
+        Frame indices, (num_clips, K).
+    """
+    _check_counts(num_frames=num_frames, num_segments=num_segments, num_clips=num_clips)
+    fractions, whole = _test_fractions(num_clips)
+    points = _multiples(num_segments, whole) + fractions[:, None]
+    frames: FrameIndices = num_frames * points // (whole * num_segments)
+    return frames
+
+
+def super_image_frames(
+    num_frames: int, num_segments: int, frames_per_segment: int, rng: np.random.Generator | None
+) -> FrameIndices:
+    """N consecutive frames out of each of K parts of the video (StNet's super-images).
+
+    Authors' rule: parts are d = floor(num_frames / K) frames long; the run starts at a random
+    offset in [0, d - N] in training and at (d - N) // 2 in evaluation. Parts shorter than a run
+    (1 <= d < N) start at their first frame; in videos shorter than K frames part k starts at frame
+    k. Indices wrap round modulo `num_frames`.
+
+    Args:
+        num_frames: Frames in the video.
+        num_segments: Parts, K.
+        frames_per_segment: Consecutive frames out of each part, N.
+        rng: Source of the random offsets, or None for the centred run.
+
+    Returns:
+        Frame indices, segment by segment, (K * N,).
+    """
+    if rng is None:
+        return super_image_test_clips(num_frames, num_segments, frames_per_segment, 1).reshape(-1)
+    starts, room = _super_image_room(num_frames, num_segments, frames_per_segment)
+    starts = starts + rng.integers(room + 1, size=num_segments)
+    frames: FrameIndices = starts[:, None] + _multiples(frames_per_segment, 1)
+    return frames.reshape(-1) % num_frames
+
+
+def super_image_test_clips(
+    num_frames: int, num_segments: int, frames_per_segment: int, num_clips: int
+) -> FrameIndices:
+    """Clips of super-images, at evenly spaced offsets within the parts.
+
+    Clip 1 is `super_image_frames` in evaluation; the offsets of more clips follow
+    `segment_test_clips`, scaled to the room that the run has in its part.
+
+    Args:
+        num_frames: Frames in the video.
+        num_segments: Parts, K.
+        frames_per_segment: Consecutive frames out of each part, N.
+        num_clips: Number of clips.
+
+    Returns:
+        Frame indices, segment by segment, (num_clips, K * N).
+    """
+    _check_counts(num_clips=num_clips)
+    starts, room = _super_image_room(num_frames, num_segments, frames_per_segment)
+    fractions, whole = _test_fractions(num_clips)
+    offsets = fractions * room // whole
+    # (num_clips, 1, 1) + (K, 1) + (N,) -> (num_clips, K, N)
+    frames = offsets[:, None, None] + starts[:, None] + _multiples(frames_per_segment, 1)
+    return frames.reshape(num_clips, -1) % num_frames
+
+
+@dataclass(frozen=True)
+class FrameSampler:
+    """The frames of a clip, by one of five rules.
+
+    Attributes:
+        num_frames: Frames of a clip: dense with `frame_stride`, uniform without.
+        frame_stride: Distance between the frames of a dense clip, in frames.
+        num_segments: Parts of the video that give a frame, or a run of frames, each.
+        frames_per_segment: Consecutive frames out of each segment; above 1 for StNet only.
+        max_frame_stride: Upper end of the range from `frame_stride` that training draws the
+            distance from (ST-ResNet).
+        test_frames: Frames of the one clip of an evaluation, evenly spread over the whole video,
+            for networks that take any number (25 in two-stream tests).
+
+    Raises:
+        ValueError: If the combination names no rule, or two, or a number is below 1.
+    """
+
+    num_frames: int | None = None
+    frame_stride: int | None = None
+    num_segments: int | None = None
+    frames_per_segment: int = 1
+    max_frame_stride: int | None = None
+    test_frames: int | None = None
+
+    def __post_init__(self) -> None:
+        given = {
+            "num_frames": self.num_frames,
+            "frame_stride": self.frame_stride,
+            "num_segments": self.num_segments,
+            "frames_per_segment": self.frames_per_segment,
+            "test_frames": self.test_frames,
+        }
+        _check_counts(**{name: value for name, value in given.items() if value is not None})
+        if self.max_frame_stride is not None and (
+            self.frame_stride is None or self.max_frame_stride < self.frame_stride
+        ):
+            raise ValueError(
+                f"max_frame_stride={self.max_frame_stride} needs a frame_stride up to that, not "
+                f"{self.frame_stride}; correct one of them, or set max_frame_stride to null"
+            )
+        if self.num_segments is not None:
+            for name in ("num_frames", "frame_stride"):
+                if given[name] is not None:
+                    raise ValueError(
+                        f"num_segments={self.num_segments} and {name}={given[name]} exclude each "
+                        "other; set num_frames and frame_stride to null to sample segments, or "
+                        "num_segments to null"
+                    )
+            return
+        if self.num_frames is None:
+            raise ValueError(
+                "neither num_segments nor num_frames was given; set num_segments for one frame per "
+                "segment, or num_frames with frame_stride for a dense clip"
+            )
+        if self.frames_per_segment != 1:
+            raise ValueError(
+                f"frames_per_segment={self.frames_per_segment} needs num_segments, which is not "
+                "given; set num_segments, or leave frames_per_segment at 1"
+            )
+
+    @property
+    def test_len(self) -> int:
+        """Frames of an evaluation's clip."""
+        return self.clip_len if self.test_frames is None else self.test_frames
+
+    @property
+    def clip_len(self) -> int:
+        """Frames of a training clip, T."""
+        if self.num_segments is not None:
+            return self.num_segments * self.frames_per_segment
+        assert self.num_frames is not None
+        return self.num_frames
+
+    def train(self, total_frames: int, rng: np.random.Generator) -> FrameIndices:
+        """Random clip of a video of `total_frames` frames, (1, T)."""
+        return self._clip(total_frames, rng)[None]
+
+    def test(self, total_frames: int, num_clips: int = 1) -> FrameIndices:
+        """Fixed clips of a video of `total_frames` frames, (num_clips, T).
+
+        Raises:
+            ValueError: If more than one clip is to be spread over the whole video.
+        """
+        if self.test_frames is not None:
+            if num_clips != 1:
+                raise ValueError(
+                    f"test_frames={self.test_frames} spreads one clip over the whole video, but "
+                    f"num_clips={num_clips}; set num_clips to 1, or test_frames to null"
+                )
+            return even_test_clip(total_frames, self.test_frames)[None]
+        if self.num_segments is not None and self.frames_per_segment > 1:
+            return super_image_test_clips(
+                total_frames, self.num_segments, self.frames_per_segment, num_clips
+            )
+        if self.frame_stride is not None:
+            return dense_test_clips(total_frames, self.clip_len, self.frame_stride, num_clips)
+        return segment_test_clips(total_frames, self.clip_len, num_clips)
+
+    def describe(self) -> str:
+        """The rule in words for the protocol line, such as "8 frames x stride 8"."""
+        if self.test_frames is not None:
+            return f"{self.test_frames} frames spread over the video, trained on {self._rule()}"
+        return self._rule()
+
+    def _rule(self) -> str:
+        if self.num_segments is not None:
+            run = "1 frame" if self.frames_per_segment == 1 else f"{self.frames_per_segment} frames"
+            return f"{self.num_segments} segments x {run}"
+        if self.max_frame_stride is not None:
+            return f"{self.clip_len} frames x stride {self.frame_stride} to {self.max_frame_stride}"
+        if self.frame_stride is not None:
+            return f"{self.clip_len} frames x stride {self.frame_stride}"
+        return f"{self.clip_len} frames spread over the video"
+
+    def _clip(self, total_frames: int, rng: np.random.Generator) -> FrameIndices:
+        if self.num_segments is not None:
+            if self.frames_per_segment == 1:
+                return segment_frames(total_frames, self.num_segments, rng)
+            return super_image_frames(total_frames, self.num_segments, self.frames_per_segment, rng)
+        if self.frame_stride is not None and self.max_frame_stride is not None:
+            strides = (self.frame_stride, self.max_frame_stride)
+            return chunk_frames(total_frames, self.clip_len, strides, rng)
+        if self.frame_stride is not None:
+            return dense_clip(total_frames, self.clip_len, self.frame_stride, rng)
+        return uniform_frames(total_frames, self.clip_len, rng)
+
+
+def _check_counts(**counts: int) -> None:
+    """Refuse counts below 1, naming the first."""
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"{name}={value} is not possible; {name} must be at least 1")
+
+
+def _dense_room(num_frames: int, clip_len: int, frame_stride: int) -> int:
+    """How many frames a dense window can be moved by; 0 where it does not fit."""
+    return max(0, num_frames - 1 - (clip_len - 1) * frame_stride)
+
+
+def _super_image_room(
+    num_frames: int, num_segments: int, frames_per_segment: int
+) -> tuple[FrameIndices, int]:
+    """First frame of every part, (K,), and how many frames a run can be moved by in it."""
+    _check_counts(
+        num_frames=num_frames, num_segments=num_segments, frames_per_segment=frames_per_segment
+    )
+    part = num_frames // num_segments
+    return _multiples(num_segments, max(part, 1)), max(0, part - frames_per_segment)
+
+
+def _test_fractions(num_clips: int) -> tuple[FrameIndices, int]:
+    """Offsets (1/2 + j/n) mod 1 of n test clips as numerators, (n,), and their denominator 2 n."""
+    whole = 2 * num_clips
+    return (num_clips + _multiples(num_clips, 2)) % whole, whole
+
+
+def _multiples(count: int, step: int) -> FrameIndices:
+    """0, step, 2 step, ...: `count` of them."""
+    return np.arange(count, dtype=np.int64) * step

@@ -1,0 +1,1 @@
+"""One file per dataset: what its download looks like."""

@@ -1,0 +1,174 @@
+"""MotionShapesDataModule: the generated dataset, made where it is not there yet."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datamodules.annotations.class_files import read_class_list
+from datamodules.annotations.listed_videos import ListedVideos
+from datamodules.annotations.table import VideoTable
+from datamodules.annotations.video_lists import read_video_list
+from datamodules.base import Split, VideoDataModule
+from datamodules.clips.input_spec import FlowSpec
+from datamodules.flow.coding import FlowCoding
+from datamodules.flow.sources import BOUND, FlowInput, FlowReading, FlowSource
+from datamodules.motion_shapes.generation import (
+    MotionShapesSettings,
+    generate_motion_shapes,
+    read_motion,
+)
+from datamodules.motion_shapes.rendering import CLASS_NAMES, flow_from_motion
+from datamodules.video.errors import VideoError
+from datamodules.video.frame_folder import Indices
+
+METHOD = "rendered"
+"""Method of the flow that is not estimated, but known."""
+
+
+@dataclass(frozen=True)
+class RenderedFlow:
+    """The exact flow of MotionShapes, out of the motion that is stored beside each video.
+
+    Attributes:
+        root: Folder of the dataset.
+        spec: Stack and bound.
+    """
+
+    root: Path
+    spec: FlowSpec
+
+    @classmethod
+    def of(cls, root: Path, flow: FlowInput, size: int) -> Self:
+        """The flow of a dataset, coded as a user says.
+
+        Raises:
+            ValueError: If another method or size is wanted.
+        """
+        for name, wanted, held in (
+            ("method", flow.method, METHOD),
+            ("short_side", flow.short_side, size),
+        ):
+            if wanted is not None and wanted != held:
+                raise ValueError(
+                    f"data.flow.{name}={wanted} is not what is stored beside the videos of "
+                    f"MotionShapes, {held}; leave it out, or give the folder of other flow as "
+                    "data.flow.root"
+                )
+        return cls(root, FlowSpec(flow.length, METHOD, flow.bound or BOUND, size))
+
+    def open(self, path: str, num_frames: int) -> FlowReading:
+        """See `FlowSource.open`."""
+        return _RenderedFields(self.root / path, self.spec.bound)
+
+    def check(self, table: VideoTable) -> None:
+        """Motion is written with the videos."""
+
+
+class _RenderedFields:
+    """The exact flow of one video.
+
+    Args:
+        path: The video, its motion beside it.
+        bound: Bound of the coding, in pixels.
+
+    Raises:
+        VideoError: Its motion cannot be read.
+    """
+
+    def __init__(self, path: Path, bound: float) -> None:
+        try:
+            mask, motion = read_motion(path)
+        except (OSError, ValueError, KeyError) as error:
+            raise VideoError(path, "unreadable", f"the motion beside it: {error}") from error
+        self._codes = FlowCoding(bound).encode(flow_from_motion(motion, mask))
+
+    def get_flow(self, indices: Indices) -> Tensor:
+        """See `FlowReading.get_flow`."""
+        return torch.from_numpy(self._codes[np.asarray(indices, np.int64)])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is open."""
+
+
+class MotionShapesDataModule(VideoDataModule):
+    """Generated videos of eight motions in four reversal pairs; only motion tells the classes.
+
+    Its optical flow is, unless `flow` names a folder, the exact one, which follows from the motion
+    stored beside each video: so two-stream networks need neither OpenCV nor another step, and what
+    they reach does not depend on how well flow is estimated.
+
+    Args:
+        root: Folder to make the dataset in; one that holds it already is used as it is.
+        num_train: Training clips to make.
+        num_val: Validation clips to make.
+        num_test: Test clips to make.
+        data_seed: Seed of the clips that are made.
+        num_frames: Frames of a clip.
+        frame_stride: Distance between the frames of a clip.
+        size: Side of the videos and of the crops, in pixels.
+        short_side: Short side that frames are resized to, in pixels; null for `size`: no cropping.
+        flip_probability: Share of training clips that are mirrored; classes are renamed then.
+        kwargs: Arguments of `VideoDataModule`.
+    """
+
+    def __init__(
+        self,
+        root: str = "data/motion_shapes",
+        num_train: int = 2400,
+        num_val: int = 400,
+        num_test: int = 400,
+        data_seed: int = 0,
+        num_frames: int | None = 8,
+        frame_stride: int | None = 2,
+        size: int = 64,
+        short_side: int | None = None,
+        flip_probability: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        mirrored = [("move_left", "move_right"), ("turn_clockwise", "turn_anticlockwise")]
+        super().__init__(
+            root=root,
+            num_frames=num_frames,
+            frame_stride=frame_stride,
+            size=size,
+            short_side=short_side or size,
+            flip_probability=flip_probability,
+            flip_pairs=mirrored,
+            **kwargs,
+        )
+        self.settings = MotionShapesSettings(
+            seed=data_seed, num_train=num_train, num_val=num_val, num_test=num_test
+        )
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """The eight motions."""
+        return list(CLASS_NAMES)
+
+    @cached_property
+    def flow_source(self) -> FlowSource | None:
+        """Flow in a folder of its own, or the exact one."""
+        if self.flow is None or self.flow.root is not None:
+            return super().flow_source
+        return RenderedFlow.of(self.root, self.flow, self.settings.size)
+
+    def prepare_data(self) -> None:
+        """Make the dataset, or complete it; once, on the first process."""
+        generate_motion_shapes(self.root, self.settings)
+
+    def class_index(self) -> dict[str, int]:
+        """Class as the lists write it, a number -> label."""
+        classes = read_class_list(self.root / "lists" / "classes.txt")
+        return {written: self.class_names.index(name) for written, name in classes.items()}
+
+    def read_split(self, split: Split) -> ListedVideos:
+        """The videos of a split."""
+        return read_video_list(self.root / "lists" / f"{split}.txt")

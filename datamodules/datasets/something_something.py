@@ -1,0 +1,214 @@
+"""SomethingSomethingV1DataModule and V2: 174 ways of handling things, told apart by motion."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from datamodules.annotations.class_files import read_class_list, read_label_map
+from datamodules.annotations.json_files import read_json_records
+from datamodules.annotations.listed_videos import ListedVideos
+from datamodules.annotations.search_folders import OfficialLists
+from datamodules.annotations.text_files import read_lines
+from datamodules.base import Split, VideoDataModule
+
+LEFT_RIGHT = (
+    "Pulling something from left to right",
+    "Pulling something from right to left",
+    "Pushing something from left to right",
+    "Pushing something from right to left",
+    "Turning the camera left while filming something",
+    "Turning the camera right while filming something",
+)
+"""The classes that a mirror turns into another class: labels 86, 87, 93, 94, 166 and 167 of both
+versions in sorted order, those that SELFY's training does not mirror."""
+
+ClassOrder = Literal["sorted", "file"]
+SPLIT_NAMES: dict[Split, str] = {"train": "train", "val": "validation"}
+
+
+class _SomethingSomethingDataModule(VideoDataModule):
+    """What both versions share: left and right, and the reported validation list.
+
+    Args:
+        root: Folder of the dataset.
+        annotations: Folder of the lists.
+        flip_exempt: Classes that are never mirrored; None for those of `LEFT_RIGHT` that the
+            labels name and `flip_pairs` does not.
+        kwargs: Arguments of `VideoDataModule`.
+    """
+
+    video_folders: ClassVar[Sequence[str]]
+    """Where the videos may be, the likeliest first."""
+    suffix: ClassVar[str]
+    """What the names of the videos end in, as they are distributed."""
+
+    def __init__(
+        self,
+        root: str,
+        annotations: str | None,
+        flip_exempt: Sequence[str] | None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(root=root, flip_exempt=flip_exempt or (), **kwargs)
+        self.annotations = annotations
+        self._exempts_left_right = flip_exempt is None
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the splits, see `VideoDataModule.setup`."""
+        super().setup(stage)
+        if self._exempts_left_right:
+            exempt = set(LEFT_RIGHT) & set(self.class_names)
+            flips = self.on_device
+            flips.flip_exempt = sorted(exempt.difference(*flips.flip_pairs))
+
+    def read_split(self, split: Split) -> ListedVideos | None:
+        """The videos of a split; the validation videos are those that are reported."""
+        if split == "test":
+            return None
+        ids, classes = self._read_list(split)
+        paths, found = self.files.locate(ids, self.video_folders, suffix=self.suffix)
+        return ListedVideos(paths, classes, ids, found=found)
+
+    @cached_property
+    def lists(self) -> OfficialLists:
+        """Where the annotation files are.
+
+        Raises:
+            ValueError: If the folder that was given is not there.
+        """
+        return OfficialLists(self.root, self.annotations, ("labels",))
+
+    @abstractmethod
+    def _read_list(self, split: Split) -> Sequence[Sequence[str]]:
+        """Two columns: id and class of each video."""
+
+
+class SomethingSomethingV1DataModule(_SomethingSomethingDataModule):
+    """Something-Something V1 as it was downloaded; the validation videos are also the test set.
+
+    Videos are frame folders, `20bn-something-something-v1/<id>/00001.jpg` and so on; files
+    `<id>.webm` or with any other suffix will do too. Lists are
+    `something-something-v1-{labels,train,validation}.csv`, `<id>;<class>` without a header; the
+    test list has no classes and is not read. Goyal et al.: "The 'Something Something' Video
+    Database for Learning and Evaluating Visual Common Sense", ICCV 2017.
+
+    Args:
+        root: Folder of the dataset: of `20bn-something-something-v1`, or that folder itself.
+        class_order: How classes are numbered: by their sorted names, as in the lists of TSN, TSM
+            and SELFY, or as in the file of labels, as in mmaction2. Weights find their classes by
+            name, so either order takes checkpoints of the other.
+        annotations: Folder of the lists, relative to the root or as it is; null looks in the root
+            and in `annotations` and `labels`.
+        flip_exempt: Classes that are never mirrored; null for those that tell left from right, but
+            for those that `flip_pairs` names.
+        kwargs: Arguments of `VideoDataModule`.
+
+    Raises:
+        ValueError: If arguments do not fit together.
+    """
+
+    video_folders = ("20bn-something-something-v1", "frames", "rawframes", "videos", "")
+    suffix = ""
+
+    def __init__(
+        self,
+        root: str = "data/something-something-v1",
+        class_order: ClassOrder = "sorted",
+        annotations: str | None = None,
+        flip_exempt: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(root=root, annotations=annotations, flip_exempt=flip_exempt, **kwargs)
+        self.class_order: ClassOrder = class_order
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """The classes in the order that was asked for.
+
+        Raises:
+            ValueError: If there is no file of labels.
+        """
+        listed = read_class_list(
+            self.lists.get(["something-something-v1-labels.csv", "labels.csv"])
+        )
+        names = list(listed.values())
+        return sorted(names) if self.class_order == "sorted" else names
+
+    def official_counts(self) -> dict[Split, int]:
+        """Videos in the official lists."""
+        return {"train": 86017, "val": 11522}
+
+    def _read_list(self, split: Split) -> Sequence[Sequence[str]]:
+        name = SPLIT_NAMES[split]
+        return _read_pairs(self.lists.get([f"something-something-v1-{name}.csv", f"{name}.csv"]))
+
+
+class SomethingSomethingV2DataModule(_SomethingSomethingDataModule):
+    """Something-Something V2 as it is downloaded; the validation videos are also the test set.
+
+    Videos are `20bn-something-something-v2/<id>.webm`; frame folders `<id>` and other suffixes will
+    do too. Lists are `something-something-v2-{labels,train,validation}.json`, or
+    `labels/{labels,train,validation}.json` as they come now. The class of a video is its template
+    without brackets; the test list has no templates and is not read. Goyal et al., ICCV 2017;
+    Mahdisoltani et al.: "On the effectiveness of task granularity for transfer learning", 2018.
+
+    Args:
+        root: Folder of the dataset: of `20bn-something-something-v2`, or that folder itself.
+        annotations: Folder of the lists, relative to the root or as it is; null looks in the root
+            and in `annotations` and `labels`.
+        flip_exempt: Classes that are never mirrored; null for those that tell left from right, but
+            for those that `flip_pairs` names.
+        kwargs: Arguments of `VideoDataModule`.
+
+    Raises:
+        ValueError: If arguments do not fit together.
+    """
+
+    video_folders = (
+        *("20bn-something-something-v2", "videos", "20bn-something-something-v2-frames"),
+        *("rawframes", "frames", ""),
+    )
+    suffix = ".webm"
+
+    def __init__(
+        self,
+        root: str = "data/something-something-v2",
+        annotations: str | None = None,
+        flip_exempt: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(root=root, annotations=annotations, flip_exempt=flip_exempt, **kwargs)
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """The classes in the order of the official ids, which is that of the alphabet.
+
+        Raises:
+            ValueError: If there is no file of labels.
+        """
+        return read_label_map(self._find("labels"))
+
+    def official_counts(self) -> dict[Split, int]:
+        """Videos in the official lists."""
+        return {"train": 168913, "val": 24777}
+
+    def _read_list(self, split: Split) -> Sequence[Sequence[str]]:
+        ids, templates = read_json_records(self._find(SPLIT_NAMES[split]), ("id", "template"))
+        return ids, [template.replace("[", "").replace("]", "") for template in templates]
+
+    def _find(self, name: str) -> Path:
+        return self.lists.get([f"something-something-v2-{name}.json", f"{name}.json"])
+
+
+def _read_pairs(path: Path) -> Sequence[Sequence[str]]:
+    """The columns of a list of `<id>;<class>`; classes may hold commas."""
+    pairs = [line.partition(";") for line in read_lines(path)]
+    odd = next((name for name, mark, _ in pairs if not mark), None)
+    if odd is not None:
+        raise ValueError(
+            f"{path} has the line {odd!r}, but a line is <id>;<class>; correct it, or give the "
+            "official list"
+        )
+    return [name.strip() for name, _, _ in pairs], [text.strip() for _, _, text in pairs]

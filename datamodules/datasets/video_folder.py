@@ -1,0 +1,187 @@
+"""VideoFolderDataModule: own videos, as class folders or as list files."""
+
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from datamodules.annotations.class_files import class_folder_of, read_class_folders, read_class_list
+from datamodules.annotations.listed_videos import ListedVideo, ListedVideos
+from datamodules.annotations.video_lists import read_video_list
+from datamodules.base import Split, VideoDataModule
+from datamodules.video.suffixes import is_video, visible_folders
+
+SPLIT_FOLDERS = {
+    "train": ("train", "training"),
+    "val": ("val", "validation", "valid", "validate"),
+    "test": ("test", "testing"),
+}
+
+
+class VideoFolderDataModule(VideoDataModule):
+    r"""Videos in class folders, or listed in files, with no conversion step.
+
+    Class folders are `<root>/<class>/<video>`, or the same below `train`, `val` and `test`. List
+    files hold one video a line, in any form of `read_video_list`; their paths are relative to the
+    root. A frame folder (`<video>/00001.jpg`, ...) counts as a video.
+
+    Args:
+        root: Folder of the videos.
+        train_list: List of training videos, relative to the root or absolute; null for class
+            folders.
+        val_list: List of validation videos; null holds out `val_fraction` of the training videos.
+        test_list: List of test videos; null tests on the validation videos.
+        classes_file: Class names, `<id> <name>` or `<name>` on a line. Null takes them from the
+            folders, or numbers where folders do not tell.
+        group_pattern: Regular expression whose first group (or match) in a video's path names what
+            is never divided between train and val, in whatever class it occurs, such as
+            `_(g\d+)_` for UCF101's groups.
+        kwargs: Arguments of `VideoDataModule`.
+
+    Raises:
+        ValueError: If lists and folders do not fit together.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        train_list: str | None = None,
+        val_list: str | None = None,
+        test_list: str | None = None,
+        classes_file: str | None = None,
+        group_pattern: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(root=root, **kwargs)
+        self._lists: dict[Split, str | None] = {
+            "train": train_list,
+            "val": val_list,
+            "test": test_list,
+        }
+        self._classes_file = classes_file
+        self._group_pattern = _compiled(group_pattern)
+        if train_list is None and (val_list or test_list or classes_file):
+            raise ValueError(
+                "val_list, test_list and classes_file go with data.train_list, which is not given; "
+                "give it, or leave them out to read class folders"
+            )
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """Names of the classes in label order.
+
+        Raises:
+            ValueError: If the root is missing or empty, or the lists do not tell.
+        """
+        if not self.root.is_dir():
+            raise ValueError(
+                f"there is no dataset folder {self.root}; set data.root to where the videos are"
+            )
+        if self._lists["train"] is None:
+            return self._folder_classes()
+        names = list(self._listed_classes.values())
+        if len(names) < 2:
+            raise ValueError(
+                f"the lists name {len(names)} class ({''.join(names)}), but at least 2 are needed; "
+                "correct data.train_list or data.classes_file"
+            )
+        return names
+
+    def class_index(self) -> dict[str, int]:
+        """Class as a list writes it (id, or folder for lines without one) -> label."""
+        index = super().class_index()
+        if self._lists["train"] is not None:
+            index |= {written: label for label, written in enumerate(self._listed_classes)}
+        return index
+
+    def read_split(self, split: Split) -> ListedVideos | None:
+        """The videos of a split; None where there is no list or folder for it."""
+        if self._lists["train"] is not None:
+            listed = self._lists[split]
+            return None if listed is None else read_video_list(self._resolve(listed))
+        folder = self._split_folder(split)
+        return None if folder is None else read_class_folders(self.root, folder, self.class_names)
+
+    def group_of(self, video: ListedVideo) -> str:
+        r"""What `group_pattern` finds in the path, in whatever class; the path without a pattern.
+
+        A scene or person that occurs in several classes is one group. Where equal names of two
+        classes mean different things, the pattern can take the class in: `([^/]+_g\d+)_`.
+        """
+        if self._group_pattern is None:
+            return video.path
+        found = self._group_pattern.search(video.path)
+        if found is None:
+            raise ValueError(
+                f"data.group_pattern={self._group_pattern.pattern!r} finds nothing in {video.path}"
+            )
+        return found[1] if found.groups() else found[0]
+
+    def _resolve(self, listed: str) -> Path:
+        """A list's path: relative to the root where it is there, else as given."""
+        inside = self.root / listed
+        return inside if inside.exists() else Path(listed)
+
+    @cached_property
+    def _listed_classes(self) -> dict[str, str]:
+        """Class as the lists write it -> class name, in label order."""
+        if self._classes_file is not None:
+            path = self._resolve(self._classes_file)
+            if not path.is_file():
+                raise ValueError(f"there is no class file {path}; check data.classes_file")
+            return read_class_list(path)
+        lists = [listed for listed in self._lists.values() if listed is not None]
+        videos = [video for listed in lists for video in read_video_list(self._resolve(listed))]
+        labelled = [video for video in videos if video.label.isdecimal()]
+        if not labelled:
+            return {name: name for name in sorted({video.label for video in videos})}
+        ids = sorted({int(video.label) for video in labelled})
+        first = 1 if ids[0] == 1 else 0
+        if len(ids) < ids[-1] - first + 1:
+            raise ValueError(
+                f"the lists name {len(ids)} class ids, but they go up to {ids[-1]}; the last "
+                "number of a line is read as its class: give data.classes_file or correct the list"
+            )
+        folders = class_folder_of(labelled)
+        return {str(i): folders.get(str(i), str(i)) for i in range(first, ids[-1] + 1)}
+
+    def _folder_classes(self) -> list[str]:
+        folder = self._split_folder("train")
+        assert folder is not None
+        found = visible_folders(folder)
+        if folder == self.root and set(found) & {*SPLIT_FOLDERS["val"], *SPLIT_FOLDERS["test"]}:
+            raise ValueError(
+                f"{self.root} has folders {', '.join(found)} but none called train; add it, or "
+                "point data.root at the class folders"
+            )
+        frames = [name for name in found if is_video(folder / name)]
+        if frames:
+            raise ValueError(
+                f"{folder} holds {len(frames)} folder(s) of images where class folders are "
+                f"expected, such as {frames[0]}; a class folder holds videos or frame folders, so "
+                "put frame folders into the folder of their class, or give data.train_list"
+            )
+        if len(found) < 2:
+            raise ValueError(
+                f"{folder} holds {len(found)} class folder(s), but at least 2 are needed; put the "
+                "videos of each class into a folder named after it, or give data.train_list"
+            )
+        return found
+
+    def _split_folder(self, split: Split) -> Path | None:
+        """Folder of a split's class folders; the root itself is train where it is not divided."""
+        for name in SPLIT_FOLDERS[split]:
+            if (self.root / name).is_dir():
+                return self.root / name
+        return self.root if split == "train" else None
+
+
+def _compiled(pattern: str | None) -> re.Pattern[str] | None:
+    if pattern is None:
+        return None
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(
+            f"data.group_pattern={pattern!r} is not a regular expression: {error}"
+        ) from error

@@ -1,0 +1,1 @@
+"""Optical flow: made, stored and read beside the frames."""

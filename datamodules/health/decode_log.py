@@ -1,0 +1,73 @@
+"""A file of what came of decoding, so that a long examination goes on where it stopped."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from datamodules.health.decode_check import DECODER, PASSING, VERDICTS, Part, Probe
+
+
+class ProbeLog:
+    """Probes in a file of JSON lines, which several processes may append to.
+
+    Args:
+        path: The file; made when the first probe comes in.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def still_true(self, parts: Iterable[Part], limit: float) -> dict[Part, Probe]:
+        """What is known of videos that have not changed since.
+
+        Args:
+            parts: The videos.
+            limit: Seconds that one video may take now; one that took too long is known only if it
+                had as many.
+        """
+        known = {probe.part: probe for probe in self._read()}
+        found = ((part, known[part]) for part in parts if part in known)
+        return {part: probe for part, probe in found if _is_still_true(probe, limit)}
+
+    def add(self, probe: Probe) -> None:
+        """Append a line that is whole or not there, also among many processes and machines."""
+        line = json.dumps(asdict(probe)).encode() + b"\n"
+        with self.path.open("a+b", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # network disks do not append atomically
+            end = file.seek(0, os.SEEK_END)
+            if end and os.pread(file.fileno(), 1, end - 1) != b"\n":  # a writer died
+                line = b"\n" + line
+            file.write(line)
+
+    def _read(self) -> list[Probe]:
+        """All whole lines; a later one of the same video comes later."""
+        if not self.path.exists():
+            return []
+        with self.path.open("rb") as file:
+            return [probe for probe in map(_parsed, file) if probe is not None]
+
+
+def _parsed(line: bytes) -> Probe | None:
+    """The probe of a line; None for a line that is not whole, or of another version."""
+    try:
+        values: dict[str, Any] = json.loads(line)
+        probe = Probe(**{field.name: values[field.name] for field in fields(Probe)})
+    except (ValueError, TypeError, KeyError):
+        return None
+    return probe if probe.verdict is None or probe.verdict in VERDICTS else None
+
+
+def _is_still_true(probe: Probe, limit: float) -> bool:
+    if probe.verdict in PASSING or probe.decoder != DECODER:
+        return False
+    if probe.verdict == "time limit" and limit > probe.decode_seconds:
+        return False
+    try:
+        state = os.stat(probe.path)
+    except OSError:
+        return False
+    return (state.st_size, state.st_mtime_ns) == (probe.size, probe.mtime_ns)

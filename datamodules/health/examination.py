@@ -1,0 +1,299 @@
+"""The examination of a dataset: its lists, files and videos, and the loader on this machine."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from datamodules.annotations.splits import Split
+from datamodules.annotations.table import write_missing
+from datamodules.base import VideoDataModule
+from datamodules.dataset import VideoDataset
+from datamodules.health.decode_check import Part, Probe, decode_all
+from datamodules.health.decode_log import ProbeLog
+from datamodules.health.findings import Finding, ListedSplit, count_of, read_lists
+from datamodules.health.lists import check_classes, check_counts, check_leakage, check_missing
+from datamodules.health.loading import (
+    LoaderSpeed,
+    batch_bytes,
+    check_loader,
+    check_shared_memory,
+    check_storage,
+    free_shared_memory,
+    measure_loader,
+    usable_cores,
+    worker_counts,
+)
+from datamodules.health.stored_files import equal_files, unlisted_videos
+from datamodules.health.videos import (
+    check_broken_share,
+    check_decoding,
+    check_equal_files,
+    check_shapes,
+    check_unlisted,
+)
+from datamodules.progress import progress_bar
+
+COMPARED = 20_000
+"""Files up to which equal ones are looked for without `full`."""
+
+_RANK_ZERO = "lightning.pytorch.utilities.rank_zero"  # what `rank_zero_info` writes to
+
+
+@dataclass(frozen=True)
+class ExaminationSettings:
+    """How thorough an examination is.
+
+    Attributes:
+        folder: Where its results lie, and are found again.
+        sample: Videos of each list to decode; None for all.
+        workers: Decoding processes.
+        limit: Seconds that the decoding of one video may take.
+        measure: Seconds to measure the loader with each number of workers; 0 leaves it out.
+        progress: Whether to draw progress bars.
+    """
+
+    folder: Path
+    sample: int | None = 200
+    workers: int = 1
+    limit: float = 120.0
+    measure: float = 3.0
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("sample", self.sample, 1),
+            ("workers", self.workers, 1),
+            ("measure", self.measure, 0),
+        ):
+            if value is not None and value < least:
+                raise ValueError(f"--{name} {value} is too small; give at least {least}")
+        if self.limit <= 0:
+            raise ValueError(
+                f"--limit {self.limit:g} is no time to decode in; give seconds above 0"
+            )
+
+
+@dataclass
+class Examination:
+    """What an examination found.
+
+    Attributes:
+        data: The dataset.
+        splits: Its lists, with what came of decoding; none if they cannot be read.
+        speeds: Speed of the loader by number of workers.
+        findings: Everything worth saying, in the order it was found.
+    """
+
+    data: VideoDataModule
+    splits: list[ListedSplit] = field(default_factory=list)
+    speeds: list[LoaderSpeed] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether a training would fail, or its result would be wrong."""
+        return any(finding.level == "fatal" for finding in self.findings)
+
+    @property
+    def official(self) -> dict[Split, int]:
+        """Number of videos in the official lists, where it is known."""
+        return self.data.official_counts() if self.splits else {}
+
+    @property
+    def has_official_lists(self) -> bool:
+        """Whether the lists are as long as the official ones."""
+        lengths = {split.name: len(split.table) for split in self.splits}
+        return bool(self.official) and self.official.items() <= lengths.items()
+
+    @property
+    def probes(self) -> dict[Part, Probe]:
+        """What came of decoding, each video once."""
+        return {p.part: p for split in self.splits for p in split.decoded.values()}
+
+    @property
+    def broken(self) -> list[tuple[ListedSplit, int, Probe]]:
+        """Every listed video that cannot be decoded: its split, its position, what was found."""
+        return [(split, i, p) for split in self.splits for i, p in split.broken.items()]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for other programs."""
+        return {
+            "dataset": type(self.data).__name__,
+            "root": str(self.data.root),
+            "fatal": self.is_fatal,
+            "findings": [
+                {**vars(finding), "examples": list(finding.examples)} for finding in self.findings
+            ],
+            "splits": [
+                {
+                    "split": split.name,
+                    "listed": len(split.table),
+                    "official": self.official.get(split.name),
+                    "present": len(split.table.present),
+                    "decoded": len(split.decoded),
+                    "broken": len(split.broken),
+                }
+                for split in self.splits
+            ],
+            "broken": [
+                {
+                    "split": split.name,
+                    "video_id": split.table.video_ids[index],
+                    "path": split.table.paths[index],
+                    "verdict": probe.verdict,
+                    "detail": probe.detail,
+                }
+                for split, index, probe in self.broken
+            ],
+            "loader": [vars(speed) for speed in self.speeds],
+        }
+
+
+def examine(
+    data: VideoDataModule, settings: ExaminationSettings, allow_missing: bool
+) -> Examination:
+    """Examine a dataset.
+
+    Args:
+        data: The dataset, not set up, made with `allow_missing`.
+        settings: How thoroughly.
+        allow_missing: Whether its user allows that.
+    """
+    found = Examination(data)
+    try:
+        with _heard() as said:
+            data.prepare_data()
+            found.splits = read_lists(data)
+            class_names = data.class_names
+    except ValueError as error:
+        text = f"The dataset cannot be read, so there is no video: {error}."
+        found.findings.append(Finding("fatal", "no videos", text))
+        return found
+    found.findings += [Finding("note", "dataset", f"{text}.") for text in said]
+    found.findings += check_counts(found.splits, found.official, len(class_names))
+    found.findings += check_missing(found.splits, allow_missing)
+    found.findings += check_leakage(found.splits, found.has_official_lists)
+    _write_missing(found, settings.folder)
+    probes = _decode(found.splits, settings)
+    found.splits = [replace(split, probes=probes) for split in found.splits]
+    found.findings += check_classes(found.splits, class_names)
+    found.findings += check_decoding(found.splits)
+    for split in found.splits:
+        if split.name == "train":
+            found.findings += check_broken_share(split, data.max_broken_fraction)
+            found.findings += _measure(found, split, settings)
+    found.findings += check_shapes(found.splits, data.spec)
+    found.findings += _compare_files(found, settings)
+    found.findings += _refusal(found)
+    return found
+
+
+@contextmanager
+def _heard() -> Iterator[list[str]]:
+    """Collect what a dataset says while it is read, instead of letting it through."""
+    said: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    logger, listener = logging.getLogger(_RANK_ZERO), Listener()
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(listener)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield said
+    finally:
+        logger.removeHandler(listener)
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+def _write_missing(found: Examination, folder: Path) -> None:
+    for split in found.splits:
+        if split.table.missing:
+            write_missing(folder / f"missing_{split.name}.csv", split.table, found.data.class_names)
+
+
+def _decode(splits: Sequence[ListedSplit], settings: ExaminationSettings) -> dict[Part, Probe]:
+    """Decode what is not known yet, and write down each result at once."""
+    chosen: dict[Part, None] = {}
+    for split in splits:
+        sample = set(split.sample(settings.sample))
+        chosen |= dict.fromkeys(part for i, part in enumerate(split.parts()) if i in sample)
+    parts = list(chosen)
+    log = ProbeLog(settings.folder / "decoded.jsonl")
+    probes = log.still_true(parts, settings.limit)
+    todo = [part for part in parts if part not in probes]
+    with progress_bar("videos", shown=settings.progress) as bar:
+        task = bar.add_task("decoding", total=len(parts), completed=len(probes))
+        for probe in decode_all(todo, settings.workers, settings.limit):
+            log.add(probe)
+            probes[probe.part] = probe
+            bar.advance(task)
+    return probes
+
+
+def _compare_files(found: Examination, settings: ExaminationSettings) -> list[Finding]:
+    """Look at files as files: which are equal, which no list names."""
+    root = found.data.root
+    paths = {
+        os.path.join(root, path): path
+        for split in found.splits
+        for path in split.present_paths().values()
+    }
+    findings = check_storage(found.probes.values(), len(paths))
+    with progress_bar("files", shown=settings.progress) as bar:
+        bar.add_task("comparing files", total=None)
+        listed = set(paths.values())
+        findings += check_unlisted(unlisted_videos(root, listed))
+        if settings.sample is not None and len(paths) > COMPARED:
+            text = f"Equal files were not looked for among {len(paths):,}; --full does that."
+            return [*findings, Finding("note", "equal files", text)]
+        groups = [[paths[p] for p in group] for group in equal_files([*paths], settings.workers)]
+    return findings + check_equal_files(found.splits, groups, found.has_official_lists)
+
+
+def _measure(
+    found: Examination, train: ListedSplit, settings: ExaminationSettings
+) -> list[Finding]:
+    """Load training clips with several numbers of workers."""
+    data, cores = found.data, usable_cores()
+    per_batch = batch_bytes(data.spec, data.batch_size)
+    findings = check_shared_memory(free_shared_memory(), per_batch, data.num_workers)
+    good = [i for i, probe in train.decoded.items() if probe.verdict is None]
+    if not good or not settings.measure:
+        return findings
+    dataset = VideoDataset(train.table, train.root, data.spec, train=True, seed=data.seed)
+    with progress_bar("settings", shown=settings.progress) as bar:
+        counts = worker_counts(cores, data.num_workers)
+        for workers in bar.track(counts, description="measuring the loader"):
+            try:
+                speed = measure_loader(
+                    dataset, good, data.batch_size, workers, settings.measure, settings.limit
+                )
+            except RuntimeError as error:  # how a loader says that a worker died or hangs
+                text = f"The loader fails with {count_of(workers, 'worker')}: {error}; use fewer."
+                findings.append(Finding("warning", "workers", text))
+                break
+            found.speeds.append(speed)
+    return findings + check_loader(found.speeds, data.num_workers, cores)
+
+
+def _refusal(found: Examination) -> list[Finding]:
+    """What the dataset says when a fit sets it up, unless that was found already."""
+    if found.is_fatal:
+        return []
+    try:
+        with _heard():
+            found.data.setup()
+            if len(found.data.train_set.table.present):
+                found.data.train_dataloader()  # refuses a batch larger than the dataset
+    except ValueError as error:
+        return [Finding("fatal", "setup", f"A fit does not begin with this dataset: {error}.")]
+    return []

@@ -1,0 +1,147 @@
+"""The health of a dataset: what is listed, what was decoded, and findings about both."""
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodules.annotations.splits import Split, without_collector
+from datamodules.annotations.table import VideoTable, make_table
+from datamodules.base import VideoDataModule
+from datamodules.health.decode_check import Part, Probe
+
+Level = Literal["fatal", "warning", "note"]
+LEVELS: tuple[Level, ...] = ("fatal", "warning", "note")
+MAX_EXAMPLES = 10
+"""Names that a finding gives."""
+
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is worth knowing before a dataset is used.
+
+    Attributes:
+        level: `fatal` where a training would fail or its result would be wrong, `warning` where it
+            would suffer, `note` for what is merely good to know.
+        check: Short name of the kind of finding.
+        sentence: What was found, what it means, what to do.
+        examples: Some of the videos or classes that it is about.
+    """
+
+    level: Level
+    check: str
+    sentence: str
+    examples: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "examples", tuple(self.examples[:MAX_EXAMPLES]))
+
+
+@dataclass(frozen=True)
+class ListedSplit:
+    """The videos of one of a dataset's own lists, before anything is held out of it.
+
+    Attributes:
+        name: Which split.
+        root: Folder that the table's paths are relative to.
+        table: Its videos.
+        groups: What each video must not be divided from, N of them; each by itself where the
+            dataset knows no groups.
+        probes: What came of decoding, for the videos that were decoded.
+    """
+
+    name: Split
+    root: Path
+    table: VideoTable
+    groups: Sequence[str]
+    probes: Mapping[Part, Probe] = field(default_factory=dict, compare=False)
+
+    def parts(self) -> Iterator[Part]:
+        """The file, or the stretch of it, that each video is."""
+        table, folder = self.table, os.path.join(self.root, "")
+        columns = (table.paths, table.starts.tolist(), table.ends.tolist())
+        for path, start, end in zip(*columns, strict=True):
+            yield Part(
+                folder + path,
+                None if math.isnan(start) else start,
+                None if math.isnan(end) else end,
+            )
+
+    def present_paths(self) -> dict[int, str]:
+        """Path of each video that is there, relative to the root, by position in the list."""
+        paths = list(self.table.paths)
+        return {index: paths[index] for index in self.table.present.tolist()}
+
+    def sample(self, count: int | None) -> list[int]:
+        """Positions of videos that are there, evenly spread over the list.
+
+        A larger sample holds a smaller one, so that decoding can go on where it stopped.
+
+        Args:
+            count: How many; None for all.
+        """
+        present = self.table.present
+        order = np.argsort(np.arange(len(present)) * _GOLDEN % 1, kind="stable")
+        return [int(index) for index in np.sort(present[order[:count]])]
+
+    @cached_property
+    def decoded(self) -> dict[int, Probe]:
+        """What came of decoding, by position in the list."""
+        known = ((index, self.probes.get(part)) for index, part in enumerate(self.parts()))
+        return {index: probe for index, probe in known if probe is not None}
+
+    @property
+    def broken(self) -> dict[int, Probe]:
+        """Those that cannot be decoded."""
+        return {i: probe for i, probe in self.decoded.items() if probe.verdict is not None}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every video that is there was decoded."""
+        return len(self.decoded) == len(self.table.present)
+
+    def per_class(self, num_classes: int) -> NDArray[np.int64]:
+        """Videos of each class that are there and not known to be broken, (num_classes,)."""
+        usable = np.setdiff1d(self.table.present, list(self.broken), assume_unique=True)
+        return np.bincount(self.table.labels[usable], minlength=num_classes)
+
+
+def count_of(number: int, noun: str) -> str:
+    """A number and what it counts, such as "1 video" or "1,200 videos".
+
+    Args:
+        number: How many.
+        noun: What one of them is called.
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def read_lists(data: VideoDataModule) -> list[ListedSplit]:
+    """The splits of a dataset as its lists have them, each list once.
+
+    Args:
+        data: The dataset; it is not set up.
+
+    Raises:
+        ValueError: If a list is missing, or cannot be read.
+    """
+    class_index = data.class_index()
+    found: list[ListedSplit] = []
+    names: tuple[Split, ...] = ("train", "val", "test")
+    with without_collector():
+        for name in names:
+            videos = data.read_split(name)
+            if videos is not None:
+                videos = videos.inside(data.root)
+                table = make_table(data.root, videos, class_index, data.files)
+                groups = [data.group_of(video) for video in videos]
+                found.append(ListedSplit(name, data.root, table, groups))
+    return found

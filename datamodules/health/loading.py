@@ -1,0 +1,224 @@
+"""Whether this machine loads clips fast enough: storage, decoding, workers, shared memory."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Sampler
+
+from datamodules.batch import collate_videos
+from datamodules.clips.input_spec import InputSpec
+from datamodules.dataset import VideoDataset
+from datamodules.health.decode_check import Probe
+from datamodules.health.findings import Finding, count_of
+from datamodules.randomness import sample_generator
+from datamodules.samplers import SampleKey
+
+ENOUGH = 0.95
+"""Share of the best speed that fewer workers may have and still be advised."""
+
+SLOW = 0.8
+"""Share of the best speed below which the configured number of workers is a warning."""
+
+SHARED_MEMORY = Path("/dev/shm")
+"""Where worker processes hand over their batches."""
+
+PREFETCHED = 2
+"""Batches that each worker has ready, PyTorch's default."""
+
+
+@dataclass(frozen=True)
+class LoaderSpeed:
+    """Speed of a loader.
+
+    Attributes:
+        num_workers: Its worker processes.
+        clips_per_second: Clips that came out once all workers were busy.
+    """
+
+    num_workers: int
+    clips_per_second: float
+
+
+class _EndlessSampler(Sampler[SampleKey]):
+    """Epoch after epoch of the same videos."""
+
+    def __init__(self, indices: NDArray[np.int64], seed: int) -> None:
+        self._indices = indices
+        self._seed = seed
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        for epoch in count():
+            generator = sample_generator(self._seed, epoch, 0, purpose="order")
+            for index in generator.permutation(self._indices).tolist():
+                yield SampleKey(epoch, index)
+
+
+def measure_loader(
+    dataset: VideoDataset,
+    indices: Sequence[int],
+    batch_size: int,
+    num_workers: int,
+    seconds: float,
+    limit: float,
+) -> LoaderSpeed:
+    """Load training clips for a while.
+
+    Args:
+        dataset: Training videos.
+        indices: Positions of videos that are known to decode.
+        batch_size: Clips of a batch.
+        num_workers: Worker processes; 0 loads in this one.
+        seconds: How long to measure, once every worker has given a batch.
+        limit: Seconds that one batch may take.
+    """
+    loader = DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=_EndlessSampler(np.array(indices, dtype=np.int64), dataset.seed),
+        num_workers=num_workers,
+        prefetch_factor=PREFETCHED if num_workers else None,
+        collate_fn=collate_videos,
+        timeout=limit if num_workers else 0,
+    )
+    batches = iter(loader)
+    for _ in range(max(1, num_workers)):
+        next(batches)
+    begin, clips, elapsed = time.perf_counter(), 0, 0.0
+    while elapsed < seconds or not clips:
+        clips += len(next(batches)["video_id"])
+        elapsed = time.perf_counter() - begin
+    return LoaderSpeed(num_workers, clips / elapsed)
+
+
+def worker_counts(num_cores: int, configured: int) -> list[int]:
+    """Numbers of workers worth measuring: 0, powers of two up to the cores, and the configured one.
+
+    Args:
+        num_cores: Cores of this machine that may be used.
+        configured: What the config says.
+    """
+    powers = {2**power for power in range(num_cores.bit_length()) if 2**power <= num_cores}
+    return sorted({0, num_cores, *powers, min(configured, 2 * num_cores)})
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on, fewer than the machine has under a batch system."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS
+
+
+def free_shared_memory() -> int | None:
+    """Free bytes that workers can hand over batches in; None where there is no such place."""
+    return shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None
+
+
+def check_storage(probes: Iterable[Probe], num_videos: int) -> list[Finding]:
+    """Say how large the videos are, and how fast they decode.
+
+    Args:
+        probes: What came of decoding.
+        num_videos: Videos that are there.
+    """
+    good = [probe for probe in probes if probe.verdict is None and probe.decode_seconds > 0]
+    if not good:
+        return []
+    frames = sum(probe.num_frames for probe in good)
+    seconds = sum(probe.decode_seconds for probe in good)
+    mean = sum(probe.nbytes for probe in good) / len(good)
+    about = "" if len(good) == num_videos else "about "
+    text = (
+        f"The {count_of(num_videos, 'video')} take {about}{readable_bytes(mean * num_videos)} "
+        f"({readable_bytes(mean)} and {frames / len(good):,.0f} frames each); one core decodes "
+        f"{frames / seconds:,.0f} frames/s, which is {len(good) / seconds:.1f} whole videos/s."
+    )
+    return [Finding("note", "storage", text)]
+
+
+def check_loader(speeds: Sequence[LoaderSpeed], configured: int, num_cores: int) -> list[Finding]:
+    """Compare the configured number of workers with the best.
+
+    Args:
+        speeds: What was measured.
+        configured: `data.num_workers`.
+        num_cores: Cores that may be used.
+    """
+    if not speeds:
+        return []
+    # without workers nothing is loaded while the network computes, however fast it is alone
+    beside = [speed for speed in speeds if speed.num_workers] or speeds
+    best = max(speed.clips_per_second for speed in beside)
+    advised = next(speed for speed in beside if speed.clips_per_second >= ENOUGH * best)
+    ours = next((speed for speed in speeds if speed.num_workers == configured), None)
+    says = f"{advised.clips_per_second:.1f} clips/s with {count_of(advised.num_workers, 'worker')}"
+    if configured > num_cores:
+        text = (
+            f"More workers than cores wait for each other, and data.num_workers={configured} is "
+            f"more than the {num_cores} that may be used here; the loader gave {says}, so set that."
+        )
+        return [Finding("warning", "workers", text)]
+    if ours is not None and ours.clips_per_second < SLOW * best:
+        text = (
+            f"The loader gave {ours.clips_per_second:.1f} clips/s with the configured "
+            f"{count_of(configured, 'worker')}, but {says}: set "
+            f"data.num_workers={advised.num_workers}."
+        )
+        return [Finding("warning", "workers", text)]
+    text = (
+        f"The loader gave {says} on {num_cores} cores: training cannot be faster than that, on "
+        "whatever device."
+    )
+    return [Finding("note", "workers", text)]
+
+
+def batch_bytes(spec: InputSpec, batch_size: int) -> int:
+    """Bytes of a training batch of clips.
+
+    Args:
+        spec: What clips are like.
+        batch_size: Clips.
+    """
+    return batch_size * 3 * spec.sampling.clip_len * spec.transform.size**2
+
+
+def check_shared_memory(free: int | None, per_batch: int, num_workers: int) -> list[Finding]:
+    """Say whether the workers' batches fit into shared memory.
+
+    Args:
+        free: Free bytes; None where there is no shared memory.
+        per_batch: Bytes of a batch.
+        num_workers: Worker processes.
+    """
+    needed = num_workers * (PREFETCHED + 1) * per_batch
+    if free is None or not needed:
+        return []
+    sizes = f"{readable_bytes(needed)} of batches, /dev/shm has {readable_bytes(free)} free"
+    if needed > free:
+        text = (
+            f"{count_of(num_workers, 'worker')} may hold {sizes}: the loader dies with a bus "
+            "error; give the container more (docker run --shm-size=8g), or lower data.num_workers "
+            "or data.batch_size."
+        )
+        return [Finding("warning", "shared memory", text)]
+    text = f"{count_of(num_workers, 'worker')} may hold {sizes}: enough."
+    return [Finding("note", "shared memory", text)]
+
+
+def readable_bytes(count: float) -> str:
+    """A number of bytes for a person, such as "1.4 GB".
+
+    Args:
+        count: Bytes.
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

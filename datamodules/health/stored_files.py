@@ -1,0 +1,103 @@
+"""The files of a dataset as files: which are equal byte for byte, and which no list names."""
+
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from datamodules.video.suffixes import VIDEO_SUFFIXES, is_video
+
+_ENDS = 2**14
+"""Bytes at each end of a file that are compared before the whole."""
+
+_BLOCK = 2**20
+
+
+def equal_files(paths: Sequence[str], num_threads: int) -> list[list[str]]:
+    """Groups of files with the same content.
+
+    Only files of equal size are opened, and read whole only where their ends are equal too.
+
+    Args:
+        paths: Files; folders and what cannot be read are left aside.
+        num_threads: Files that are read at the same time.
+
+    Returns:
+        Groups of two or more, each in the order given.
+    """
+    groups: list[list[str]] = [list(dict.fromkeys(paths))]
+    with ThreadPoolExecutor(num_threads) as pool:
+        for look in (_size, _digest_of_ends, _digest):
+            everything = [path for group in groups for path in group]
+            seen = dict(zip(everything, pool.map(look, everything), strict=True))
+            groups = [part for group in groups for part in _divided(group, seen)]
+    return groups
+
+
+def _divided(group: Iterable[str], seen: Mapping[str, Hashable]) -> list[list[str]]:
+    """The parts of a group that look alike, without single ones."""
+    parts: dict[Hashable, list[str]] = defaultdict(list)
+    for path in group:
+        if seen[path] is not None:
+            parts[seen[path]].append(path)
+    return [part for part in parts.values() if len(part) > 1]
+
+
+def _size(path: str) -> int | None:
+    """Bytes of a file; None where there is no file, or an empty one."""
+    try:
+        return os.path.getsize(path) or None if os.path.isfile(path) else None
+    except OSError:
+        return None
+
+
+def _digest_of_ends(path: str) -> bytes | None:
+    return _hashed(path, lambda size: [0, max(0, size - _ENDS)], _ENDS)
+
+
+def _digest(path: str) -> bytes | None:
+    return _hashed(path, lambda size: range(0, size, _BLOCK), _BLOCK)
+
+
+def _hashed(path: str, places: Callable[[int], Iterable[int]], count: int) -> bytes | None:
+    """Hash of `count` bytes at each place of a file; None where it cannot be read."""
+    found = hashlib.blake2b(digest_size=16)
+    try:
+        with open(path, "rb") as file:
+            for place in places(os.fstat(file.fileno()).st_size):
+                file.seek(place)
+                found.update(file.read(count))
+    except OSError:
+        return None
+    return found.digest()
+
+
+def unlisted_videos(root: Path, listed: Collection[str]) -> Counter[str]:
+    """Videos below a root that no list names, counted by their folder.
+
+    Args:
+        root: Folder to search, without its hidden folders.
+        listed: Paths relative to the root, of files and frame folders.
+
+    Returns:
+        Folder relative to the root -> how many video files and frame folders in it.
+    """
+    found: Counter[str] = Counter()
+    for place, folders, files in os.walk(root):
+        prefix = "" if Path(place) == root else f"{os.path.relpath(place, root)}/"
+        videos = [name for name in files if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES]
+        inside = []
+        for name in folders:
+            if name.startswith(".") or prefix + name in listed:
+                continue
+            if is_video(Path(place, name)):
+                videos.append(name)
+            else:
+                inside.append(name)
+        folders[:] = inside
+        count = sum(prefix + name not in listed for name in videos)
+        if count:
+            found[prefix.rstrip("/") or "."] = count
+    return found

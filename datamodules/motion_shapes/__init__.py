@@ -1,0 +1,1 @@
+"""The generated dataset of eight motions."""

@@ -1,0 +1,390 @@
+"""MotionShapes: a generated dataset of real video files in which only motion tells the classes.
+
+Eight classes in four pairs that are each other's exact reversal (`rendering.py`). A network
+that averages frames can tell the pair but not the member; one that models time can tell both. It is
+the quickstart, the tests' data and a scientific control in one.
+
+    root/manifest.json                     settings, versions, whether it is complete
+    root/lists/{train,val,test}.txt        "split/class/name.mp4 label", labels from 0
+    root/lists/classes.txt                 "label class"
+    root/{train,val,test}/<class>/<name>.mp4 and .npz
+
+The `.npz` beside each video holds its mask and motion, which optical flow and explanations are
+measured against. Every frame is coded by itself with one constant quantizer, so that neither the
+quality nor the coding of a frame depends on its place in time: the file of a reversed clip decodes
+to exactly the reversed frames.
+"""
+
+import io
+import json
+import multiprocessing
+import os
+import platform
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.motion_shapes.rendering import CLASS_NAMES, Motion, RenderedClip, render_clip
+from datamodules.progress import progress_bar
+
+__all__ = [
+    "MIRRORED_LABELS",
+    "MotionShapesSettings",
+    "encode_frames",
+    "generate_motion_shapes",
+    "read_motion",
+]
+
+Split: TypeAlias = Literal["train", "val", "test"]
+
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+MIRRORED_LABELS = {0: 1, 1: 0, 4: 5, 5: 4}
+"""Class of a clip's left-right mirror image, where it is another class."""
+
+FORMAT = 1
+FRAME_RATE = 25
+# Each frame an IDR picture with the same quantizer: no memory from frame to frame.
+ENCODER_OPTIONS = {
+    "preset": "veryfast",
+    "qp": "20",
+    "x264-params": "keyint=1:scenecut=0:bframes=0:aq-mode=0:mbtree=0:rc-lookahead=0:threads=1",
+}
+# Fewer do not pay for the start of a process.
+CLIPS_PER_WORKER = 20
+
+
+@dataclass(frozen=True)
+class MotionShapesSettings:
+    """What a MotionShapes folder holds; equal settings give equal clips.
+
+    Attributes:
+        seed: Seed of all clips, 0 <= seed < 2**32. The splits are draws of different seeds.
+        num_train: Training clips, a multiple of the number of classes (8).
+        num_val: Validation clips, likewise.
+        num_test: Test clips, likewise.
+        num_frames: Frames of a clip. An odd number lets a middle window lie exactly in the middle,
+            so that it shows reversed clips the same frames.
+        size: Height and width, in pixels.
+
+    Raises:
+        ValueError: If a number is out of its range.
+    """
+
+    seed: int = 0
+    num_train: int = 2400
+    num_val: int = 400
+    num_test: int = 400
+    num_frames: int = 25
+    size: int = 64
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed={self.seed} is not possible; seed must lie in [0, 2**32)")
+        for split in SPLITS:
+            count = self.num_clips(split)
+            if count < 1 or count % len(CLASS_NAMES):
+                raise ValueError(
+                    f"num_{split}={count} cannot be shared evenly by {len(CLASS_NAMES)} classes; "
+                    f"set num_{split} to a multiple of {len(CLASS_NAMES)}"
+                )
+        if not 8 <= self.num_frames <= 64:
+            raise ValueError(
+                f"num_frames={self.num_frames} is not possible; with fewer than 8 or more than 64 "
+                "frames the motion is too fast or too slow to see, change num_frames"
+            )
+        if not 32 <= self.size <= 512 or self.size % 2:
+            raise ValueError(
+                f"size={self.size} is not possible; size must be an even number from 32 to 512"
+            )
+
+    def num_clips(self, split: Split) -> int:
+        """Number of clips of a split."""
+        return {"train": self.num_train, "val": self.num_val, "test": self.num_test}[split]
+
+
+class _ClipId(NamedTuple):
+    """One clip of the dataset: the `number`-th of its class in its split."""
+
+    split: Split
+    label: int
+    number: int
+
+    @property
+    def path(self) -> str:
+        """Path of the video below the root, as in the lists."""
+        name = CLASS_NAMES[self.label]
+        return f"{self.split}/{name}/{name}_{self.number:05d}.mp4"
+
+
+def generate_motion_shapes(
+    root: Path,
+    settings: MotionShapesSettings,
+    num_workers: int | None = None,
+    progress: bool = True,
+) -> int:
+    """Write the dataset into a folder, or complete it there.
+
+    A folder that is complete is left as it is; one whose generation was interrupted is continued.
+    Files appear whole or not at all. The clips do not depend on `num_workers`.
+
+    Args:
+        root: Folder to write into; made where it does not exist.
+        settings: What to write.
+        num_workers: Processes to render in, 0 for this one; one per core, at most 8, where not
+            given.
+        progress: Whether to show a progress bar on stderr.
+
+    Returns:
+        Number of clips that were written.
+
+    Raises:
+        ValueError: If the folder holds something else, or MotionShapes of other settings, or
+            `num_workers` is negative.
+    """
+    if num_workers is None:
+        num_workers = min(8, os.cpu_count() or 1)
+    if num_workers < 0:
+        raise ValueError(
+            f"num_workers={num_workers} is not possible; num_workers must be at least 0"
+        )
+    manifest = root / "manifest.json"
+    if _check_folder(root, settings):
+        return 0
+    root.mkdir(parents=True, exist_ok=True)
+    _write_manifest(manifest, settings, complete=False)
+    _write_lists(root, settings)
+    missing = [clip for clip in _all_clips(settings) if not (root / clip.path).exists()]
+    for split in SPLITS:
+        for name in CLASS_NAMES:
+            (root / split / name).mkdir(parents=True, exist_ok=True)
+    with progress_bar("clips", shown=progress) as bar:
+        task = bar.add_task("MotionShapes", total=len(missing))
+        for _ in _write_clips(root, settings, missing, num_workers):
+            bar.advance(task)
+    absent = [clip.path for clip in missing if not (root / clip.path).exists()]
+    if absent:
+        raise RuntimeError(f"{len(absent)} clips were not written, for instance {absent[0]}")
+    _write_manifest(manifest, settings, complete=True)
+    return len(missing)
+
+
+def read_motion(video: Path) -> tuple[npt.NDArray[np.bool_], Motion]:
+    """The truth about a MotionShapes video.
+
+    Args:
+        video: Path of the video; its `.npz` lies beside it.
+
+    Returns:
+        Mask of the shape, (T, H, W), and its place in each frame.
+    """
+    with np.load(video.with_suffix(".npz"), allow_pickle=False) as arrays:
+        shape = tuple(arrays["mask_shape"].tolist())
+        mask = np.unpackbits(arrays["mask_bits"], count=int(np.prod(shape))).reshape(shape)
+        motion = Motion(arrays["center"], arrays["angle"], arrays["scale"])
+    return mask.astype(np.bool_), motion
+
+
+def encode_frames(frames: npt.NDArray[np.uint8]) -> bytes:
+    """Code frames as H.264 in mp4, each frame alike and by itself.
+
+    Args:
+        frames: RGB frames, (T, H, W, 3), with even H and W.
+
+    Returns:
+        The content of the file.
+    """
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=FRAME_RATE, options=ENCODER_OPTIONS)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def _check_folder(root: Path, settings: MotionShapesSettings) -> bool:
+    """Whether the folder holds just this dataset, complete; refuses one that holds another."""
+    manifest = root / "manifest.json"
+    if root.is_file():
+        raise ValueError(f"{root} is a file; give a new or empty folder as root")
+    if not manifest.exists():
+        if root.is_dir() and any(path.suffix != ".tmp" for path in root.iterdir()):
+            raise ValueError(
+                f"{root} is not empty and holds no MotionShapes manifest; "
+                "give a new or empty folder as root"
+            )
+        return False
+    found = _read_manifest(manifest)
+    wanted = {"format": FORMAT, **asdict(settings)}
+    held = {"format": found.get("format"), **found.get("settings", {})}
+    differing = [name for name in wanted if held.get(name) != wanted[name]]
+    if differing:
+        there = ", ".join(f"{name}={held.get(name)}" for name in differing)
+        asked = ", ".join(f"{name}={wanted[name]}" for name in differing)
+        raise ValueError(
+            f"{root} holds MotionShapes with {there} where {asked} was asked; "
+            "give another root, delete that folder, or ask for what it holds"
+        )
+    return bool(found["complete"])
+
+
+def _read_manifest(manifest: Path) -> dict[str, Any]:
+    """The manifest's content, if MotionShapes wrote it."""
+    try:
+        content = json.loads(manifest.read_text())
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        content = None
+    if not isinstance(content, dict) or content.get("dataset") != "MotionShapes":
+        raise ValueError(
+            f"{manifest} was not written by MotionShapes; give a new or empty folder as root"
+        )
+    return content
+
+
+def _write_manifest(manifest: Path, settings: MotionShapesSettings, complete: bool) -> None:
+    versions = {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "av": av.__version__,
+        "libavcodec": ".".join(str(part) for part in av.library_versions["libavcodec"]),
+    }
+    content = {
+        "dataset": "MotionShapes",
+        "format": FORMAT,
+        "settings": asdict(settings),
+        "versions": versions,
+        "complete": complete,
+    }
+    _write_atomically(manifest, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def _write_lists(root: Path, settings: MotionShapesSettings) -> None:
+    """Lists with the classes taking turns, so that any run of lines is balanced."""
+    (root / "lists").mkdir(exist_ok=True)
+    classes = "".join(f"{label} {name}\n" for label, name in enumerate(CLASS_NAMES))
+    _write_atomically(root / "lists" / "classes.txt", classes.encode())
+    for split in SPLITS:
+        clips = [clip for clip in _all_clips(settings) if clip.split == split]
+        lines = "".join(f"{clip.path} {clip.label}\n" for clip in clips)
+        _write_atomically(root / "lists" / f"{split}.txt", lines.encode())
+
+
+def _all_clips(settings: MotionShapesSettings) -> list[_ClipId]:
+    return [
+        _ClipId(split, label, number)
+        for split in SPLITS
+        for number in range(settings.num_clips(split) // len(CLASS_NAMES))
+        for label in range(len(CLASS_NAMES))
+    ]
+
+
+def _write_clips(
+    root: Path, settings: MotionShapesSettings, clips: Sequence[_ClipId], num_workers: int
+) -> Iterator[_ClipId]:
+    """Write clips in this process or in others; yields each clip that is done.
+
+    The other processes end as soon as this one stops asking, for whatever reason.
+    """
+    num_workers = min(num_workers, len(clips) // CLIPS_PER_WORKER)
+    if num_workers == 0:
+        yield from _render_and_write(root, settings, clips)
+        return
+    # Spawned, not forked: a fork of a process whose threads hold locks may hang.
+    context = multiprocessing.get_context("spawn")
+    workers: dict[Connection, BaseProcess] = {}
+    try:
+        for first in range(num_workers):
+            receiver, sender = context.Pipe(duplex=False)
+            share = clips[first::num_workers]
+            # Daemons end with this process even if a second Ctrl-C breaks into the tidying below.
+            workers[receiver] = context.Process(
+                target=_work, args=(root, settings, share, sender), daemon=True
+            )
+            workers[receiver].start()
+            sender.close()
+        running = dict(workers)
+        while running:
+            ready = wait(list(running))
+            for receiver in [receiver for receiver in running if receiver in ready]:
+                try:
+                    yield receiver.recv()
+                except EOFError:
+                    _check_ended(running.pop(receiver))
+    finally:
+        for worker in workers.values():
+            worker.terminate()
+        for receiver, worker in workers.items():
+            worker.join()
+            receiver.close()
+
+
+def _work(
+    root: Path, settings: MotionShapesSettings, clips: Sequence[_ClipId], sender: Connection
+) -> None:
+    """A worker process: leaves Ctrl-C to its parent and tidies up when told to end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for clip in _render_and_write(root, settings, clips):
+        sender.send(clip)
+
+
+def _check_ended(worker: BaseProcess) -> None:
+    """Raise if a worker process ended before its share was done."""
+    worker.join()
+    if worker.exitcode != 0:
+        raise RuntimeError(
+            f"a process that writes MotionShapes ended with exit code {worker.exitcode}; "
+            "its own message stands above"
+        )
+
+
+def _render_and_write(
+    root: Path, settings: MotionShapesSettings, clips: Sequence[_ClipId]
+) -> Iterator[_ClipId]:
+    """Write clips one by one; a video is written after its truth, so it stands for both."""
+    for clip in clips:
+        # A sequence of numbers seeds the split's, the class's and the clip's own stream.
+        rng = np.random.default_rng(
+            [settings.seed, SPLITS.index(clip.split), clip.label, clip.number]
+        )
+        rendered = render_clip(rng, clip.label, settings.num_frames, settings.size)
+        video = root / clip.path
+        _write_atomically(video.with_suffix(".npz"), _truth(rendered))
+        _write_atomically(video, encode_frames(rendered.frames))
+        yield clip
+
+
+def _truth(clip: RenderedClip) -> bytes:
+    """Mask and motion as an `.npz` file."""
+    file = io.BytesIO()
+    np.savez_compressed(
+        file,
+        mask_bits=np.packbits(clip.mask),
+        mask_shape=np.array(clip.mask.shape),
+        center=clip.motion.center,
+        angle=clip.motion.angle,
+        scale=clip.motion.scale,
+    )
+    return file.getvalue()
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that is there whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

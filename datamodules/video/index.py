@@ -1,0 +1,372 @@
+"""Which packet becomes which frame, and where decoding may begin.
+
+An index is read from packet headers alone where they settle the matter: progressive H.264 whose key
+frames are all IDR and whose time stamps agree with its picture order counts, VP9, MPEG-4 without
+B-VOPs, and codecs that predict nothing from other frames. Every other file - and every file that
+does not decode as its packets promised - is surveyed: decoded once from start to end. A surveyed
+index is exact by construction and holds a checksum of each frame, against which frames decoded
+after a seek are compared.
+"""
+
+from __future__ import annotations
+
+import zlib
+from bisect import bisect_left, insort
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream as AVVideoStream
+from numpy.typing import NDArray
+
+from datamodules.video.bitstreams import Picture, picture_parser
+from datamodules.video.errors import VideoError
+from datamodules.video.stream import VideoStream, is_cut
+
+NO_TIME = np.iinfo(np.int64).min
+_RATE_TOLERANCE = 0.1
+"""Share by which a container's frame rate may differ from that of its time stamps."""
+
+_SKIPPING_CODECS = frozenset({"h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video"})
+"""Decoders that keep nothing of a frame no other refers to (VP8, VP9 and AV1 adapt to each)."""
+
+
+@dataclass
+class VideoIndex:
+    """What is known of a video file without decoding it again.
+
+    Args:
+        position: Byte position of each packet in the order of the file, -1 unknown, (packets,).
+        size: Bytes of each packet, (packets,).
+        seek_time: Where to seek for each packet, in the stream's time base, (packets,).
+        entry: Packets at which decoding may begin, (packets,).
+        packet: Packet that each frame is made of, in order of showing, (frames,); empty where
+            packets and frames do not correspond, so that frames can only be counted from the start.
+        timestamps: When each frame is shown, in seconds, (frames,).
+        checksum: CRC-32 of each upright RGB frame, (frames,); empty for an index read from packet
+            headers.
+        frame_rate: Frames per second.
+        height: Rows of an upright frame.
+        width: Columns of an upright frame.
+        skipping: Whether packets that no other frame refers to may be left out between wanted ones.
+    """
+
+    position: NDArray[np.int64]
+    size: NDArray[np.int64]
+    seek_time: NDArray[np.int64]
+    entry: NDArray[np.bool_]
+    packet: NDArray[np.int64]
+    timestamps: NDArray[np.float64]
+    checksum: NDArray[np.uint32]
+    frame_rate: float
+    height: int
+    width: int
+    skipping: bool
+    frame: NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.frame = np.full(len(self.size), -1, np.int64)  # of each packet; -1: none
+        self.frame[self.packet] = np.arange(len(self.packet))
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that decoding the whole file gives."""
+        return len(self.timestamps)
+
+    @property
+    def is_surveyed(self) -> bool:
+        """Whether the index comes from decoding the whole file."""
+        return len(self.checksum) > 0
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether frames can only be found by counting them from the start."""
+        return len(self.packet) == 0
+
+    def packet_at(self, position: int) -> int | None:
+        """The number of the packet at a byte position, or None if there is none or more than one.
+
+        Args:
+            position: In the file.
+        """
+        found = np.flatnonzero(self.position == position)
+        return int(found[0]) if len(found) == 1 else None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the arrays."""
+        return sum(v.nbytes for v in vars(self).values() if isinstance(v, np.ndarray))
+
+    def entries_for(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The last packet from which decoding gives each frame as decoding from the start does.
+
+        A frame shown before the key frame it is stored after (open group of pictures) may refer to
+        frames before that key frame, so decoding begins at an earlier one.
+
+        Args:
+            frames: Frame numbers, (N,).
+
+        Returns:
+            Packet numbers, (N,).
+        """
+        entries = np.flatnonzero(self.entry)
+        if self.is_counted or not len(entries):
+            return np.zeros_like(frames)
+        at = np.searchsorted(entries, self.packet[frames], side="right") - 1
+        while np.any(late := (at > 0) & (self.frame[entries[at]] > frames)):
+            at -= late
+        return np.where(at < 0, 0, entries[at])
+
+
+class _PacketLog:
+    """The packets of a file, collected in one pass."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[int, int, int, int, bool]] = []
+        self.is_regular = True  # nothing that makes packets and frames differ
+        self.is_corrupt = False
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, packet: Packet[AVVideoStream]) -> None:
+        position = -1 if packet.pos is None else packet.pos
+        pts = NO_TIME if packet.pts is None else packet.pts
+        dts = pts if packet.dts is None else packet.dts
+        self._rows.append((position, packet.size, pts, dts, packet.is_keyframe))
+        self.is_corrupt |= packet.is_corrupt
+        self.is_regular &= not (
+            packet.size == 0
+            or packet.is_discard
+            or packet.is_corrupt
+            or packet.has_sidedata("new_extradata")
+        )
+
+    @property
+    def pts(self) -> NDArray[np.int64]:
+        return np.array([row[2] for row in self._rows], np.int64)
+
+    @property
+    def key(self) -> NDArray[np.bool_]:
+        return np.array([row[4] for row in self._rows], np.bool_)
+
+    def index(
+        self,
+        stream: VideoStream,
+        packet: NDArray[np.int64],
+        entry: NDArray[np.bool_],
+        timestamps: NDArray[np.float64],
+        checksum: list[int],
+        shape: tuple[int, ...],
+    ) -> VideoIndex:
+        """The index of these packets, once it is known what they become."""
+        rows = np.array([row[:4] for row in self._rows], np.int64).reshape(-1, 4)
+        by_pts = stream.container_name == "matroska,webm"
+        return VideoIndex(
+            position=rows[:, 0].copy(),
+            size=rows[:, 1].copy(),
+            seek_time=rows[:, 2 if by_pts else 3].copy(),
+            entry=entry,
+            packet=packet,
+            timestamps=timestamps,
+            checksum=np.array(checksum, np.uint32),
+            frame_rate=_frame_rate(stream, timestamps),
+            height=shape[0],
+            width=shape[1],
+            skipping=stream.stream.codec_context.codec.name in _SKIPPING_CODECS,
+        )
+
+
+def _frame_rate(stream: VideoStream, timestamps: NDArray[np.float64]) -> float:
+    """The container's average rate, or where that contradicts the time stamps (GIF), theirs."""
+    declared = float(stream.stream.average_rate or stream.stream.guessed_rate or 0)
+    span = float(timestamps[-1] - timestamps[0])
+    measured = (len(timestamps) - 1) / span if span > 0 else declared
+    if declared and abs(measured / declared - 1) <= _RATE_TOLERANCE:
+        return declared
+    return measured or 1.0
+
+
+def _seconds(stream: VideoStream, times: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Times of showing in seconds, one per frame in order of showing.
+
+    Frames without a time stamp are evenly spaced between and around those that have one. AVI stamps
+    the order of decoding: there the times are right, in another order.
+    """
+    base = stream.stream.time_base or Fraction(1)
+    step = 1 / float(stream.stream.average_rate or stream.stream.guessed_rate or 1)
+    number, known = np.arange(len(times), dtype=np.float64), np.flatnonzero(times != NO_TIME)
+    if not len(known):
+        return number * step
+    seconds = times[known].astype(np.float64) * base.numerator / base.denominator
+    if len(known) < len(times):
+        outside = np.minimum(number - known[0], 0) + np.maximum(number - known[-1], 0)
+        seconds = np.asarray(np.interp(number, known, seconds), np.float64) + outside * step
+    return np.sort(seconds)
+
+
+def build_index(stream: VideoStream) -> VideoIndex:
+    """The index of an open file, by survey where its packets leave a doubt.
+
+    Args:
+        stream: The file at its first packet; afterwards it stands at an arbitrary one.
+
+    Raises:
+        VideoError: The file is truncated, damaged, or holds no frame.
+    """
+    log, context = _PacketLog(), stream.stream.codec_context
+    parse = picture_parser(context.codec.name, context.extradata or b"")
+    if context.codec.intra_only:
+        parse = _intra_picture
+    pictures: list[Picture] = []
+    first = None
+    try:
+        for packet in stream:
+            first = packet if first is None else first
+            log.add(packet)
+            picture = parse(bytes(packet)) if parse is not None else None
+            if picture is None:
+                parse = None  # one doubt is enough
+            else:
+                pictures.append(picture)
+    except av.FFmpegError as error:
+        raise _damage(stream, error, len(log), "packets read") from error
+    _check_complete(stream, log)
+    order = _order_of_showing(log, pictures, context.reorder_depth)
+    shape = _shape_of(stream, first) if first is not None and order is not None else None
+    if order is None or shape is None:
+        return survey(stream.path)
+    entry = np.array([picture.entry for picture in pictures], np.bool_)
+    return log.index(stream, order, entry, _seconds(stream, log.pts[order]), [], shape)
+
+
+def _intra_picture(_: bytes) -> Picture:
+    return Picture(None, entry=True)
+
+
+def _damage(stream: VideoStream, error: Exception, count: int, what: str) -> VideoError:
+    if is_cut(stream.path):
+        return VideoError(stream.path, "truncated", f"it ends early; {count} {what}")
+    return VideoError(stream.path, "damaged", f"{count} {what}, then {error}")
+
+
+def _check_complete(stream: VideoStream, log: _PacketLog) -> None:
+    """Refuses a file that lacks packets its container lists.
+
+    A frame count in a header is no proof: intact AVI files announce more frames than they hold. So
+    frame data must also reach past the end of the file.
+    """
+    path, name, entries = stream.path, stream.container_name, stream.stream.index_entries
+    listed = stream.stream.frames if name == "avi" else len(entries)
+    lists_no_packets = name in ("matroska,webm", "asf")
+    if not (lists_no_packets or log.is_corrupt or len(log) < listed):
+        return
+    size = path.stat().st_size
+    if is_cut(path) or any(entry.pos + entry.size > size for entry in entries):
+        found = f"{len(log)} packets" if lists_no_packets else f"{len(log)} of {listed} packets"
+        raise VideoError(path, "truncated", f"it ends early, with {found}")
+
+
+def _order_of_showing(
+    log: _PacketLog, pictures: list[Picture], reorder_depth: int
+) -> NDArray[np.int64] | None:
+    """The packets in order of showing, one per frame; None where headers do not settle it."""
+    if not log.is_regular or not pictures or len(pictures) < len(log) or not pictures[0].entry:
+        return None
+    entry = np.array([picture.entry for picture in pictures], np.bool_)
+    if np.any(log.key & ~entry):  # a key frame that may need earlier frames: only a survey can tell
+        return None
+    shown = np.flatnonzero([picture.shown for picture in pictures])
+    times = log.pts[shown]
+    if NO_TIME in times or len(np.unique(times)) < len(times):
+        return None
+    by_time = shown[np.argsort(times)]
+    by_picture = sorted(shown.tolist(), key=lambda i: pictures[i].order or (0, i))
+    if by_time.tolist() != by_picture:
+        return None
+    needs_reorder = pictures[0].order is not None
+    if needs_reorder and _reorder_depth(times.tolist()) > reorder_depth:
+        return None  # the decoder would drop frames that come too late
+    return by_time
+
+
+def _reorder_depth(times: list[int]) -> int:
+    """How many earlier packets at most are shown after a packet."""
+    depth, seen = 0, list[int]()
+    for time in times:
+        depth = max(depth, len(seen) - bisect_left(seen, time))
+        insort(seen, time)
+    return depth
+
+
+def _shape_of(stream: VideoStream, packet: Packet[AVVideoStream]) -> tuple[int, ...] | None:
+    """Height and width of a packet's frame, upright; None if it does not decode by itself."""
+    try:
+        frames = stream.decode(packet) + stream.decode(None)
+    except av.FFmpegError:
+        return None
+    return stream.rgb(frames[0]).shape[:2] if len(frames) == 1 else None
+
+
+class _Survey:
+    """The frames of a file, collected while it is decoded from start to end."""
+
+    def __init__(self, stream: VideoStream) -> None:
+        self._stream = stream
+        self.packets: list[int | None] = []
+        self.checksums: list[int] = []
+        self.shape: tuple[int, ...] = ()
+
+    def add(self, frames: list[VideoFrame]) -> None:
+        for frame in frames:
+            pixels = self._stream.rgb(frame)
+            if self.shape not in ((), pixels.shape[:2]):
+                (h, w), (height, width) = self.shape, pixels.shape[:2]
+                detail = f"frame {len(self.packets)} is {width}x{height}, those before it {w}x{h}"
+                raise VideoError(self._stream.path, "changing size", detail)
+            self.shape = pixels.shape[:2]
+            self.packets.append(frame.pts)
+            self.checksums.append(checksum(pixels))
+
+    def packets_of_frames(self, num_packets: int) -> list[int]:
+        """The packet of each frame, or nothing if some frame has none of its own."""
+        named = [packet for packet in self.packets if packet is not None and packet < num_packets]
+        return named if len(set(named)) == len(self.packets) else []
+
+
+def checksum(pixels: NDArray[np.uint8]) -> int:
+    """CRC-32 of an array's bytes in row order."""
+    return zlib.crc32(np.ascontiguousarray(pixels).data)
+
+
+def survey(path: Path) -> VideoIndex:
+    """The index of a file, by decoding all of it.
+
+    Args:
+        path: The video file.
+
+    Raises:
+        VideoError: Decoding raises an error, gives no frame, or frames of several sizes.
+    """
+    with VideoStream(path, strict=False) as stream:
+        log, found = _PacketLog(), _Survey(stream)
+        try:
+            for packet in stream:
+                log.add(packet)
+                found.add(stream.decode(packet, name=len(log) - 1))
+            found.add(stream.decode(None))
+        except av.FFmpegError as error:
+            context = stream.stream.codec_context
+            stream.check_size(context.width, context.height)
+            raise _damage(stream, error, len(found.packets), "frames decode") from error
+        if not found.packets:
+            raise VideoError(path, "no frames", f"nothing decodes from its {len(log)} packets")
+        pts = log.pts
+        times = [NO_TIME if p is None or p >= len(pts) else pts[p] for p in found.packets]
+        seconds = _seconds(stream, np.array(times, np.int64))
+        packets = np.array(found.packets_of_frames(len(log)), np.int64)
+        return log.index(stream, packets, log.key, seconds, found.checksums, found.shape)

@@ -1,0 +1,184 @@
+"""A list of the videos that cannot be read, kept beside a run, so that none is tried in vain twice.
+
+It changes no clip: only a verdict that every further attempt would end with keeps a video from
+being tried. So a run whose list is there, half there or deleted goes on in exactly the same way.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, get_args
+
+from datamodules.video.errors import Reason, VideoError
+
+FILE_NAME = "quarantine.jsonl"
+"""Name of the list in a run folder."""
+
+_PASSING: frozenset[Reason] = frozenset({"missing", "unreadable"})  # a moment later all may be well
+_DECODER = f"PyAV {version('av')}"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of the list.
+
+    Attributes:
+        video_id: Name of the video; several may be segments of one file.
+        path: Its file or frame folder.
+        reason: Why it cannot be read.
+        detail: What exactly was found.
+        size: Of the file then, in bytes.
+        mtime_ns: When the file had been changed, in nanoseconds.
+        decoder: What tried to read it.
+        final: Whether every attempt ends like this, so that no other is made. Not so for a video
+            that opens and is damaged somewhere within: other clips of it are good, and which of
+            them were tried already must not decide about the next.
+    """
+
+    video_id: str
+    path: str
+    reason: Reason
+    detail: str
+    size: int
+    mtime_ns: int
+    decoder: str
+    final: bool
+
+    @property
+    def verdict(self) -> tuple[Any, ...]:
+        """All but the words, which differ from clip to clip."""
+        return self.reason, self.size, self.mtime_ns, self.decoder, self.final
+
+
+@dataclass
+class Attempt:
+    """An attempt to read a video.
+
+    Attributes:
+        is_open: Whether the video could be opened, so that what fails afterwards is this clip.
+    """
+
+    is_open: bool = False
+
+
+class Quarantine:
+    """The videos that could not be read, in a file of JSON lines that many processes append to.
+
+    A video in it is not tried again until the size or the time of change of its file differs, or
+    the decoder is another. Processes read what the others add; lines that are not whole are passed
+    over.
+
+    Args:
+        path: The list; made when the first video comes in. None to remember within this process.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self._records: dict[str, Record] = {}
+        self._read = 0  # bytes of the list that are in `_records`
+
+    @contextlib.contextmanager
+    def watch(self, video_id: str, place: Path) -> Iterator[Attempt]:
+        """Reads a video within: raises at once what must come, remembers what is raised.
+
+        Args:
+            video_id: Name of the video.
+            place: Its file or frame folder.
+
+        Yields:
+            The attempt, to be told when the video is open.
+
+        Raises:
+            VideoError: The video cannot be read.
+        """
+        stamp = _stamp(place)
+        self._catch_up()
+        known = self._records.get(video_id)
+        if known is not None and known.final and stamp == (known.size, known.mtime_ns):
+            raise VideoError(place, known.reason, known.detail)
+        attempt = Attempt()
+        try:
+            yield attempt
+        except VideoError as error:
+            if stamp is not None:
+                final = not attempt.is_open and not _may_pass(error)
+                told = (video_id, str(place), error.reason, error.detail)
+                self._add(Record(*told, *stamp, decoder=_DECODER, final=final))
+            raise
+
+    def _add(self, record: Record) -> None:
+        known = self._records.get(record.video_id)
+        if known is not None and known.verdict == record.verdict:
+            return
+        self._records[record.video_id] = record
+        if self.path is not None:
+            try:
+                _append(self.path, json.dumps(asdict(record)).encode())
+            except OSError as error:
+                warnings.warn(
+                    f"{self.path} cannot be written ({error.strerror}), so other processes will "
+                    f"try {record.video_id} again",
+                    stacklevel=1,
+                )
+
+    def _catch_up(self) -> None:
+        """Reads the lines that were added since the last time."""
+        if self.path is None:
+            return
+        try:
+            size = self.path.stat().st_size
+            if size < self._read:  # it was deleted, and begun anew
+                self._read = 0
+            if size == self._read:
+                return
+            with self.path.open("rb") as file:
+                file.seek(self._read)
+                added = file.read(size - self._read)
+        except OSError:  # no list yet, or none that can be read: then each video is tried
+            return
+        lines, newline, _ = added.rpartition(b"\n")
+        self._read += len(lines + newline)
+        for record in filter(None, map(_parsed, lines.split(b"\n"))):
+            self._records[record.video_id] = record
+
+
+def _append(path: Path, line: bytes) -> None:
+    """Adds a line that no other process's line runs into."""
+    with path.open("a+b", buffering=0) as file:
+        with contextlib.suppress(OSError):  # not every disk has locks, a local one needs none
+            fcntl.flock(file, fcntl.LOCK_EX)
+        end = file.seek(0, os.SEEK_END)
+        if end and os.pread(file.fileno(), 1, end - 1) != b"\n":  # a process died while writing
+            line = b"\n" + line
+        file.write(line + b"\n")
+
+
+def _stamp(place: Path) -> tuple[int, int] | None:
+    """Size in bytes and time of change in nanoseconds; None where they cannot be asked."""
+    try:
+        state = place.stat()
+    except OSError:
+        return None
+    return state.st_size, state.st_mtime_ns
+
+
+def _may_pass(error: VideoError) -> bool:
+    """Whether the fault may be the disk's, not the file's."""
+    return error.reason in _PASSING or isinstance(error.__cause__, OSError)
+
+
+def _parsed(line: bytes) -> Record | None:
+    """The record of a line; None for one that is not whole, or tells of another decoder."""
+    try:
+        values: dict[str, Any] = json.loads(line)
+        record = Record(**{field.name: values[field.name] for field in fields(Record)})
+    except (ValueError, TypeError, KeyError):
+        return None
+    is_usable = record.reason in get_args(Reason) and record.decoder == _DECODER
+    return record if is_usable else None

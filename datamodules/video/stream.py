@@ -1,0 +1,257 @@
+"""One open video file: packets by number, decoding on one thread, frames as RGB arrays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Self
+
+import av
+import numpy as np
+from av.codec.context import ThreadType
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Discard, Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream as AVVideoStream
+from numpy.typing import NDArray
+
+from datamodules.video.containers import PLAYLISTS, ends_early
+from datamodules.video.errors import MAX_PIXELS, VideoError
+
+# Containers in which a packet keeps its byte position and a seek lands on a listed packet.
+_SEEKABLE = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
+
+
+def check_file(path: Path) -> None:
+    """Refuses what is no readable file before FFmpeg sees it.
+
+    Args:
+        path: The video.
+
+    Raises:
+        VideoError: Nothing there, not a file, unreadable, empty, or a playlist (which would open
+            other files).
+    """
+    try:
+        if not path.exists():
+            raise VideoError(path, "missing", "there is no such file")
+        if not path.is_file():
+            raise VideoError(path, "not a file", "a video file is expected here")
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        raise VideoError(path, "unreadable", str(error)) from error
+    if not head:
+        raise VideoError(path, "empty file", "it holds no byte")
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(PLAYLISTS):
+        raise VideoError(path, "not a video", "it is a playlist or other text")
+
+
+def is_cut(path: Path) -> bool | None:
+    """Whether frame data is announced past the end of a file; None for an unknown container."""
+    with path.open("rb") as file:
+        return ends_early(file)
+
+
+class VideoStream:
+    """The video stream of one file, read packet by packet and decoded on one thread.
+
+    FFmpeg's frame threads hide truncation, so they are never used.
+
+    Args:
+        path: The video file, already checked by `check_file`.
+        strict: Let the decoder raise on errors it would otherwise conceal.
+
+    Attributes:
+        position: Number, in the order of the file, of the packet that `read` gives next.
+
+    Raises:
+        VideoError: The file cannot be opened or holds no video stream that can be decoded.
+    """
+
+    def __init__(self, path: Path, *, strict: bool) -> None:
+        self.path = path
+        self.strict = strict
+        self.position = 0
+        self._reformatter = VideoReformatter()
+        self._open()
+
+    def _open(self) -> None:
+        try:
+            # An absolute path is never taken for a protocol; nothing but files is ever opened.
+            self._container: InputContainer = av.open(
+                os.path.abspath(self.path),
+                metadata_errors="ignore",
+                options={"protocol_whitelist": "file"},
+            )
+        except (av.FFmpegError, OSError) as error:
+            raise self._open_error(error) from error
+        try:
+            self.stream = self._pick_stream()
+        except BaseException:
+            self._container.close()
+            raise
+        self._packets = self._container.demux(self.stream)
+        self._held: Packet[AVVideoStream] | None = None
+        self.position = 0
+
+    def _open_error(self, error: Exception) -> VideoError:
+        check_file(self.path)
+        if isinstance(error, av.EOFError):
+            return VideoError(self.path, "no frames", "it ends before its first frame")
+        cut = is_cut(self.path)
+        if cut:
+            return VideoError(
+                self.path, "truncated", f"it ends within its frames or index ({error})"
+            )
+        if cut is None:
+            return VideoError(self.path, "not a video", f"no known container ({error})")
+        return VideoError(self.path, "damaged", f"its headers are broken ({error})")
+
+    def _pick_stream(self) -> AVVideoStream:
+        moving = [
+            stream
+            for stream in self._container.streams.video
+            if not stream.disposition & Disposition.attached_pic
+        ]
+        if not moving:
+            kinds = ", ".join(sorted({s.type for s in self._container.streams})) or "nothing"
+            raise VideoError(self.path, "no video stream", f"it holds {kinds}")
+        stream = moving[0]
+        if stream.codec_context is None:
+            raise VideoError(self.path, "no decoder", "this build of FFmpeg lacks its codec")
+        context = stream.codec_context
+        self.check_size(context.width, context.height)
+        context.thread_type = ThreadType.NONE
+        context.thread_count = 1
+        context.options = {"max_pixels": str(MAX_PIXELS)}
+        if self.strict:
+            context.options = {**context.options, "err_detect": "explode"}
+        for other in self._container.streams:
+            if other.index != stream.index:
+                other.discard = Discard.all
+        return stream
+
+    def check_size(self, width: int, height: int) -> None:
+        """Refuses frames that would need an unreasonable amount of memory.
+
+        Args:
+            width: In pixels.
+            height: In pixels.
+
+        Raises:
+            VideoError: More than `MAX_PIXELS`.
+        """
+        if width * height > MAX_PIXELS:
+            detail = f"{width}x{height} pixels, at most {MAX_PIXELS} (8192x4320) are decoded"
+            raise VideoError(self.path, "too large", detail)
+
+    @property
+    def is_seekable(self) -> bool:
+        """Whether packets can be found again by their byte position after a seek."""
+        return self._container.format.name in _SEEKABLE
+
+    @property
+    def container_name(self) -> str:
+        """FFmpeg's name of the container format."""
+        return self._container.format.name
+
+    def read(self) -> Packet[AVVideoStream] | None:
+        """The next packet, or None at the end.
+
+        Raises:
+            av.FFmpegError: The container is broken here.
+        """
+        packet, self._held = self._held or next(self._packets, None), None
+        if packet is None or (packet.size == 0 and packet.pts is None and packet.dts is None):
+            return None  # PyAV announces the end with an empty packet
+        self.position += 1
+        return packet
+
+    def decode(
+        self, packet: Packet[AVVideoStream] | None, name: int | None = None
+    ) -> list[VideoFrame]:
+        """Decodes a packet; None brings out the frames the decoder still holds.
+
+        Args:
+            packet: The packet.
+            name: Written into the packet's time stamp, so that the frame made of it carries it as
+                `frame.pts`.
+
+        Raises:
+            av.FFmpegError: The packet is damaged.
+        """
+        if packet is not None and name is not None:
+            packet.pts = name
+        return self.stream.codec_context.decode(packet)
+
+    def skip_unreferenced(self, skip: bool) -> None:
+        """Whether to leave out the packets sent from now on if no other frame refers to them."""
+        self.stream.codec_context.skip_frame = "NONREF" if skip else "DEFAULT"
+
+    def flush(self) -> None:
+        """Empties the decoder, which may then begin at another key frame."""
+        self.stream.codec_context.flush_buffers()
+
+    def seek(self, time: int, number: Callable[[int], int | None]) -> bool:
+        """Seeks to the key frame at or before a time.
+
+        Args:
+            time: In the stream's time base.
+            number: Gives the number of the packet at a byte position.
+
+        Returns:
+            Whether it is known which packet `read` gives next, in `position`.
+        """
+        try:
+            self._container.seek(time, stream=self.stream)
+            self._packets = self._container.demux(self.stream)
+            self._held = next(self._packets, None)
+        except av.FFmpegError:
+            return False
+        if self._held is None or self._held.pos is None:
+            return False
+        found = number(self._held.pos)
+        self.position = -1 if found is None else found
+        return found is not None
+
+    def rewind(self) -> None:
+        """Starts again at the first packet, with a new decoder."""
+        self.close()
+        self._open()
+
+    def rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """The frame as bytes (H, W, 3), turned counter-clockwise by `frame.rotation` degrees.
+
+        Args:
+            frame: A decoded frame.
+        """
+        # One converter for all: on FFmpeg 8 a new one per frame leaks. One thread: the same bits.
+        plane = self._reformatter.reformat(frame, format="rgb24", threads=1).planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+        pixels = rows[:, : plane.width * 3].reshape(plane.height, plane.width, 3)
+        turns = quarter_turns(frame.rotation)
+        return np.rot90(pixels, turns) if turns else pixels
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._packets = iter(())
+        self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Packet[AVVideoStream]]:
+        while (packet := self.read()) is not None:
+            yield packet
+
+
+def quarter_turns(rotation: int) -> int:
+    """Counter-clockwise quarter turns for a rotation in degrees; a broken one turns nothing."""
+    return round(rotation / 90) % 4 if abs(rotation) <= 360 else 0
