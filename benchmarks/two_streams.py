@@ -21,8 +21,8 @@ from pathlib import Path
 
 from motion_shapes import accuracy
 
-from lightning_modules.comparison import Fusion, fuse
-from lightning_modules.score_files import read_contest
+from lightning_modules.evaluation.fusion import Fusion, fuse
+from lightning_modules.evaluation.score_files import read_contest
 from models import count_parameters, get_model
 
 LEARNS, CONTROL = (95.0, 100.0), (40.0, 60.0)

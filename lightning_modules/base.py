@@ -16,13 +16,12 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules import VideoBatch, VideoDataModule
-from lightning_modules.arguments import check_arguments
-from lightning_modules.averaging import AveragedWeights
-from lightning_modules.initialization import initialize
-from lightning_modules.metrics import accuracy_metrics, confusion_matrix, mean_metric
-from lightning_modules.optim import Schedule, lr_factor, parameter_groups
-from lightning_modules.preparation import prepare_network
-from lightning_modules.versions import library_versions
+from lightning_modules.runs.versions import library_versions
+from lightning_modules.training.arguments import check_arguments
+from lightning_modules.training.averaging import AveragedWeights
+from lightning_modules.training.initialization import initialize, prepare_network
+from lightning_modules.training.metrics import accuracy_metrics, confusion_matrix, mean_metric
+from lightning_modules.training.optim import Schedule, lr_factor, parameter_groups
 from models import VideoNetwork, get_model
 from models.norm import split_batch_norm
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import lightning_modules
 from lightning_modules.base import VideoClassifier
-from lightning_modules.parsing import allow_known_classes
-from models.weights import read_weights_file
+from lightning_modules.plugins import allow_known_classes
+from lightning_modules.resume.checkpoint_io import read_checkpoint
 
 
 def open_checkpoint(path: str | Path) -> VideoClassifier:
@@ -26,21 +26,6 @@ def open_checkpoint(path: str | Path) -> VideoClassifier:
     module = _class_of(content).load_from_checkpoint(path, map_location="cpu", weights_only=True)
     assert isinstance(module, VideoClassifier)
     return module.eval()
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """What a checkpoint of this project holds.
-
-    Raises:
-        ValueError: If the path is an address, is missing, or is not such a checkpoint.
-    """
-    content = read_weights_file(path)
-    if not isinstance(content, dict) or "input_spec" not in content:
-        raise ValueError(
-            f"{path} is not a checkpoint of a fit of this project: it does not say what it was "
-            "trained on; give a file from a run folder's checkpoints/"
-        )
-    return content
 
 
 def _class_of(content: dict[str, Any]) -> type[VideoClassifier]:

@@ -15,20 +15,20 @@ from types import TracebackType
 from lightning_modules.console import fail, nearest
 
 COMMANDS = {
-    "fit": ("lightning_modules.video_cli", "train a network and validate it as it learns"),
-    "validate": ("lightning_modules.video_cli", "clip accuracy of a checkpoint on the val set"),
+    "fit": ("lightning_modules.commands.fit", "train a network and validate it as it learns"),
+    "validate": ("lightning_modules.commands.fit", "clip accuracy of a checkpoint on the val set"),
     "test": (
-        "lightning_modules.video_cli",
+        "lightning_modules.commands.fit",
         "video accuracy of a checkpoint under a stated protocol, with a score file",
     ),
-    "predict": ("lightning_modules.predict", "label own videos with a checkpoint"),
-    "flow": ("lightning_modules.flow", "optical flow of a folder of videos"),
-    "doctor": ("lightning_modules.doctor", "examine a dataset before training on it"),
+    "predict": ("lightning_modules.commands.predict", "label own videos with a checkpoint"),
+    "flow": ("lightning_modules.commands.flow", "optical flow of a folder of videos"),
+    "doctor": ("lightning_modules.commands.doctor", "examine a dataset before training on it"),
     "compare": (
-        "lightning_modules.compare",
+        "lightning_modules.commands.compare",
         "score files of several models: intervals, paired tests, fusion",
     ),
-    "models": ("lightning_modules.model_table", "parameters and GMACs, against the papers'"),
+    "models": ("lightning_modules.commands.models", "parameters and GMACs, against the papers'"),
 }
 PACKAGES = ("models", "datamodules", "lightning_modules")
 

@@ -22,14 +22,15 @@ from lightning.pytorch.strategies import DDPStrategy
 from datamodules import MotionShapesDataModule
 from datamodules.motion_shapes.generation import MotionShapesSettings, generate_motion_shapes
 from lightning_modules import BaselineModule
-from lightning_modules.checkpoint_io import LAST, AtomicCheckpointIO
-from lightning_modules.exact_resume import ExactResume
-from lightning_modules.last_checkpoint import LastCheckpoint
-from lightning_modules.loggers import MetricsFile
+from lightning_modules.resume.checkpoint_io import AtomicCheckpointIO
+from lightning_modules.resume.exact_resume import ExactResume
+from lightning_modules.resume.last_checkpoint import LastCheckpoint
+from lightning_modules.runs.folder import LAST
+from lightning_modules.runs.loggers import MetricsFile
 
 SIZES = {"num_train": 32, "num_val": 8, "num_test": 8}
 NOT_COMPARED = {"callbacks", "run"}
-PRELOADED = ["datamodules.motion_shapes.generation", "lightning_modules.video_cli", "models.c2d"]
+PRELOADED = ["datamodules.motion_shapes.generation", "lightning_modules.commands.fit", "models.c2d"]
 """What the fork server imports; it does not find modules of the tests."""
 
 

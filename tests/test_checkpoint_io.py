@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_modules.checkpoint_io import LAST, PREVIOUS, AtomicCheckpointIO
+from lightning_modules.resume.checkpoint_io import AtomicCheckpointIO
+from lightning_modules.runs.folder import LAST, PREVIOUS
 
 FORK_SERVER = multiprocessing.get_context("forkserver")
-FORK_SERVER.set_forkserver_preload(["lightning_modules.checkpoint_io"])
+FORK_SERVER.set_forkserver_preload(["lightning_modules.resume.checkpoint_io"])
 
 
 def content(number: int, size: int = 1000) -> dict[str, Any]:

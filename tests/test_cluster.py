@@ -15,9 +15,9 @@ import yaml
 from conftest import PROJECT_ROOT
 from lightning.pytorch.strategies import DDPStrategy
 
-from lightning_modules import slurm
-from lightning_modules.stop_signals import INTERRUPTED, STOPPED, StopSignals
-from lightning_modules.watchdog import Watchdog, explain
+from lightning_modules.callbacks.watchdog import Watchdog, explain
+from lightning_modules.resume import slurm
+from lightning_modules.resume.stop_signals import INTERRUPTED, STOPPED, StopSignals
 
 BATCH = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "fit", "SLURM_NNODES": "1"}
 STEP = {**BATCH, "SLURM_STEP_ID": "0", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"}
@@ -67,7 +67,7 @@ def test_processes_started_meanwhile_do_not_die_of_a_stop_signal(signals: StopSi
 def test_hanging_worker_does_not_keep_the_process() -> None:
     code = (
         "import multiprocessing, time\n"
-        "from lightning_modules.stop_signals import StopSignals\n"
+        "from lightning_modules.resume.stop_signals import StopSignals\n"
         "with StopSignals():\n"
         "    fork = multiprocessing.get_context('fork')\n"
         "    fork.Process(target=time.sleep, args=(600,), daemon=True).start()\n"

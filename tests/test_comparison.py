@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from lightning_modules.cli import main
-from lightning_modules.comparison import Fusion, compare, fuse, mcnemar_p, search_fusion
-from lightning_modules.external_fusion import fuse_external
-from lightning_modules.probe_drops import ClassDrop, class_drops, probed_contenders
-from lightning_modules.score_files import (
+from lightning_modules.evaluation.comparison import compare, mcnemar_p
+from lightning_modules.evaluation.fusion import Fusion, fuse, fuse_external, search_fusion
+from lightning_modules.evaluation.probe_drops import ClassDrop, class_drops, probed_contenders
+from lightning_modules.evaluation.score_files import (
     Contender,
     Contest,
     probabilities,

@@ -14,7 +14,7 @@ import torch
 from conftest import PROJECT_ROOT
 from video_files import cut, scene, write
 
-from lightning_modules.callbacks import _count_distinct
+from lightning_modules.callbacks.broken_videos import _count_distinct
 from lightning_modules.cli import main
 
 CONFIGS = [f"--config={PROJECT_ROOT}/configs/{x}.yaml" for x in ("quickstart", "override/debug")]

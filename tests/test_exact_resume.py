@@ -11,9 +11,9 @@ from resume_runs import SIZES, Run, batches, differences, fit, fit_apart, make_c
 
 from datamodules import MotionShapesDataModule
 from datamodules.train_position import TrainPosition
-from lightning_modules.callbacks import LeftOut
-from lightning_modules.checkpoint_io import LAST
-from lightning_modules.exact_resume import random_states, set_random_states
+from lightning_modules.callbacks.left_out import LeftOut
+from lightning_modules.resume.exact_resume import random_states, set_random_states
+from lightning_modules.runs.folder import LAST
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Checkpoint directory .* exists and is not empty",

@@ -17,7 +17,7 @@ from torch import Tensor
 from datamodules import MotionShapesDataModule, VideoBatch
 from datamodules.annotations.listed_videos import ListedVideos
 from lightning_modules import BaselineModule
-from lightning_modules.scores import ScoreFile
+from lightning_modules.callbacks.score_file import ScoreFile
 
 STAGES = ("validate", "test", "fit")
 SECONDS = 900

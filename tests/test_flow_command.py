@@ -24,8 +24,8 @@ from datamodules.flow.methods import make_flow_method
 from datamodules.flow.reading import open_flow
 from datamodules.motion_shapes.generation import MotionShapesSettings, generate_motion_shapes
 from datamodules.video.reader import VideoReader
-from lightning_modules import flow
 from lightning_modules.cli import main
+from lightning_modules.commands import flow
 
 pytest.importorskip("cv2", reason="needs the extra `flow`")
 

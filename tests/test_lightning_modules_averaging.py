@@ -12,7 +12,7 @@ from torch import Tensor
 
 from datamodules import MotionShapesDataModule
 from lightning_modules import BaselineModule, open_checkpoint
-from lightning_modules.averaging import AveragedWeights
+from lightning_modules.training.averaging import AveragedWeights
 
 DECAY = 0.8
 

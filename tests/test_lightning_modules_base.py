@@ -22,7 +22,7 @@ from lightning_modules import (
     VideoClassifier,
     open_checkpoint,
 )
-from lightning_modules.callbacks import BrokenVideos
+from lightning_modules.callbacks.broken_videos import BrokenVideos
 from lightning_modules.cli import main
 from models import list_models
 from models.registry import MODELS

@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from lightning_modules.loggers import MetricsFile, RunLogger, logged_in_to_wandb, without_secrets
+from lightning_modules.runs.loggers import (
+    MetricsFile,
+    RunLogger,
+    logged_in_to_wandb,
+    without_secrets,
+)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

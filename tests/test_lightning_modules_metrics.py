@@ -8,8 +8,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lightning_modules.class_report import write_per_class
-from lightning_modules.metrics import (
+from lightning_modules.reports.classes import write_per_class
+from lightning_modules.training.metrics import (
     accuracy_metrics,
     confusion_matrix,
     mean_metric,

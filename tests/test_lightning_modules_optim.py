@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_modules.optim import lr_factor, parameter_groups
+from lightning_modules.training.optim import lr_factor, parameter_groups
 
 
 class Net(nn.Module):

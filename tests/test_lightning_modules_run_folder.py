@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_modules.run_folder import (
+from lightning_modules.runs.folder import (
     VERSION_VARIABLE,
     RunSettings,
     choose_run_folder,

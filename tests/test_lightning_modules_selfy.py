@@ -8,8 +8,8 @@ import torch
 
 from datamodules.editions import Edition
 from lightning_modules import SELFYModule, STResNetModule
-from lightning_modules.initialization import initialize
-from lightning_modules.optim import parameter_groups
+from lightning_modules.training.initialization import initialize
+from lightning_modules.training.optim import parameter_groups
 from models import get_model
 
 

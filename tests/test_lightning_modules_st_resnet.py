@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from datamodules import HMDB51DataModule, MotionShapesDataModule, UCF101DataModule
 from datamodules.editions import Edition
 from lightning_modules import STResNetModule
-from lightning_modules.initialization import initialize
-from lightning_modules.optim import parameter_groups
+from lightning_modules.training.initialization import initialize
+from lightning_modules.training.optim import parameter_groups
 
 CLASSES = ["a", "b", "c"]
 SMALL: dict[str, Any] = {"num_classes": 3, "flow_length": 2}

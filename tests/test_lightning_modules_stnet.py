@@ -13,7 +13,7 @@ from datamodules import MotionShapesDataModule
 from datamodules.editions import Edition
 from lightning_modules import StNetModule, open_checkpoint
 from lightning_modules.cli import main
-from lightning_modules.initialization import initialize
+from lightning_modules.training.initialization import initialize
 
 
 def data_of(root: Path, frames_per_segment: int) -> MotionShapesDataModule:

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from lightning_modules import model_table
 from lightning_modules.cli import main
+from lightning_modules.commands import models
 from models.documented import DOCUMENTED_SIZES
 
 
 @pytest.mark.parametrize("row", DOCUMENTED_SIZES, ids=lambda row: f"{row.network}-{row.frames}")
-def test_network_has_its_documented_size(row: model_table.DocumentedSize) -> None:
-    measured = model_table.measure(row)
+def test_network_has_its_documented_size(row: models.DocumentedSize) -> None:
+    measured = models.measure(row)
 
     assert measured.documented
     assert measured.parameters == row.parameters
@@ -36,7 +36,7 @@ def test_check_ends_with_1_on_a_difference(
     row = next(row for row in DOCUMENTED_SIZES if row.network == "tsm_r18")
     main(["models", "tsm_r18", "--check"])
     wrong = replace(row, parameters=row.parameters + 1)
-    monkeypatch.setattr(model_table, "DOCUMENTED_SIZES", (wrong,))
+    monkeypatch.setattr(models, "DOCUMENTED_SIZES", (wrong,))
 
     with pytest.raises(SystemExit) as stopped:
         main(["models", "tsm_r18", "--check"])

@@ -10,7 +10,7 @@ from torch import nn
 
 import models
 from datamodules.editions import Edition
-from lightning_modules.initialization import initialize
+from lightning_modules.training.initialization import initialize
 from models.norm import split_batch_norm
 from models.stnet_irv2 import StNetIRv2
 

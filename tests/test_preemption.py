@@ -14,9 +14,9 @@ import torch
 from conftest import PROJECT_ROOT
 from torch import Tensor
 
-from lightning_modules import checkpoint_io
 from lightning_modules.cli import main
-from lightning_modules.stop_signals import INTERRUPTED, STOPPED
+from lightning_modules.resume import checkpoint_io
+from lightning_modules.resume.stop_signals import INTERRUPTED, STOPPED
 
 TINY = [
     "--config", str(PROJECT_ROOT / "configs" / "quickstart.yaml"),

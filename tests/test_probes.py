@@ -24,8 +24,8 @@ from datamodules.clips.sampling import FrameSampler
 from datamodules.dataset import VideoDataset
 from datamodules.samplers import SampleKey
 from lightning_modules import BaselineModule
+from lightning_modules.callbacks.score_file import ScoreFile
 from lightning_modules.cli import main
-from lightning_modules.scores import ScoreFile
 
 ORDER = ["shuffled", "reversed", "frozen", "sparse(2)", "frame_drops(0.25)"]
 PIXELS = ["occlusion(0.25)", "motion_blur(0.1)", "recompression(10)"]

@@ -7,11 +7,17 @@ import pytest
 import torch
 import yaml
 
-from lightning_modules.changed_settings import changes_since, refuse_other_network
-from lightning_modules.checkpoint_io import LAST, PREVIOUS
-from lightning_modules.resume_point import find_resume_point
-from lightning_modules.run_folder import RunSettings, newest_version
-from lightning_modules.run_identity import RunIdentity, identify_run, read_identity
+from lightning_modules.resume.changed_settings import changes_since, refuse_other_network
+from lightning_modules.resume.resume_point import find_resume_point
+from lightning_modules.runs.folder import (
+    LAST,
+    PREVIOUS,
+    RunIdentity,
+    RunSettings,
+    identify_run,
+    newest_version,
+    read_identity,
+)
 
 
 def save(folder: Path, name: str, step: int, run: str = "abc") -> None:

@@ -21,7 +21,7 @@ from datamodules.clips.sampling import FrameSampler
 from datamodules.dataset import VideoDataset
 from datamodules.samplers import SampleKey
 from lightning_modules import VideoClassifier
-from lightning_modules.scores import ScoreFile
+from lightning_modules.callbacks.score_file import ScoreFile
 from models import list_models
 
 QUIET: dict[str, Any] = {

@@ -1,0 +1,1 @@
+"""What watches a fit or a test."""

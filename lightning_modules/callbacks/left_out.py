@@ -1,0 +1,22 @@
+"""LeftOut: the training videos that an epoch does not show."""
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from lightning_modules.callbacks.broken_videos import _data_of
+from lightning_modules.console import say
+
+
+class LeftOut(Callback):
+    """Names the training videos that do not fill a step of the first epoch of a fit."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say how many each epoch leaves out, and which this one."""
+        data = _data_of(trainer)
+        names = data.left_out(trainer.current_epoch)
+        if names:
+            more = ", ..." if len(names) > 3 else ""
+            say(
+                f"each epoch leaves out {len(names)} of {len(data.train_set)} training videos, "
+                "which do not fill an optimizer step, and always others: epoch "
+                f"{trainer.current_epoch} {', '.join(names[:3])}{more}"
+            )

@@ -1,0 +1,179 @@
+"""The score file of a test: every view of every listed video, once, whatever the devices."""
+
+import csv
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from datamodules import VideoDataModule
+from lightning_modules.base import VideoClassifier
+from lightning_modules.console import say
+from lightning_modules.evaluation.protocol import Protocol, describe_protocol
+from lightning_modules.reports.classes import write_confusion, write_per_class
+from lightning_modules.training.metrics import per_class_accuracy
+
+HALF_PRECISION_BYTES = 200_000_000
+"""Logits larger than this in float32 are stored as float16."""
+
+NAMED_UNUSED = 10
+"""Videos that could not be tested are named up to this many; a file holds all."""
+
+
+class ScoreFile(Callback):
+    """Collects the logits of a test, merges the ranks' parts, and reports.
+
+    Ranks write parts to the run folder and rank 0 merges them, so that nothing of that size crosses
+    the network.
+
+    Args:
+        folder: Run folder of the checkpoint that is tested.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._parts: list[dict[str, Any]] = []
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin with no scores."""
+        self._parts = []
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Mapping[str, Any] | Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the scores of a batch, and the names of what could not be read."""
+        self._parts.append({**outputs, "broken": batch["broken"]})
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write this rank's part; then rank 0 merges all parts, writes and reports."""
+        assert isinstance(pl_module, VideoClassifier)
+        data: VideoDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        confusion = pl_module.test_confusion.compute().cpu()
+        mean_class = float(per_class_accuracy(confusion).nanmean())
+        pl_module.log("test/mean_class", mean_class, rank_zero_only=True)
+        part = self._part_path(data, trainer.global_rank)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        _write_part(part, self._parts, data.num_views, data.num_classes)
+        trainer.strategy.barrier("score parts written")
+        if trainer.is_global_zero:
+            merged = self._merge(data, trainer.world_size)
+            scored = len(merged["video_ids"])
+            protocol = describe_protocol(trainer, pl_module, data, scored, merged["broken"])
+            whole = scored + len(merged["broken"]) == len(data.test_set.table.present)
+            top1 = float(trainer.callback_metrics["test/top1"])
+            say(
+                f"video accuracy: top-1 {100 * top1:.2f} %, mean over classes "
+                f"{100 * mean_class:.2f} %\nprotocol: {protocol}"
+            )
+            if whole:
+                say(f"scores: {self._write(data, merged, protocol)}")
+                self._write_classes(data, confusion)
+            else:
+                say("scores: none, only a part was tested")
+            self._report_unused(data, merged["broken"])
+        trainer.strategy.barrier("scores merged")
+
+    def _part_path(self, data: VideoDataModule, rank: int) -> Path:
+        return self.folder / f".scores_{name_of_test(data)}.part{rank}.npz"
+
+    def _merge(self, data: VideoDataModule, world_size: int) -> dict[str, Any]:
+        paths = [self._part_path(data, rank) for rank in range(world_size)]
+        parts = [dict(np.load(path)) for path in paths]
+        merged: dict[str, Any] = {key: np.concatenate([p[key] for p in parts]) for key in parts[0]}
+        position = {name: i for i, name in enumerate(data.test_set.video_ids)}
+        order = np.argsort([position[name] for name in merged["video_ids"].tolist()], kind="stable")
+        for key in ("video_ids", "labels", "logits"):
+            merged[key] = merged[key][order]
+        assert len(set(merged["video_ids"].tolist())) == len(order), "a video was scored twice"
+        merged["broken"] = sorted(set(map(tuple, merged["broken"].tolist())))
+        for path in paths:
+            path.unlink()
+        return merged
+
+    def _write(self, data: VideoDataModule, merged: dict[str, Any], protocol: Protocol) -> Path:
+        logits = merged["logits"]
+        stored = np.float16 if logits.nbytes > HALF_PRECISION_BYTES else np.float32
+        details = {**protocol.as_dict(), "logits_dtype": np.dtype(stored).name}
+        path = self.folder / f"scores_{name_of_test(data)}.npz"
+        _keep_other(path, details)
+        temporary = path.with_name(f".{path.name}.tmp.npz")
+        np.savez(
+            temporary,
+            video_ids=merged["video_ids"],
+            labels=merged["labels"],
+            logits=logits.astype(stored),
+            class_names=np.array(data.class_names, dtype=np.str_),
+            protocol=np.array(json.dumps(details)),
+        )
+        os.replace(temporary, path)
+        return path
+
+    def _write_classes(self, data: VideoDataModule, confusion: Tensor) -> None:
+        name = name_of_test(data)
+        table, picture = (
+            self.folder / f"per_class_{name}.csv",
+            self.folder / f"confusion_{name}.png",
+        )
+        write_per_class(table, data.class_names, confusion)
+        write_confusion(picture, data.class_names, confusion, name)
+        say(f"by class: {table}, {picture}")
+
+    def _report_unused(self, data: VideoDataModule, broken: list[tuple[str, str]]) -> None:
+        """Say which listed videos were not tested: the first few, and all of them in a file."""
+        unused = [(name, "missing") for name in data.test_set.missing]
+        unused += [(name, f"broken: {reason}") for name, reason in broken]
+        path = self.folder / f"not_tested_{name_of_test(data)}.csv"
+        path.unlink(missing_ok=True)
+        if not unused:
+            return
+        for name, reason in unused[:NAMED_UNUSED]:
+            say(f"not tested, {reason}: {name}")
+        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            csv.writer(file).writerows([("video_id", "reason"), *unused])
+        say(f"not tested: {len(unused)} of {len(data.test_set)} videos, all in {path}")
+
+
+def name_of_test(data: VideoDataModule) -> str:
+    """What the files of a test are called after: split, views and probe."""
+    probe = "" if data.probe is None else f"_{data.probe.file_part}"
+    return f"test_{data.num_clips}x{data.num_crops}{probe}"
+
+
+def _write_part(path: Path, parts: list[dict[str, Any]], views: int, classes: int) -> None:
+    logits = [p["logits"].numpy() for p in parts]
+    labels = [p["label"].numpy() for p in parts]
+    ids = [name for p in parts for name in p["video_id"]]
+    broken = [pair for p in parts for pair in p["broken"]]
+    np.savez(
+        path,
+        video_ids=np.array(ids, dtype=np.str_),
+        labels=np.concatenate([np.zeros(0, np.int64), *labels]),
+        logits=np.concatenate([np.zeros((0, views, classes), np.float32), *logits]),
+        broken=np.array(broken, dtype=np.str_).reshape(-1, 2),
+    )
+
+
+def _keep_other(path: Path, details: dict[str, Any]) -> None:
+    """Set aside the scores of an earlier test that had another dataset, sampling or size."""
+    if not path.exists():
+        return
+    with np.load(path) as old:
+        earlier = json.loads(str(old["protocol"]))
+    keys = ("dataset", "network", "videos_listed", "sampling", "size", "average")
+    if any(earlier.get(key) != details[key] for key in keys):
+        number = 1
+        while (aside := path.with_name(f"{path.stem}.{number}.npz")).exists():
+            number += 1
+        os.replace(path, aside)
+        say(f"the scores of an earlier test under another protocol are kept as {aside}")

@@ -1,0 +1,1 @@
+"""What can be typed: each file reads options and calls a room."""

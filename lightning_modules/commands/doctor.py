@@ -1,0 +1,173 @@
+"""kinetoscope doctor: look at a dataset before hours are spent on it."""
+
+import json
+import re
+import sys
+from argparse import SUPPRESS, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonargparse import Namespace
+from rich.console import Console
+
+from datamodules import VideoDataModule
+from datamodules.health.examination import ExaminationSettings, examine
+from datamodules.health.loading import usable_cores
+from lightning_modules.commands.parsing import VideoParser
+from lightning_modules.console import COMMAND, fail, nearest
+from lightning_modules.plugins import allow_known_classes
+from lightning_modules.reports.doctor_page import write_page
+from lightning_modules.reports.doctor_terminal import print_report
+
+UNHEALTHY = 1
+"""Exit code where a finding is fatal."""
+
+IGNORED = ("model", "trainer", "run", "ckpt_path", "optimizer", "lr_scheduler")
+"""Keys of a fit that say nothing about its data."""
+
+DESCRIPTION = """\
+Examine a dataset before training on it: are the lists right, is every file there, does it decode,
+is anything in training and in test, how fast does this machine load it? Give the words of your fit:
+what they say about model, trainer and run is ignored.
+
+  kinetoscope doctor --config configs/data/ucf101.yaml --data.root data/ucf101
+  kinetoscope doctor --config configs/data/kinetics.yaml --full --workers 16
+  kinetoscope doctor --config my.yaml --json | jq '.findings[] | select(.level == "fatal")'
+
+Nothing in the dataset is changed. Every result is written down at once: stopped with Ctrl-C, the
+same command goes on where it was, and files that change are decoded again.
+"""
+EPILOG = """\
+Findings have three levels:
+  fatal    a training would fail, or its result would be wrong: no videos, more broken ones than
+           data.max_broken_fraction, test videos in training, a class without training videos
+  warning  it would work, but worse than it could: missing or broken videos, wrong counts, ...
+  note     good to know
+Exit codes: 0 nothing fatal, 1 a fatal finding, 2 a mistake in the command, 130 Ctrl-C.
+docs/doctor.md explains every finding.
+"""
+
+
+def run(words: Sequence[str]) -> None:
+    """Run the command.
+
+    Args:
+        words: `doctor` and its options.
+
+    Raises:
+        SystemExit: With code 1 if a finding is fatal, 2 on a user's mistake.
+    """
+    allow_known_classes()
+    parser = _parser()
+    options = parser.parse_args(_about_data(words[1:]))
+    allow_missing = bool(options.data.init_args.allow_missing)
+    options.data.init_args.allow_missing = True
+    data: VideoDataModule = parser.instantiate_classes(options).data
+    settings = _settings(options, data)
+    _make_folder(settings.folder)
+    try:
+        found = examine(data, settings, allow_missing)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{COMMAND}: what was decoded is kept; the same command goes on from it\n")
+        raise
+    page = write_page(found, settings.folder / "report.html")
+    text = json.dumps({**found.as_dict(), "page": str(page)}, indent=2)
+    (settings.folder / "findings.json").write_text(text + "\n", encoding="utf-8")
+    if options.json:
+        sys.stdout.write(text + "\n")
+    else:
+        print_report(found, page, Console(width=None if sys.stdout.isatty() else 120))
+    if found.is_fatal:
+        raise SystemExit(UNHEALTHY)
+
+
+class _Parser(VideoParser):
+    """The parser of the commands that train, with options of its own."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """End with one sentence, with the nearest option where one is misspelt."""
+        found = re.search(r"unrecognized arguments: (--\w+)(?:[ =]|$)", message)
+        if found:
+            options = [word for action in self._actions for word in action.option_strings]
+            fail(f"{self.prog} has no option {found[1]}{nearest(found[1], options)}")
+        super().error(message, ex)
+
+
+def _parser() -> VideoParser:
+    parser = _Parser(
+        prog=f"{COMMAND} doctor",
+        usage=f"{COMMAND} doctor --config FILE [--config FILE ...] [--data.KEY VALUE] [options]",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=_Formatter,
+    )
+    parser.add_argument("--config", action="config", help="config of a fit, or of its data")
+    parser.add_argument("--full", action="store_true", help="decode every video, not a sample")
+    parser.add_argument(
+        "--sample", type=int, default=200, help="videos to decode of each list (200)"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=usable_cores(), help="decoding processes (all cores)"
+    )
+    parser.add_argument(
+        "--limit", type=float, default=120.0, help="seconds that decoding a video may take (120)"
+    )
+    parser.add_argument(
+        "--measure", type=float, default=3.0, help="seconds to time each loader, 0 for none (3)"
+    )
+    parser.add_argument("--json", action="store_true", help="print findings as JSON, nothing else")
+    parser.add_argument(
+        "--out", type=str | None, default=None, help="folder of the report (runs/doctor/ROOT)"
+    )
+    parser.add_argument("--seed_everything", type=Any, default=0, help="seed of a fit")
+    parser.add_lightning_class_args(VideoDataModule, "data", subclass_mode=True, required=True)
+    parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
+    for key in IGNORED:
+        parser.add_argument(f"--{key}", type=_unchecked, default=None, help=SUPPRESS)
+    return parser
+
+
+def _unchecked(value: object) -> object:
+    """Takes a part of a config as it is."""
+    return value
+
+
+class _Formatter(RawDescriptionHelpFormatter):
+    """Leaves the lines of the description as they are."""
+
+
+def _about_data(words: Sequence[str]) -> list[str]:
+    """The words without those that a fit has about other things than data."""
+    kept: list[str] = []
+    skipping = False
+    for word in words:
+        if word.startswith("--"):
+            skipping = re.split(r"[.=]", word[2:])[0] in IGNORED
+            if skipping:
+                continue
+        elif skipping:
+            continue
+        kept.append(word)
+    return kept
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"--out {folder} cannot be made a folder ({error.strerror}); give another place"
+        ) from error
+
+
+def _settings(options: Namespace, data: VideoDataModule) -> ExaminationSettings:
+    folder = options.out or Path("runs", "doctor", data.root.absolute().name)
+    return ExaminationSettings(
+        folder=Path(folder),
+        sample=None if options.full else options.sample,
+        workers=options.workers,
+        limit=options.limit,
+        measure=options.measure,
+        progress=sys.stderr.isatty(),
+    )

@@ -1,0 +1,352 @@
+"""fit, validate and test: LightningCLI with this project's parser settings and run folder."""
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.cli import (
+    ArgsType,
+    LightningArgumentParser,
+    LightningCLI,
+)
+
+from datamodules import VideoDataModule
+from lightning_modules.base import VideoClassifier
+from lightning_modules.callbacks.broken_videos import BrokenVideos
+from lightning_modules.callbacks.left_out import LeftOut
+from lightning_modules.callbacks.run_config import RunConfig
+from lightning_modules.callbacks.score_file import ScoreFile
+from lightning_modules.callbacks.throughput import Throughput
+from lightning_modules.callbacks.validation_report import ValidationReport
+from lightning_modules.callbacks.watchdog import Watchdog
+from lightning_modules.commands.parsing import (
+    VideoParser,
+    refuse_linked_options,
+)
+from lightning_modules.console import COMMAND, say
+from lightning_modules.plugins import allow_known_classes
+from lightning_modules.resume import slurm
+from lightning_modules.resume.changed_settings import (
+    changes_since,
+    refuse_changed_settings,
+    refuse_other_network,
+)
+from lightning_modules.resume.checkpoint_io import AtomicCheckpointIO, read_checkpoint
+from lightning_modules.resume.exact_resume import KEY as EXACT_RESUME
+from lightning_modules.resume.exact_resume import ExactResume
+from lightning_modules.resume.last_checkpoint import LastCheckpoint
+from lightning_modules.resume.preemption import Preemption
+from lightning_modules.resume.resume_point import find_resume_point
+from lightning_modules.resume.stop_notice import StopNotice
+from lightning_modules.resume.stop_signals import StopSignals
+from lightning_modules.runs.folder import (
+    LAST,
+    VERSION_VARIABLE,
+    RunIdentity,
+    RunSettings,
+    choose_run_folder,
+    folder_of_checkpoint,
+    folder_of_run,
+    identify_run,
+    newest_version,
+)
+from lightning_modules.runs.loggers import default_loggers, finish_wandb
+from models import count_macs, count_parameters
+
+
+def run(words: Sequence[str]) -> None:
+    """Run `fit`, `validate` or `test`.
+
+    Args:
+        words: The command and its options.
+    """
+    allow_known_classes()
+    refuse_linked_options(words)
+    torch.set_float32_matmul_precision("high")
+    # a test needs none of the callbacks that the checkpoint's fit had
+    warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
+    # a dataset without a validation split, which `setup` has said
+    warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
+    # frozen batch normalization is meant to be in evaluation mode
+    warnings.filterwarnings("ignore", message="Found .* in eval mode at the start of training")
+    # not ours: Lightning looks up a deprecated name
+    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+    # the position is kept by the DataModule, not by the loader
+    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before")
+    # a resumed fit goes on in its own folder
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    ranks_inherit = VERSION_VARIABLE in os.environ
+    stop = StopNotice()
+    try:
+        with StopSignals() as signals:
+            VideoCLI(list(words), stop, signals)
+    except SystemExit:
+        if stop.interrupted:
+            raise SystemExit(130) from None
+        raise
+    finally:
+        if not ranks_inherit:
+            os.environ.pop(VERSION_VARIABLE, None)
+        finish_wandb()
+
+
+class VideoCLI(LightningCLI):
+    """The one place that joins model and data.
+
+    Args:
+        args: A command and its options, as on the command line.
+        stop: Callback that notices Ctrl-C.
+        signals: What asks a fit to stop at the next step.
+    """
+
+    def __init__(self, args: list[str], stop: StopNotice, signals: StopSignals) -> None:
+        self.run_folder: Path | None = None
+        self.checkpoint: dict[str, Any] | None = None
+        self.goes_on = False
+        self.stop = stop
+        self.signals = signals
+        super().__init__(
+            VideoClassifier,
+            VideoDataModule,
+            save_config_callback=None,
+            seed_everything_default=42,
+            trainer_defaults={
+                "use_distributed_sampler": False,
+                "log_every_n_steps": 10,
+                "enable_model_summary": False,
+            },
+            parser_class=VideoParser,
+            parser_kwargs={"prog": COMMAND},
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            args=args,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The commands that are Lightning's; `predict` is a tool of its own."""
+        return {
+            "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"},
+            "validate": {"model", "dataloaders", "datamodule", "verbose"},
+            "test": {"model", "dataloaders", "datamodule", "verbose"},
+        }
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the run settings, and the values that one part takes from another."""
+        parser.add_class_arguments(RunSettings, "run")
+        for name in ("num_classes", "class_names"):
+            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, without Lightning's warning about arguments given from within Python."""
+        assert isinstance(args, list)
+        self.config = parser.parse_args(args)
+        config = self.config[self.config.subcommand]
+        if isinstance(config.seed_everything, int) and not 0 <= config.seed_everything < 2**32:
+            raise ValueError(f"seed_everything={config.seed_everything} must lie in [0, 2**32)")
+        self.goes_on = config.ckpt_path is not None
+        if config.ckpt_path == "last" and self.config.subcommand == "fit":
+            self._resolve_last(config)
+        elif config.ckpt_path is not None:
+            self.checkpoint = read_checkpoint(config.ckpt_path)
+        if self.checkpoint is not None and self.config.subcommand == "fit":
+            if EXACT_RESUME not in self.checkpoint:
+                raise ValueError(
+                    f"{config.ckpt_path} does not hold all that a resumed run needs, as another "
+                    "version wrote it; start a new run from its weights with --model.init_from"
+                )
+            trained = self.checkpoint["hyper_parameters"]
+            refuse_changed_settings(trained, config.model.init_args.as_dict())
+            saved = folder_of_checkpoint(config.ckpt_path) / "config.yaml"
+            text = self._subcommand_parsers["fit"].dump(config, skip_none=False)
+            for change in changes_since(saved, yaml.safe_load(text)):
+                say(f"changed since the checkpoint: {change}")
+
+    def _resolve_last(self, config: Namespace) -> None:
+        """Turn `--ckpt_path last` into the newest good checkpoint of the run, where it has one."""
+        settings = RunSettings(**config.run)
+        if settings.version is None and "SLURM_JOB_ID" not in os.environ:
+            config.run.version = newest_version(settings)
+        folder = folder_of_run(RunSettings(**config.run))
+        found = find_resume_point(folder) if folder else None
+        config.ckpt_path = None
+        if found is None:
+            say(f"no checkpoint of the run {settings.name} yet: from the start")
+        else:
+            path, self.checkpoint = found
+            config.ckpt_path = str(path)
+
+    def after_instantiate_classes(self) -> None:
+        """Hold the checkpoint against the data and the network.
+
+        Raises:
+            ValueError: If the classes differ, the weights do not fit, or they have seen the test
+                videos.
+        """
+        if self.checkpoint is None:
+            return
+        trained_on = self.checkpoint["protocol"]["dataset"]
+        self.datamodule.refuse_other_split(trained_on, "the checkpoint")
+        ours, theirs = self.datamodule.class_names, self.checkpoint["class_names"]
+        if list(ours) != list(theirs):
+            raise ValueError(
+                f"the checkpoint's {len(theirs)} classes ({', '.join(theirs[:5])}, ...) are not "
+                f"the data's {len(ours)} ({', '.join(ours[:5])}, ...); use the data it was trained "
+                "for, or start a fit with --model.init_from"
+            )
+        spec = self.datamodule.input_spec()
+        for part, trained in self.checkpoint["input_spec"].items():
+            if spec[part] != trained:
+                say(f"note: {part} differs: trained with {trained}, now {spec[part]}")
+        refuse_other_network(self.checkpoint["state_dict"], self.model.state_dict())
+
+    def before_instantiate_classes(self) -> None:
+        """Check what does not go together before anything is made."""
+        config = self.config[self.subcommand]
+        if config.trainer.overfit_batches:
+            raise ValueError(
+                "trainer.overfit_batches would replace the sampler that draws each clip from "
+                "(seed, epoch, index); use --trainer.limit_train_batches instead"
+            )
+        if config.trainer.use_distributed_sampler:
+            raise ValueError(
+                "trainer.use_distributed_sampler=true would replace the sampler that shows each "
+                "video once on any number of devices; leave it false"
+            )
+        if self.subcommand != "fit" and config.ckpt_path is None:
+            raise ValueError(
+                f"{self.subcommand} needs the weights to test; give them with --ckpt_path FILE"
+            )
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Make the trainer, with what every run here needs.
+
+        Raises:
+            ValueError: If Lightning refuses one of the trainer's settings.
+        """
+        slurm.check_step()
+        settings = self._own_settings()
+        if slurm.started_by_srun():
+            plugins = self.config_init[self.subcommand].trainer.plugins
+            settings.setdefault("plugins", _as_list(plugins)).append(slurm.environment())
+        callbacks = settings["callbacks"]
+        if not any(isinstance(callback, Preemption) for callback in callbacks):
+            self.signals.restore()
+        elif not any(isinstance(callback, Watchdog) for callback in callbacks):
+            callbacks.append(Watchdog())
+        try:
+            trainer = super().instantiate_trainer(**settings, **kwargs)
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            raise ValueError(f"the trainer's settings do not work: {error}") from error
+        slurm.check_tasks(trainer.num_devices, trainer.num_nodes)
+        return trainer
+
+    def _own_settings(self) -> dict[str, Any]:
+        config = self.config_init[self.subcommand].trainer
+        own = _as_list(config.callbacks)
+        if self.subcommand != "fit":
+            folder = folder_of_checkpoint(self.config[self.subcommand].ckpt_path)
+            return {
+                "logger": False,
+                "enable_checkpointing": False,
+                "callbacks": [*own, self.stop, BrokenVideos(), ScoreFile(folder)],
+            }
+        if config.fast_dev_run:
+            return {"logger": False, "callbacks": [*own, self.stop, BrokenVideos()]}
+        self.run_folder = choose_run_folder(self.config_init["fit"].run, self.goes_on)
+        path = self.config["fit"].ckpt_path
+        is_own = path is not None and folder_of_checkpoint(path) == self.run_folder.resolve()
+        identity = identify_run(self.run_folder, self.checkpoint if is_own else None)
+        logs = config.logger is None or config.logger is True
+        loggers = default_loggers(self.run_folder, identity) if logs else config.logger
+        return {
+            "default_root_dir": self.run_folder,
+            "logger": loggers,
+            "callbacks": [*own, self.stop, *self._fit_callbacks(identity, bool(loggers))],
+            "plugins": [*_as_list(config.plugins), AtomicCheckpointIO()],
+        }
+
+    def _fit_callbacks(self, identity: RunIdentity, logs: bool) -> list[Callback]:
+        folder, parser = self.run_folder, self._subcommand_parsers["fit"]
+        assert folder is not None
+        callbacks: list[Callback] = [
+            RunConfig(
+                parser=parser,
+                config=self.config["fit"],
+                save_to_log_dir=False,
+                identity=identity,
+            ),
+            BrokenVideos(folder),
+            LeftOut(),
+            Throughput(),
+            ValidationReport(folder),
+            ExactResume(),
+        ]
+        if logs:
+            callbacks.append(LearningRateMonitor(logging_interval="step"))
+        if self.config["fit"].trainer.enable_checkpointing is False:
+            return callbacks
+        settings = self.config["fit"].run
+        path, steps = folder / "checkpoints" / LAST, settings.save_every_steps
+        callbacks.append(LastCheckpoint(path, steps, settings.save_every_minutes))
+        callbacks.append(Preemption(self.signals))
+        if settings.keep_best:
+            callbacks.append(
+                ModelCheckpoint(
+                    dirpath=folder / "checkpoints",
+                    filename="best",
+                    monitor="val/top1",
+                    mode="max",
+                    save_on_train_epoch_end=False,
+                    enable_version_counter=False,
+                )
+            )
+        return callbacks
+
+    def before_fit(self) -> None:
+        """Say what is about to be trained."""
+        spec = self.datamodule.spec
+        size, frames = spec.transform.size, spec.sampling.clip_len
+        network = self.model.network
+        say(
+            f"{self.model.hparams['network']}: {count_parameters(network):,} parameters, "
+            f"{count_macs(network, frames, size) / 1e9:.3f} GMACs a clip "
+            f"({spec.sampling.describe()}, {size} px)"
+        )
+
+    def after_fit(self) -> None:
+        """Say what came out, where it lies, and what to do next."""
+        finish_wandb()  # before the summary, which its own lines would push away
+        if self.run_folder is None:  # a fast_dev_run leaves nothing behind
+            return
+        checkpoints = self.run_folder / "checkpoints"
+        for callback in self.trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.best_model_score is not None:
+                score = 100 * float(callback.best_model_score)
+                say(f"best val/top1 {score:.2f} % (clip accuracy), in {callback.best_model_path}")
+        if self.trainer.is_global_zero:
+            for path in self.datamodule.write_missing(self.run_folder):
+                say(f"missing videos: {path}")
+        say(f"run folder: {self.run_folder}")
+        kept = [checkpoints / name for name in ("best.ckpt", "last.ckpt")]
+        for path in [path for path in kept if path.exists()][:1]:
+            config = self.run_folder / "config.yaml"
+            say(f"test it:    {COMMAND} test --config {config} --ckpt_path {path}")
+            say(f"use it:     {COMMAND} predict --ckpt_path {path} VIDEO...")
+
+
+def _as_list(value: Any) -> list[Any]:
+    """A setting that may be one thing, several or none."""
+    if isinstance(value, list):
+        return value
+    return [] if value is None else [value]

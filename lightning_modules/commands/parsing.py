@@ -1,0 +1,209 @@
+"""What the parser's errors mean to a user: one sentence, with the nearest name."""
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import (
+    LightningArgumentParser,
+)
+
+import datamodules
+import lightning_modules
+from datamodules import VideoDataModule
+from lightning_modules.base import VideoClassifier
+from lightning_modules.console import COMMAND, fail, nearest
+from lightning_modules.runs.folder import (
+    RunSettings,
+)
+
+COMMON_KEYS = ("config", "seed_everything", "ckpt_path", "model", "data", "trainer", "run", "help")
+
+
+LINKED = {
+    "data.seed": "everything has one seed: set seed_everything",
+    "model.num_classes": "the classes come from the data",
+    "model.class_names": "the classes come from the data",
+}
+"""Keys that take their value from elsewhere, so that a value of their own would be lost."""
+
+
+def refuse_linked_options(words: Sequence[str]) -> None:
+    """Refuse options whose value would be replaced, and a config that holds two seeds.
+
+    Args:
+        words: The words of the command line.
+
+    Raises:
+        ValueError: If one of them sets such a key, or a config sets another seed for the data than
+            for everything.
+    """
+    for place, word in enumerate(words):
+        option, _, value = word.partition("=")
+        key = option.removeprefix("--").replace("init_args.", "")
+        if key in LINKED:
+            raise ValueError(f"{key} cannot be set, as {LINKED[key]}")
+        if key == "config":
+            _refuse_two_seeds(Path(value or next(iter(words[place + 1 :]), "")))
+
+
+def _refuse_two_seeds(config: Path) -> None:
+    """The configs of runs hold the data's seed, equal to that of everything."""
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return  # the parser says what is wrong
+    data = content.get("data") if isinstance(content, dict) else None
+    data = data.get("init_args", data) if isinstance(data, dict) else {}
+    seed = data.get("seed") if isinstance(data, dict) else None
+    if seed is not None and seed != content.get("seed_everything"):
+        raise ValueError(f"{config} sets data.seed={seed}, but {LINKED['data.seed']}")
+
+
+def explain_parser_error(message: str) -> str:
+    """Turn a parser's message into one sentence.
+
+    Args:
+        message: What jsonargparse said, often many lines.
+    """
+    for pattern, explain in _EXPLANATIONS:
+        found = re.search(pattern, message, re.DOTALL)
+        if found:
+            return explain(found)
+    return re.sub(r"\s+", " ", message).strip()[:500]
+
+
+def known_keys() -> dict[str, list[str]]:
+    """Every key of the command line by its group, from the signatures of the classes."""
+    return {
+        "": list(COMMON_KEYS),
+        "trainer": list(inspect.signature(Trainer).parameters),
+        "run": [field.name for field in fields(RunSettings)],
+        "model": _arguments_below(VideoClassifier),
+        "data": _arguments_below(VideoDataModule),
+    }
+
+
+def _arguments_below(base: type[Any]) -> list[str]:
+    names: dict[str, None] = {}
+    for cls in (base, *_subclasses(base)):
+        for name, parameter in inspect.signature(cls).parameters.items():
+            if parameter.kind is not parameter.VAR_KEYWORD:
+                names[name] = None
+    return [name for name in names if name != "network_kwargs"]
+
+
+def _subclasses(base: type[Any]) -> list[type[Any]]:
+    direct: list[type[Any]] = base.__subclasses__()
+    return [*direct, *(deeper for cls in direct for deeper in _subclasses(cls))]
+
+
+def _full_keys() -> list[str]:
+    return [
+        f"{group}.{name}".lstrip(".") for group, names in known_keys().items() for name in names
+    ]
+
+
+def _unknown_key(key: str) -> str:
+    plain = key.lstrip("-").split("=")[0].replace("init_args.", "").removesuffix("+")
+    if not key.startswith("-") and "." not in key:
+        # within a model or a data class the message names the argument alone
+        keys = known_keys()
+        return (
+            f"there is no key {plain!r}{nearest(plain, [*keys['model'], *keys['data'], *keys['']])}"
+        )
+    return f"there is no key {plain!r}{nearest(plain, _full_keys())}"
+
+
+def _unrecognized(found: re.Match[str]) -> str:
+    word = found[1].split()[0]
+    if word.startswith("-"):
+        return _unknown_key(word)
+    return f"the word {word!r} belongs to no option; write options as --key value"
+
+
+def _refused(found: re.Match[str]) -> str:
+    return (
+        f"the class {found[1]} is refused: only classes of models, datamodules, lightning_modules, "
+        "lightning and torch may be named; to allow a package of your own, name it in "
+        "KINETOSCOPE_PLUGINS"
+    )
+
+
+def _unknown_class(found: re.Match[str]) -> str:
+    public = [
+        f"{package.__name__}.{cls.__name__}"
+        for package, base in ((lightning_modules, VideoClassifier), (datamodules, VideoDataModule))
+        for cls in (base, *_subclasses(base))
+        if cls.__name__ in package.__all__ and not inspect.isabstract(cls)
+    ]
+    word = found[1]
+    bare = {name.rsplit(".", 1)[1]: name for name in public}
+    offers = nearest(word.rsplit(".", 1)[-1], bare)
+    return f"there is no class {word}{offers or '; there are ' + ', '.join(public)}"
+
+
+def _wrong_base(found: re.Match[str]) -> str:
+    kind = {"VideoClassifier": "--model", "VideoDataModule": "--data"}.get(found[1], "that key")
+    return f"{found[2]} is not a {found[1]}, which {kind} needs"
+
+
+def _readable(kind: str) -> str:
+    plain = re.sub(r"<class '(.*)'>", r"\1", kind).replace("NoneType", "null")
+    return re.sub(r"typing\.Literal\[(.*)\]", r"one of \1", plain).replace("typing.", "")
+
+
+def _wrong_type(found: re.Match[str]) -> str:
+    kind = _readable(found[2])
+    return f"{found[1]}={found[3].strip()} does not fit: it must be {kind}"
+
+
+def _wrong_union(found: re.Match[str]) -> str:
+    kinds = [_readable(kind) for kind in re.findall(r"Expected an? (.*)", found[2])]
+    return f"{found[1]}={found[3].strip()} does not fit: it must be {' or '.join(kinds)}"
+
+
+_EXPLANATIONS: list[tuple[str, Callable[[re.Match[str]], str]]] = [
+    (r"unrecognized arguments: (.*)", _unrecognized),
+    (r"Option '([^']*)' is not accepted", lambda m: _unknown_key(m[1])),
+    (r"does not accept option '([^']*)'", lambda m: _unknown_key("--" + m[1])),
+    (
+        r"arguments are required: (.*)",
+        lambda m: (
+            f"{re.sub(r'[a-z]+[.]', '', m[1]).replace(', ', ' and ')} must be given; begin with a "
+            "config, such as --config configs/quickstart.yaml"
+        ),
+    ),
+    (r"File does not exist: '?([^'\n]*)", lambda m: f"there is no config file {m[1]}"),
+    (r"Path is not a file: '?([^'\n]*)", lambda m: f"{m[1]} is a folder, not a config file"),
+    (r"Problems parsing config: (.*)", lambda m: "a config is not valid YAML: " + _one_line(m[1])),
+    (r"Importing '([^']*)' is not allowed", _refused),
+    (r"Expected a dot import path string: (\S+)", _unknown_class),
+    (r"class_path '([^']*)':\s+(?:module .* has no attribute|No module named)", _unknown_class),
+    (r"a subclass of (\w+)\n.*Given value: (\S+)", _wrong_base),
+    (r'Parser key "([^"]*)":\s+Expected an? (.*?)\. Got value: (.*)', _wrong_type),
+    (r'Parser key "([^"]*)":(.*Expected .*)Given value type:.*Given value: (.*)', _wrong_union),
+]
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()
+
+
+class VideoParser(LightningArgumentParser):
+    """LightningCLI's parser without abbreviations, and with mistakes in one sentence."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault(
+            "usage", f"{COMMAND} COMMAND --config FILE [--config FILE ...] [--key value]"
+        )
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """End with one sentence and exit code 2, without pages of usage."""
+        fail(explain_parser_error(message))

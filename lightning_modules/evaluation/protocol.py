@@ -1,0 +1,111 @@
+"""The protocol of a test: everything a reader needs to know to compare its number."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+from datamodules import VideoDataModule
+from datamodules.clips.crops import NumCrops, count_crops
+from lightning_modules.base import VideoClassifier
+from lightning_modules.runs.versions import code_commit, library_versions
+from models import count_macs
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a test was done.
+
+    Attributes:
+        dataset: The dataset, and which version, label set or official split of it.
+        split: Split that was tested.
+        videos_used: Videos that were scored.
+        videos_listed: Videos that the annotation lists.
+        missing: Video ids whose file was not found.
+        broken: Video id and reason of each file that could not be read.
+        sampling: Frames x stride, or segments.
+        num_clips: Clips of each video.
+        num_crops: Crops of each clip.
+        probe: What was changed in the clips; None for a plain test.
+        size: Side of a crop in pixels; of the whole frame its short side, which the multiply-adds
+            are then counted for as if it were square.
+        average: What is averaged over views.
+        precision: Precision of the arithmetic.
+        network: Name of the network.
+        macs: Multiply-adds of one view.
+        commit: Commit of this code.
+        versions: Library versions.
+    """
+
+    dataset: str
+    split: str
+    videos_used: int
+    videos_listed: int
+    missing: list[str]
+    broken: list[tuple[str, str]]
+    sampling: str
+    num_clips: int
+    num_crops: NumCrops
+    probe: str | None
+    size: int
+    average: str
+    precision: str
+    network: str
+    macs: int
+    commit: str
+    versions: dict[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        views = self.num_clips * count_crops(self.num_crops)
+        return (
+            f"{self.network} on {self.dataset} {self.split}, "
+            f"{self.videos_used} / {self.videos_listed} videos, {self.sampling}, "
+            f"{self.num_clips} clip(s) x {self.num_crops} crop(s) ({self.average} averaged), "
+            f"{f'probe {self.probe}, ' if self.probe else ''}"
+            f"{self.size} px, {self.precision}, {self.macs / 1e9:.3f} GMACs x {views}, "
+            f"commit {self.commit}"
+        )
+
+
+def describe_protocol(
+    trainer: Trainer,
+    module: VideoClassifier,
+    data: VideoDataModule,
+    videos_used: int,
+    broken: list[tuple[str, str]],
+) -> Protocol:
+    """Protocol of the test that a trainer has just run.
+
+    Args:
+        trainer: Trainer that ran it.
+        module: Module that was tested.
+        data: Data that it was tested on.
+        videos_used: Videos that were scored.
+        broken: Video id and reason of each file that could not be read.
+    """
+    spec = data.spec
+    full = data.num_crops in ("full", "full_flip")
+    size = spec.transform.short_side if full else spec.transform.crop_size
+    return Protocol(
+        dataset=data.dataset_name,
+        split="test",
+        videos_used=videos_used,
+        videos_listed=len(data.test_set),
+        missing=data.test_set.missing,
+        broken=broken,
+        sampling=spec.sampling.describe(),
+        num_clips=data.num_clips,
+        num_crops=data.num_crops,
+        probe=None if data.probe is None else str(data.probe),
+        size=size,
+        average=str(module.hparams["average"]),
+        precision=str(trainer.precision),
+        network=str(module.hparams["network"]),
+        macs=count_macs(module.network, spec.sampling.test_len, size),
+        commit=code_commit(),
+        versions=library_versions(),
+    )

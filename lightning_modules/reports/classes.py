@@ -1,0 +1,75 @@
+"""Accuracy by class and the confusion matrix, as files."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lightning_modules.training.metrics import per_class_accuracy
+
+MAX_NAMED_CLASSES = 40
+"""Class names are written along the axes up to this many classes."""
+
+
+def write_per_class(path: Path, class_names: Sequence[str], confusion: Tensor) -> None:
+    """Write the columns class, videos, accuracy, and what the class is most often taken for.
+
+    Args:
+        path: The CSV file.
+        class_names: Names of the K classes.
+        confusion: Counts, (K, K), true class in rows.
+    """
+    mistakes = confusion.numpy().copy()
+    np.fill_diagonal(mistakes, 0)
+    accuracy = per_class_accuracy(confusion)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["class", "videos", "accuracy", "most_often_taken_for", "so_often"])
+        for label, name in enumerate(class_names):
+            videos, other = int(confusion[label].sum()), int(mistakes[label].argmax())
+            count = int(mistakes[label, other])
+            share = f"{float(accuracy[label]):.6f}" if videos else ""
+            writer.writerow([name, videos, share, class_names[other] if count else "", count])
+
+
+def write_confusion(path: Path, class_names: Sequence[str], confusion: Tensor, title: str) -> None:
+    """Draw the confusion matrix; see `confusion_figure`."""
+    confusion_figure(confusion.numpy(), class_names, title).savefig(path, dpi=100)
+
+
+def confusion_figure(confusion: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
+    """A confusion matrix as a picture, each row scaled to its number of videos.
+
+    Args:
+        confusion: Counts, (K, K), true class in rows, predicted class in columns.
+        class_names: Names of the K classes.
+        title: Written above.
+
+    Returns:
+        The figure; not registered with pyplot, so it is freed with its last reference.
+    """
+    num_classes = len(class_names)
+    totals = confusion.sum(axis=1, keepdims=True)
+    shares = confusion / np.maximum(totals, 1)
+    named = num_classes <= MAX_NAMED_CLASSES
+    side = min(12.0, 3.5 + 0.3 * num_classes) if named else 9.0
+    figure = Figure(figsize=(side + 1.0, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    accuracy = confusion.trace() / max(1, confusion.sum())
+    axes.set_title(f"{title}: {100 * accuracy:.1f} % of {int(confusion.sum())} videos")
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    if named:
+        axes.set_xticks(range(num_classes), class_names, rotation=60, ha="right", fontsize=8)
+        axes.set_yticks(range(num_classes), class_names, fontsize=8)
+    if num_classes <= 15:
+        for (row, column), share in np.ndenumerate(shares):
+            colour = "white" if share > 0.5 else "black"
+            text = str(int(confusion[row, column]))
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
+    return figure

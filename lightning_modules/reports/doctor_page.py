@@ -1,0 +1,76 @@
+"""The report of an examination as one HTML page that needs nothing else."""
+
+from datetime import date
+from html import escape
+from pathlib import Path
+
+from datamodules.health.decode_check import DECODER
+from datamodules.health.examination import Examination
+from datamodules.health.findings import Finding
+from lightning_modules.reports.doctor_plots import plots
+from lightning_modules.reports.doctor_terminal import by_level, verdict_line
+from lightning_modules.reports.html_page import card, save_page, section, table
+
+MAX_ROWS = 1000
+"""Broken videos on the page; `findings.json` has all."""
+
+
+def write_page(found: Examination, target: Path) -> Path:
+    """Write the page; it appears whole or not at all.
+
+    Args:
+        found: The examination.
+        target: The file.
+
+    Returns:
+        The file.
+    """
+    sections = [section("Findings", "".join(map(_finding, by_level(found))))]
+    if found.splits:
+        sections.insert(0, section("Lists", card(_splits(found))))
+    drawn = "".join(
+        f'<div class="card"><h3>{escape(title)}</h3>{svg}<p class="caption">{escape(caption)}</p>'
+        "</div>"
+        for title, svg, caption in plots(found)
+    )
+    if drawn:
+        sections.append(section("Pictures", f'<div class="plots">{drawn}</div>'))
+    if found.broken:
+        sections.append(section("Broken videos", card(_broken(found))))
+    return save_page(
+        target,
+        f"{type(found.data).__name__}: examination",
+        f"{found.data.root}, {date.today().isoformat()}, {DECODER}",
+        verdict_line(found),
+        good=not found.is_fatal,
+        sections=sections,
+    )
+
+
+def _finding(finding: Finding) -> str:
+    examples = "".join(f"<li>{escape(example)}</li>" for example in finding.examples)
+    more = f"<details><summary>examples</summary><ul>{examples}</ul></details>" if examples else ""
+    return (
+        f'<div class="card finding {finding.level}">'
+        f'<span class="label">{finding.level} &middot; {escape(finding.check)}</span>'
+        f"<p>{escape(finding.sentence)}</p>{more}</div>\n"
+    )
+
+
+def _splits(found: Examination) -> str:
+    columns = ("listed", "official", "present", "decoded", "broken")
+    rows = []
+    for row in found.as_dict()["splits"]:
+        cells = ["" if row[key] is None else f"{row[key]:,}" for key in columns]
+        rows.append([row["split"], *cells])
+    return table(["list", "videos", "official", "found", "decoded", "broken"], rows)
+
+
+def _broken(found: Examination) -> str:
+    rows = [
+        [split.name, split.table.paths[index], str(probe.verdict), probe.detail]
+        for split, index, probe in found.broken[:MAX_ROWS]
+    ]
+    more = len(found.broken) - MAX_ROWS
+    rest = f'<p class="caption">and {more:,} more, in findings.json</p>' if more > 0 else ""
+    return table(["list", "video", "verdict", "what was found"], rows, numbers=False) + rest

@@ -1,0 +1,111 @@
+"""Writing a checkpoint so that the file before it survives whatever happens."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import CheckpointIO
+
+from lightning_modules.runs.folder import LAST, PREVIOUS
+from models.weights import read_weights_file
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Writes beside the target, flushes to the disk, and only then puts the file in its place.
+
+    Nothing is staged in the temporary folder, which may be on another disk. A run that is killed
+    leaves at most `<name>.part` behind, which the next save overwrites. The newest checkpoint of a
+    run (`last.ckpt`) keeps the one before it, as `last.previous.ckpt`, for a disk that damages what
+    it was given. Files are read with `weights_only=True`: nothing in them is executed.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write a checkpoint.
+
+        Args:
+            checkpoint: What it holds.
+            path: The file.
+            storage_options: Not used; none may be given.
+
+        Raises:
+            OSError: If it cannot be written, with a sentence that names the file and the reason.
+        """
+        assert storage_options is None
+        target = Path(path)
+        part = target.with_name(f"{target.name}.part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _write(checkpoint, part)
+            if target.name == LAST and target.exists():
+                os.replace(target, target.with_name(PREVIOUS))
+            os.replace(part, target)
+            _flush_folder(target.parent)
+        except (OSError, RuntimeError) as error:
+            reason = _reason(error)
+            if reason is None:
+                raise
+            raise OSError(
+                f"the checkpoint {target} cannot be written ({reason}); what was saved before is "
+                "untouched: make room and go on with --ckpt_path last"
+            ) from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    def load_checkpoint(
+        self,
+        path: str | Path,
+        map_location: Callable[..., Any] | None = lambda storage, loc: storage,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        """Read a checkpoint; only plain values and tensors, whatever `weights_only` says."""
+        content: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+        return content
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Delete a checkpoint, where there is one."""
+        Path(path).unlink(missing_ok=True)
+
+
+def _write(checkpoint: dict[str, Any], path: Path) -> None:
+    with path.open("wb") as file:
+        torch.save(checkpoint, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the new names last, too."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _reason(error: BaseException) -> str | None:
+    """What the disk said; None where the fault is not the disk's."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError):
+            return found.strerror or str(found)
+        found = found.__cause__ or found.__context__
+    return None
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """What a checkpoint of this project holds.
+
+    Raises:
+        ValueError: If the path is an address, is missing, or is not such a checkpoint.
+    """
+    content = read_weights_file(path)
+    if not isinstance(content, dict) or "input_spec" not in content:
+        raise ValueError(
+            f"{path} is not a checkpoint of a fit of this project: it does not say what it was "
+            "trained on; give a file from a run folder's checkpoints/"
+        )
+    return content

@@ -1,0 +1,127 @@
+"""Stops a fit where a signal asks for it: at a step boundary, saved, on all ranks alike."""
+
+import threading
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.strategies import ParallelStrategy
+
+from lightning_modules.console import say
+from lightning_modules.resume import slurm
+from lightning_modules.resume.last_checkpoint import save_now
+from lightning_modules.resume.stop_signals import STOPPED, StopSignals
+from lightning_modules.runs.loggers import finish_wandb, outlive_service
+
+_SECONDS_FOR_WANDB = 20
+
+
+class Stopped(SystemExit):
+    """Ends the process of a fit that was asked to stop, with the exit code of the request."""
+
+
+class Preemption(Checkpoint):
+    """Saves, has Slurm run the job again, and leaves, once any rank got a signal.
+
+    The ranks agree on it after each training batch, each batch of a validation and of the sanity
+    check. They save the same optimizer step; where gradients wait for the optimizer, they go on
+    until it has made its step. A validation that is broken off begins anew in the resumed run.
+
+    It is a `Checkpoint` so that it comes after the callbacks that a step is not complete without.
+
+    Args:
+        stop: The signals of this process.
+    """
+
+    def __init__(self, stop: StopSignals) -> None:
+        self.stop = stop
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep Lightning from putting its own handlers in the place of `StopSignals`'.
+
+        They talk to the other ranks from within the handler, wherever those are, and end a run
+        that lost work with exit code 0. And keep W&B, which the signal ends, from ending the fit.
+        """
+        trainer._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                outlive_service(logger)
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From here on Ctrl-C, too, is looked at after each batch."""
+        self.stop.deferring = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From here on Ctrl-C, too, is looked at after each batch."""
+        self.stop.deferring = True
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """All is saved; what comes now Ctrl-C may break off."""
+        self.stop.deferring = False
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Look after each training batch."""
+        self._look(trainer)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Look after each batch of a validation, and of the sanity check."""
+        self._look(trainer)
+
+    def _look(self, trainer: Trainer) -> None:
+        """Leave if a rank was asked to and the step can be saved."""
+        mine = torch.tensor(self.stop.code, device=trainer.strategy.root_device)
+        code = int(trainer.strategy.reduce(mine, reduce_op="max"))
+        if code:
+            self.stop.holding = True
+            if save_now(trainer):
+                self._leave(trainer, code)
+            self.stop.holding = False
+
+    def _leave(self, trainer: Trainer, code: int) -> None:
+        """Have the job requeued, finish the logs, and end all ranks together."""
+        say(f"stopped and saved at step {trainer.global_step}; go on with --ckpt_path last")
+        if trainer.is_global_zero:
+            # before the requeue, with which Slurm begins to end every process of the job; in a
+            # bounded time, as W&B's server may be out of reach
+            finish = threading.Thread(target=finish_wandb, args=(code,), daemon=True)
+            finish.start()
+            finish.join(_SECONDS_FOR_WANDB)
+            job = slurm.job_id()
+            if job is not None and code == STOPPED:
+                say(slurm.requeue(job))
+        trainer.strategy.barrier("stopped")
+        raise Stopped(0 if _is_child_of_another_rank(trainer) else code)
+
+
+def _nothing() -> None:
+    """Register no handler."""
+
+
+def _is_child_of_another_rank(trainer: Trainer) -> bool:
+    """Whether Lightning started this rank: it kills the first one when another leaves with a code.
+
+    The code of the whole is the first rank's.
+    """
+    strategy = trainer.strategy
+    if not isinstance(strategy, ParallelStrategy):
+        return False
+    by_lightning = isinstance(strategy.cluster_environment, LightningEnvironment)
+    return by_lightning and trainer.local_rank > 0

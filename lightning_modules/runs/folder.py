@@ -1,0 +1,194 @@
+"""Where a run lives: `runs/<name>/<version>/`, chosen once, before the ranks start."""
+
+import json
+import os
+import re
+import secrets
+import string
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+VERSION_VARIABLE = "KINETOSCOPE_RUN_VERSION"
+
+LAST = "last.ckpt"
+"""Name of the newest checkpoint of a run."""
+
+PREVIOUS = "last.previous.ckpt"
+"""Name of the one before it."""
+
+FILE_NAME = "run.json"
+"""Name of the file in a run folder."""
+
+KEY = "run"
+"""Key of the identity in a checkpoint."""
+
+_LETTERS = string.ascii_lowercase + string.digits
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Where a fit keeps its config, checkpoints, metrics and scores.
+
+    Attributes:
+        name: Name of the run, a folder below `folder`.
+        version: Folder below the name; by default the next free number, under Slurm the job id (and
+            array task), so that a requeued job finds its folder again.
+        folder: Folder of all runs.
+        keep_best: Whether the checkpoint with the best val/top1 is kept beside the last one. Off
+            where the reported set is the validation set.
+        save_every_steps: Optimizer steps after which the last checkpoint is written anew, beside
+            the end of each epoch; null for no such limit.
+        save_every_minutes: Minutes after which it is; null for no such limit.
+    """
+
+    name: str = "unnamed"
+    version: str | None = None
+    folder: str = "runs"
+    keep_best: bool = True
+    save_every_steps: int | None = None
+    save_every_minutes: float | None = 10.0
+
+    def __post_init__(self) -> None:
+        for key, word in (("name", self.name), ("version", self.version)):
+            if word is not None and not re.fullmatch(r"[\w.+-]+", word):
+                raise ValueError(
+                    f"run.{key}={word!r} cannot be a folder; use letters, digits and . _ + - only"
+                )
+        for key, least in (
+            ("save_every_steps", self.save_every_steps),
+            ("save_every_minutes", self.save_every_minutes),
+        ):
+            if least is not None and least <= 0:
+                raise ValueError(f"run.{key}={least} is not possible; give more than 0, or null")
+
+
+def choose_run_folder(settings: RunSettings, resumes: bool) -> Path:
+    """Choose a fit's folder and make it.
+
+    Ranks that this process starts inherit the choice through an environment variable.
+
+    Args:
+        settings: Name and, optionally, version.
+        resumes: Whether the fit goes on with a run; only then may the folder hold one.
+
+    Raises:
+        ValueError: If a version was asked for that already holds a run, or none was given to ranks
+            that a launcher started.
+    """
+    folder = folder_of_run(settings)
+    if VERSION_VARIABLE in os.environ and folder is not None:
+        return folder
+    if folder is None and "RANK" in os.environ:
+        raise ValueError(
+            "ranks that were started together (torchrun) need one name for their folder; give "
+            "--run.version"
+        )
+    if folder is None:
+        folder = _claim_next(Path(settings.folder) / settings.name)
+    elif (folder / "checkpoints").exists() and not resumes:
+        raise ValueError(
+            f"{folder} already holds a run; continue it with --ckpt_path last, or choose another "
+            "--run.version"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ[VERSION_VARIABLE] = folder.name
+    return folder
+
+
+def _slurm_version() -> str | None:
+    """Job id and array task under Slurm, the same before and after a requeue."""
+    job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
+    task = os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{job}_{task}" if job and task else job
+
+
+def _claim_next(base: Path) -> Path:
+    base.mkdir(parents=True, exist_ok=True)
+    number = max((int(p.name) for p in base.iterdir() if p.name.isdecimal()), default=-1) + 1
+    while True:
+        try:
+            (base / str(number)).mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return base / str(number)
+
+
+def folder_of_run(settings: RunSettings) -> Path | None:
+    """The folder that settings, a parent process or Slurm name; None if none of them does."""
+    version = os.environ.get(VERSION_VARIABLE) or settings.version or _slurm_version()
+    return None if version is None else Path(settings.folder) / settings.name / version
+
+
+def newest_version(settings: RunSettings) -> str | None:
+    """The highest numbered version of a run that has a last checkpoint; None if there is none."""
+    base = Path(settings.folder) / settings.name
+    files = [path for name in (LAST, PREVIOUS) for path in base.glob(f"*/checkpoints/{name}")]
+    names = {path.parent.parent.name for path in files}
+    return max((name for name in names if name.isdecimal()), key=int, default=None)
+
+
+def folder_of_checkpoint(path: str | Path) -> Path:
+    """Run folder that a checkpoint belongs to: above `checkpoints/`, else the file's own folder."""
+    folder = Path(path).resolve().parent
+    return folder.parent if folder.name == "checkpoints" else folder
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """The same through all interruptions of a run; W&B knows the run by it.
+
+    Attributes:
+        id: Eight letters and digits.
+        resume_count: How often the run was started again.
+    """
+
+    id: str
+    resume_count: int = 0
+
+
+def identify_run(folder: Path, checkpoint: dict[str, Any] | None) -> RunIdentity:
+    """The identity of a run that starts or goes on; kept in its folder by the first rank.
+
+    Args:
+        folder: The run folder.
+        checkpoint: The checkpoint that the run goes on from, if it is one of this folder; else
+            None. It tells the id where the folder's own file is lost.
+    """
+    known = read_identity(folder)
+    if known is None and checkpoint is not None and KEY in checkpoint:
+        known = RunIdentity(**checkpoint[KEY])
+    if known is None:
+        own = RunIdentity("".join(secrets.choice(_LETTERS) for _ in range(8)))
+    else:
+        own = RunIdentity(known.id, known.resume_count + 1)
+    _write(own, folder)
+    return own
+
+
+@rank_zero_only
+def _write(identity: RunIdentity, folder: Path) -> None:
+    part = folder / f"{FILE_NAME}.part"
+    part.write_text(json.dumps(asdict(identity)) + "\n", encoding="utf-8")
+    os.replace(part, folder / FILE_NAME)
+
+
+def read_identity(folder: Path) -> RunIdentity | None:
+    """The identity that a run folder holds; None where it has none.
+
+    Raises:
+        ValueError: If its file is damaged.
+    """
+    path = folder / FILE_NAME
+    if not path.exists():
+        return None
+    try:
+        return RunIdentity(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path} is damaged, so that the run's id is unknown; delete it: the newest checkpoint "
+            "holds the id, too"
+        ) from error

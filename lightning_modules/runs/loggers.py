@@ -1,0 +1,220 @@
+"""Loggers of a fit: a CSV file always, W&B online only for a user who is logged in there."""
+
+import csv
+import netrc
+import os
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import wandb
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.loggers import Logger, WandbLogger
+
+from lightning_modules.console import say
+from lightning_modules.runs.folder import RunIdentity
+
+PROJECT = "kinetoscope"
+SECRET_WORDS = ("api_key", "apikey", "token", "secret", "password")
+
+Metrics = Mapping[str, float]
+_lost_runs: set[str] = set()
+
+
+class MetricsFile(Logger):
+    """Writes `metrics.csv`, one line a call, and goes on with the file of a resumed run.
+
+    Lightning's own CSV logger deletes the metrics of the run that it continues. A metric that
+    appears later adds a column.
+
+    Args:
+        folder: The run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.path = folder / "metrics.csv"
+        self._columns: list[str] | None = None
+        self._num_lines: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        return self.path.parent.parent.name
+
+    @property
+    def version(self) -> str:
+        """Version of the run."""
+        return self.path.parent.name
+
+    @property
+    def save_dir(self) -> str:
+        """The run folder."""
+        return str(self.path.parent)
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing to do: `config.yaml` holds the hyper-parameters."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Append one line."""
+        row: dict[str, Any] = {"step": step, **metrics}
+        if self._columns is None:
+            self._columns = self._existing_columns()
+        new = [name for name in row if name not in self._columns]
+        if new:
+            self._add_columns(new)
+        self._num_lines = self.num_lines + 1
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self._columns).writerow(row)
+
+    @property
+    def num_lines(self) -> int:
+        """Lines that were logged, those of the run before it was resumed included."""
+        if self._num_lines is None:
+            self._num_lines = len(self._read_rows())
+        return self._num_lines
+
+    @rank_zero_only
+    def keep_lines(self, count: int) -> None:
+        """Forget all but the first lines: a resumed run logs what was lost once more."""
+        if self.num_lines > count:
+            self._columns, self._num_lines = self._existing_columns(), count
+            self._write_rows(self._read_rows()[:count])
+
+    def _existing_columns(self) -> list[str]:
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            return next(csv.reader(file), [])
+
+    def _add_columns(self, new: list[str]) -> None:
+        """Rewrite the file with more columns; rare, as the set of metrics settles in an epoch."""
+        rows = self._read_rows()
+        self._columns = [*(self._columns or []), *new]
+        self._write_rows(rows)
+
+    def _read_rows(self) -> list[dict[str, str]]:
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def _write_rows(self, rows: list[dict[str, str]]) -> None:
+        assert self._columns is not None
+        temporary = self.path.with_suffix(".csv.tmp")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self._columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(temporary, self.path)
+
+
+class RunLogger(WandbLogger):
+    """W&B with the trainer's step as its own: a step that is logged again is not a new one.
+
+    A resumed run logs the steps after its checkpoint once more, with the same values. W&B takes
+    each for a row that it has already, so that its curves neither repeat nor turn back.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._step = 0
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log one row, or add to that of the same step."""
+        self._step = max(self._step, step or 0)
+        row = {**metrics, "trainer/global_step": self._step}
+        self.experiment.log(row, step=self._step)
+
+
+def default_loggers(folder: Path, identity: RunIdentity) -> list[Logger]:
+    """CSV (`metrics.csv`) and W&B (`wandb/`) loggers that write into a run folder.
+
+    W&B works offline unless the user is logged in or `WANDB_MODE` says otherwise; `wandb sync`
+    sends an offline run later. A resumed run goes on under the id of its first start.
+
+    Args:
+        folder: The run folder.
+        identity: The id, and how often the run was resumed.
+    """
+    offline = "WANDB_MODE" not in os.environ and not logged_in_to_wandb()
+    wandb_logger = RunLogger(
+        id=identity.id,
+        resume="allow",
+        name=f"{folder.parent.name}/{folder.name}",
+        project=os.environ.get("WANDB_PROJECT", PROJECT),
+        save_dir=folder,
+        offline=offline,
+        settings=wandb.Settings(quiet=True),
+    )
+    return [MetricsFile(folder), wandb_logger]
+
+
+def logged_in_to_wandb() -> bool:
+    """Whether an API key for the W&B server is in the environment or in `~/.netrc`."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    server = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    try:
+        known = netrc.netrc(os.environ.get("NETRC"))
+    except (FileNotFoundError, netrc.NetrcParseError):
+        return False
+    return server is not None and known.authenticators(server) is not None
+
+
+def without_secrets(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a nested config without the values of keys that look like secrets."""
+    clean: dict[str, Any] = {}
+    for key, value in config.items():
+        if any(word in str(key).lower() for word in SECRET_WORDS):
+            clean[key] = "(not stored)"
+        else:
+            clean[key] = without_secrets(value) if isinstance(value, Mapping) else value
+    return clean
+
+
+def outlive_service(logger: WandbLogger) -> None:
+    """Let a fit go on where W&B can no longer be reached, and say so once.
+
+    Args:
+        logger: The logger; its `log_metrics`, which images and tables go through too, is replaced.
+    """
+    log: Callable[[Metrics, int | None], None] = logger.log_metrics
+    lost = threading.Event()
+
+    def log_metrics(metrics: Metrics, step: int | None = None) -> None:
+        try:
+            log(metrics, step)
+        except ConnectionError as error:
+            if not lost.is_set():
+                say(f"W&B's process has ended ({error}); metrics.csv goes on without it")
+            lost.set()
+
+    logger.log_metrics = log_metrics  # type: ignore[method-assign]
+
+
+def finish_wandb(exit_code: int = 0) -> None:
+    """Close the W&B run, if there is one; it may be unfinished, but never ends the process."""
+    if wandb.run is None or wandb.run.id in _lost_runs:
+        return
+    try:
+        if exit_code:
+            wandb.run.mark_preempting()
+        wandb.finish(exit_code=exit_code)
+    except ConnectionError as error:
+        say(f"W&B's process has ended ({error}); `wandb sync` sends what it had written")
+        _lost_runs.add(wandb.run.id)
+        _forget_service()
+
+
+def _forget_service() -> None:
+    """Take back what W&B would do at the end of this process, and fail at."""
+    try:
+        wandb.teardown()
+    except ConnectionError:
+        return
