@@ -1,4 +1,4 @@
-"""How parameters and multiply-adds are counted; the papers' figures are in test_model_table.py."""
+"""How parameters and multiply-adds are counted; the papers' figures: test_*_commands_models.py."""
 
 import copy
 

@@ -40,7 +40,7 @@ RUN = {
     "stnet_kinetics400": "kinetics",
     "tsm_something_something_v2": "something_something_v2",
 }
-"""Recipes that train here, and the form of their data; test_two_streams.py runs ST-ResNet's."""
+"""Recipes that train here, and the form of their data; ST-ResNet's: test_*_two_streams.py."""
 VIDEOS = {"ucf101": 9537, "hmdb51": 3570}
 """Training videos of split 1 (the official lists)."""
 ITERATIONS = {

@@ -1,4 +1,4 @@
-"""FSDP needs GPUs: torch refuses CPU ranks. Run `pytest -m slow tests/test_fsdp.py` on two."""
+"""FSDP needs two GPUs, as torch refuses CPU ranks: `pytest -m slow tests/test_*_fsdp.py`."""
 
 import os
 import subprocess

@@ -215,7 +215,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         (root / name).mkdir()
         make(root / name)
     environment = {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
-    code = "from test_datamodules_hostile import play; play()"
+    code = "from test_datamodules_video_hostile import play; play()"
     done = subprocess.run(
         [sys.executable, "-c", code, str(root)],
         cwd=PROJECT_ROOT,
