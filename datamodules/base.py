@@ -33,6 +33,7 @@ from datamodules.clips.probes import Probe
 from datamodules.clips.sampling import FrameSampler
 from datamodules.dataset import VideoDataset
 from datamodules.editions import Edition
+from datamodules.errors import UserError
 from datamodules.flow.sources import FlowInput, FlowSource, StoredFlow
 from datamodules.loaders import VideoLoaders
 from datamodules.train_position import TrainPosition
@@ -93,7 +94,7 @@ class VideoDataModule(Edition, VideoLoaders, ABC):
         seed: Seed of every random choice; linked to `seed_everything` on the command line.
 
     Raises:
-        ValueError: If arguments do not fit together.
+        UserError: If arguments do not fit together.
     """
 
     def __init__(
@@ -141,7 +142,7 @@ class VideoDataModule(Edition, VideoLoaders, ABC):
             ("num_clips", num_clips, 1),
         ):
             if value < least:
-                raise ValueError(f"data.{name}={value} is too small; give at least {least}")
+                raise UserError(f"data.{name}={value} is too small; give at least {least}")
         self.root = Path(root)
         self.spec = InputSpec(
             FrameSampler(
@@ -183,7 +184,7 @@ class VideoDataModule(Edition, VideoLoaders, ABC):
         self.spec.transform.check_crops(num_crops)
         self.probe = None if probe is None else Probe.parse(probe)
         if self.probe is not None and flow is not None:
-            raise ValueError(
+            raise UserError(
                 f"data.probe={self.probe} changes frames, and data.flow is that of the unchanged "
                 "video; leave one of them out"
             )
@@ -210,7 +211,7 @@ class VideoDataModule(Edition, VideoLoaders, ABC):
         """Where optical flow comes from; None without.
 
         Raises:
-            ValueError: If there is none, or nothing says how it was made.
+            UserError: If there is none, or nothing says how it was made.
         """
         return None if self.flow is None else StoredFlow.of(self.flow)
 
@@ -247,18 +248,18 @@ class VideoDataModule(Edition, VideoLoaders, ABC):
         """Read all three splits.
 
         Raises:
-            ValueError: If the root is missing, none of the listed files is there, a video is in
+            UserError: If the root is missing, none of the listed files is there, a video is in
                 training and in another split, a flipped class is unknown, or a fit is to be probed.
         """
         if stage == "fit" and self.probe is not None:
-            raise ValueError(
+            raise UserError(
                 f"data.probe={self.probe} changes the clips of an evaluation and would mislead a "
                 "fit; leave it out, and give it to `kinetoscope test`"
             )
         if hasattr(self, "train_set"):
             return
         if not self.root.is_dir():
-            raise ValueError(
+            raise UserError(
                 f"there is no dataset folder {self.root}; set data.root to where the videos are"
             )
         if self.on_device.named_classes:
@@ -352,4 +353,4 @@ class VideoDataModule(Edition, VideoLoaders, ABC):
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise ValueError(f"data.{name}={value} is not possible; it must lie in [{low}, {high}]")
+        raise UserError(f"data.{name}={value} is not possible; it must lie in [{low}, {high}]")

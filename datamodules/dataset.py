@@ -17,6 +17,7 @@ from datamodules.clips.crops import NumCrops, count_crops, count_mirrored
 from datamodules.clips.input_spec import InputSpec
 from datamodules.clips.probes import Probe
 from datamodules.clips.sampling import FrameIndices
+from datamodules.errors import UserError
 from datamodules.flow.sources import FlowSource, flow_views, read_stacks
 from datamodules.randomness import sample_generator
 from datamodules.samplers import SampleKey
@@ -98,7 +99,7 @@ class VideoDataset(Dataset[VideoItem]):
         """All views of one video.
 
         Raises:
-            ValueError: If no readable training video was found in 20 draws.
+            UserError: If no readable training video was found in 20 draws.
         """
         if not key.valid:
             return self._item(key, key.index, self._blank_views(), valid=False, broken=[])
@@ -121,7 +122,7 @@ class VideoDataset(Dataset[VideoItem]):
             except VideoError as error:
                 broken.append((self.video_ids[index], error.reason))
                 if len(broken) > MAX_REPLACEMENTS:
-                    raise ValueError(
+                    raise UserError(
                         f"{len(broken)} training videos in a row cannot be read, the last one for "
                         f"this reason: {error}; check data.root"
                     ) from error

@@ -1,5 +1,7 @@
 """What a result is said to be on: a dataset, and which version, labels or official split of it."""
 
+from datamodules.errors import UserError
+
 
 class Edition:
     """Names the data, and knows which other data trains on its test videos."""
@@ -27,10 +29,10 @@ class Edition:
             source: Where they come from.
 
         Raises:
-            ValueError: If that is another official split of this dataset.
+            UserError: If that is another official split of this dataset.
         """
         if trained_on in map(self._name_of, self.other_splits):
-            raise ValueError(
+            raise UserError(
                 f"{source} was trained on {trained_on}, among whose training videos are test "
                 f"videos of {self.dataset_name}; give one of {self.dataset_name}, or change "
                 "data.split"

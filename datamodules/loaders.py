@@ -136,7 +136,7 @@ class VideoLoaders(LightningDataModule):
         """Take over where a fit goes on.
 
         Raises:
-            ValueError: If the clips that are left would come in another order.
+            UserError: If the clips that are left would come in another order.
         """
         if self.trainer is not None and self.trainer.state.fn == "fit":
             self.resumed = TrainPosition(**state_dict)

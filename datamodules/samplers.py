@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch.utils.data import Sampler
 
+from datamodules.errors import UserError
 from datamodules.randomness import sample_generator
 
 
@@ -52,7 +53,7 @@ class TrainSampler(Sampler[SampleKey]):
         num_batches: Batches of an epoch on each rank.
 
     Raises:
-        ValueError: If there are fewer videos than one optimizer step takes.
+        UserError: If there are fewer videos than one optimizer step takes.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class TrainSampler(Sampler[SampleKey]):
         step = batch_size * world_size * accumulated
         if len(indices) < step:
             several = f", {accumulated} times a step" if accumulated > 1 else ""
-            raise ValueError(
+            raise UserError(
                 f"{len(indices)} training videos do not fill one batch of {batch_size} on "
                 f"{world_size} device(s){several}; set data.batch_size to at most "
                 f"{len(indices) // (world_size * accumulated)}"

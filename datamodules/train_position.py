@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from lightning.pytorch import Trainer
 
+from datamodules.errors import UserError
+
 _MEANING = {
     "seed": "seed_everything",
     "global_batch": "devices x data.batch_size",
@@ -39,7 +41,7 @@ class TrainPosition:
             now: The position of the new run, of which the order alone counts.
 
         Raises:
-            ValueError: If the order would differ.
+            UserError: If the order would differ.
         """
         names = list(_MEANING) if self.batches else ["global_batch"]
         changed = [name for name in names if getattr(self, name) != getattr(now, name)]
@@ -48,7 +50,7 @@ class TrainPosition:
                 f"{_MEANING[name]} (was {getattr(self, name)}, now {getattr(now, name)})"
                 for name in changed
             )
-            raise ValueError(
+            raise UserError(
                 f"the checkpoint was written after batch {self.batches} of epoch {self.epoch}, and "
                 f"what decides about the clips that follow has changed: {listed}; take that back, "
                 "or start a new run from the weights with --model.init_from"

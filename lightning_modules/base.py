@@ -16,6 +16,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules import VideoBatch, VideoDataModule
+from datamodules.errors import UserError, as_user_error
 from lightning_modules.runs.versions import library_versions
 from lightning_modules.training.arguments import check_arguments
 from lightning_modules.training.averaging import AveragedWeights
@@ -79,7 +80,7 @@ class VideoClassifier(LightningModule):
             are null keep the network's own default.
 
     Raises:
-        ValueError: If the network does not belong to the family or an argument does not fit.
+        UserError: If the network does not belong to the family or an argument does not fit.
     """
 
     families: ClassVar[tuple[str, ...]] = ()
@@ -125,8 +126,9 @@ class VideoClassifier(LightningModule):
         check_arguments(self.hparams, self.families, type(self))
         options = {"dropout": dropout, **(network_kwargs or {})}
         given = {name: value for name, value in options.items() if value is not None}
-        self.network: VideoNetwork = get_model(network, num_classes, **given)
-        prepare_network(self.network, self.hparams)
+        with as_user_error():
+            self.network: VideoNetwork = get_model(network, num_classes, **given)
+            prepare_network(self.network, self.hparams)
         self.criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.class_names = list(class_names)
         self.input_spec: dict[str, Any] = {}
@@ -144,8 +146,13 @@ class VideoClassifier(LightningModule):
         self.test_confusion = confusion_matrix(num_classes)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Logits of normalized inputs, (B, K)."""
-        logits: Tensor = self.network(*inputs)
+        """Logits of normalized inputs, (B, K).
+
+        Raises:
+            UserError: If the network cannot take inputs of this shape.
+        """
+        with as_user_error():
+            logits: Tensor = self.network(*inputs)
         return logits
 
     def inputs(self, batch: VideoBatch) -> tuple[Tensor, ...]:
@@ -161,13 +168,13 @@ class VideoClassifier(LightningModule):
             without a copy.
 
         Raises:
-            ValueError: If the batch lacks a modality.
+            UserError: If the batch lacks a modality.
         """
         views = []
         for modality in self.network.modalities:
             key = _BATCH_KEYS[modality]
             if key not in batch:
-                raise ValueError(
+                raise UserError(
                     f"{self.hparams['network']} needs {key}, but the batches hold none; set "
                     f"data.{key}, or choose another --model.network"
                 )
@@ -218,7 +225,7 @@ class VideoClassifier(LightningModule):
         """Tell batch normalization how many videos it gets, to be normalised a few at a time."""
         together = self.hparams["bn_batch"]
         if num_videos % together:
-            raise ValueError(
+            raise UserError(
                 f"a batch of {num_videos} videos cannot be divided into groups of "
                 f"model.bn_batch={together}; make data.batch_size a multiple of it"
             )
@@ -275,7 +282,7 @@ class VideoClassifier(LightningModule):
             optimizer = AdamW(groups)
         total_steps, steps_per_epoch = self._count_steps()
         if math.isinf(total_steps) and hparams["schedule"] == "cosine":
-            raise ValueError(
+            raise UserError(
                 "the cosine schedule needs an end; set trainer.max_epochs or trainer.max_steps, or "
                 "another model.schedule"
             )
@@ -362,11 +369,11 @@ class VideoClassifier(LightningModule):
         """From here on the classifier is no longer random.
 
         Raises:
-            ValueError: If the trainer took layers away that the arguments set up.
+            UserError: If the trainer took layers away that the arguments set up.
         """
         controlled = self.hparams["frozen_bn"] != "none" or self.hparams["bn_batch"] is not None
         if controlled and any(isinstance(m, nn.SyncBatchNorm) for m in self.network.modules()):
-            raise ValueError(
+            raise UserError(
                 "trainer.sync_batchnorm=true would undo model.frozen_bn and model.bn_batch; leave "
                 "it false, or give neither"
             )
@@ -376,10 +383,10 @@ class VideoClassifier(LightningModule):
         """Refuse to test a classifier that nothing was loaded into; limit the views at once.
 
         Raises:
-            ValueError: If neither a checkpoint was given nor a fit came before.
+            UserError: If neither a checkpoint was given nor a fit came before.
         """
         if not self.has_weights:
-            raise ValueError(
+            raise UserError(
                 "the classifier is random: nothing was trained or loaded; give the checkpoint to "
                 "test with --ckpt_path"
             )

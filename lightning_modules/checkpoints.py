@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning_modules
+from datamodules.errors import UserError
 from lightning_modules.base import VideoClassifier
 from lightning_modules.plugins import allow_known_classes
 from lightning_modules.resume.checkpoint_io import read_checkpoint
@@ -19,7 +20,7 @@ def open_checkpoint(path: str | Path) -> VideoClassifier:
         An instance of the family's class, with `class_names` and `input_spec`.
 
     Raises:
-        ValueError: If the path is an address, is missing, or is not such a checkpoint.
+        UserError: If the path is an address, is missing, or is not such a checkpoint.
     """
     allow_known_classes()
     content = read_checkpoint(path)
@@ -32,7 +33,7 @@ def _class_of(content: dict[str, Any]) -> type[VideoClassifier]:
     """The class to load; Lightning itself finds that of a fit from the command line.
 
     Raises:
-        ValueError: If the file names a class that is not one of ours.
+        UserError: If the file names a class that is not one of ours.
     """
     for name in lightning_modules.__all__:
         public = getattr(lightning_modules, name)
@@ -41,4 +42,4 @@ def _class_of(content: dict[str, Any]) -> type[VideoClassifier]:
             return public
     if "_class_path" in content["hyper_parameters"]:  # a plugin's class
         return VideoClassifier
-    raise ValueError(f"the checkpoint holds an unknown class, {content['module_class']}")
+    raise UserError(f"the checkpoint holds an unknown class, {content['module_class']}")

@@ -4,13 +4,11 @@ Exit codes: 0 done, 1 crash, 2 a user's mistake (said in one sentence), 75 stopp
 a signal and saved (start it again to go on), 130 stopped with Ctrl-C.
 """
 
-import linecache
 import os
 import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from types import TracebackType
 
 from lightning_modules.console import fail, nearest
 
@@ -30,7 +28,6 @@ COMMANDS = {
     ),
     "models": ("lightning_modules.commands.models", "parameters and GMACs, against the papers'"),
 }
-PACKAGES = ("models", "datamodules", "lightning_modules")
 
 OVERVIEW = """\
 usage: kinetoscope COMMAND [options]
@@ -81,40 +78,25 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.stderr.write(f"kinetoscope: {command} was stopped\n")
         raise SystemExit(130) from None
     except Exception as error:
-        sentence = users_mistake(error)
+        sentence = told_in_a_sentence(error)
         if sentence is None or "KINETOSCOPE_DEBUG" in os.environ:
             raise
         fail(sentence)
 
 
-def users_mistake(error: BaseException) -> str | None:
-    """What an exception tells a user to change; None if it is a defect, not a mistake.
+def told_in_a_sentence(error: BaseException) -> str | None:
+    """What an exception tells a user to change; None if it is a defect of the code.
 
-    By this code's convention a mistake is a `ValueError` or `OSError` that our own packages raise
-    (not one that they pass on), or Lightning's `MisconfigurationException`; the parser wraps those
-    of a constructor in errors of its own.
+    The parser wraps the errors of a constructor in errors of its own.
     """
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+    from datamodules.errors import StorageError, UserError
+
     found: BaseException | None = error
     while found is not None:
-        ours = isinstance(found, ValueError | OSError) and _raised_by_us(found)
-        if ours or isinstance(found, MisconfigurationException):
-            return str(found)
-        from_worker = re.search(r"in DataLoader worker.*\nValueError: (.*)", str(found), re.DOTALL)
-        if from_worker:
-            return from_worker[1].strip()
+        if isinstance(found, UserError | StorageError | MisconfigurationException):
+            from_worker = re.search(r"in DataLoader worker.*\n[\w.]*Error: (.*)", str(found), re.S)
+            return from_worker[1].strip() if from_worker else str(found)
         found = found.__cause__
     return None
-
-
-def _raised_by_us(error: BaseException) -> bool:
-    """Whether a `raise` statement of our own packages raised an exception."""
-    place: TracebackType | None = error.__traceback__
-    if place is None:
-        return False
-    while place.tb_next is not None:
-        place = place.tb_next
-    module: str = place.tb_frame.f_globals.get("__name__", "")
-    line = linecache.getline(place.tb_frame.f_code.co_filename, place.tb_lineno)
-    return module.split(".")[0] in PACKAGES and line.lstrip().startswith("raise ")

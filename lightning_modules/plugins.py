@@ -8,6 +8,7 @@ import jsonargparse
 
 import datamodules
 import lightning_modules
+from datamodules.errors import UserError
 
 OUR_PACKAGES = ("models", "datamodules", "lightning_modules")
 PLUGINS_VARIABLE = "KINETOSCOPE_PLUGINS"
@@ -24,7 +25,7 @@ def allow_known_classes() -> None:
     Every public class of ours and every plugin is imported, so that a bare class name is known.
 
     Raises:
-        ValueError: If a plugin cannot be found.
+        UserError: If a plugin cannot be found.
     """
     jsonargparse.set_parsing_settings(
         import_path_denylist=["*"],
@@ -35,5 +36,5 @@ def allow_known_classes() -> None:
             getattr(package, name)
     for name in plugins():
         if find_spec(name) is None:
-            raise ValueError(f"{PLUGINS_VARIABLE} names {name}, which cannot be imported from here")
+            raise UserError(f"{PLUGINS_VARIABLE} names {name}, which cannot be imported from here")
         import_module(name)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from datamodules import VideoBatch
 from datamodules.clips.input_spec import FlowSpec
+from datamodules.errors import UserError
 from lightning_modules.base import Average, VideoClassifier
 from models.two_stream import StreamNetwork
 
@@ -90,7 +91,7 @@ class STResNetModule(VideoClassifier):
         """See `VideoClassifier`; hold a resumed network against the flow.
 
         Raises:
-            ValueError: If the flow does not fit.
+            UserError: If the flow does not fit.
         """
         super().on_train_start()
         self._check_flow()
@@ -99,7 +100,7 @@ class STResNetModule(VideoClassifier):
         """Hold the network against the flow.
 
         Raises:
-            ValueError: If the flow does not fit.
+            UserError: If the flow does not fit.
         """
         self._check_flow()
 
@@ -107,7 +108,7 @@ class STResNetModule(VideoClassifier):
         """See `VideoClassifier`; hold the network against the flow.
 
         Raises:
-            ValueError: If the flow does not fit.
+            UserError: If the flow does not fit.
         """
         super().on_test_start()
         self._check_flow()
@@ -120,13 +121,13 @@ class STResNetModule(VideoClassifier):
             return
         length = self.network.in_channels["flow"] // 2
         if source.spec.length != length:
-            raise ValueError(
+            raise UserError(
                 f"data.flow.length={source.spec.length} does not fit a network for stacks of "
                 f"{length} flow fields; make data.flow.length and model.flow_length equal"
             )
         trained = self.input_spec.get("flow")
         if trained is not None and FlowSpec(**trained) != source.spec:
-            raise ValueError(
+            raise UserError(
                 f"the network was trained on {FlowSpec(**trained)}, but data.flow holds "
                 f"{source.spec}; give flow that was made alike as data.flow.root"
             )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
+from datamodules.errors import UserError
 from lightning_modules.base import VideoClassifier
 
 
@@ -56,12 +57,12 @@ class StNetModule(VideoClassifier):
         """Hold the data's segments against the network's super-images.
 
         Raises:
-            ValueError: If they have different numbers of frames.
+            UserError: If they have different numbers of frames.
         """
         given = self.data_module.spec.sampling.frames_per_segment
         wanted = self.network.frames_per_segment
         if given != wanted:
-            raise ValueError(
+            raise UserError(
                 f"data.frames_per_segment={given} does not fit super-images of {wanted} frames; "
                 f"set it to {wanted} (with data.num_segments), or model.frames_per_segment to "
                 f"{given}"

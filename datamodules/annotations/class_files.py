@@ -8,6 +8,7 @@ from pathlib import Path
 from datamodules.annotations.json_files import read_json_entries
 from datamodules.annotations.listed_videos import ListedVideo, ListedVideos
 from datamodules.annotations.text_files import read_lines
+from datamodules.errors import UserError
 from datamodules.video.suffixes import VIDEO_SUFFIXES, is_video, letters_of, visible_folders
 
 MAX_CLASSES = 100_000
@@ -23,13 +24,13 @@ def read_class_folders(root: Path, folder: Path, class_names: Sequence[str]) -> 
         class_names: Names of the class folders to read.
 
     Raises:
-        ValueError: If a class folder is missing or holds no video, or the folder holds class
+        UserError: If a class folder is missing or holds no video, or the folder holds class
             folders of other names.
     """
     others = [name for name in visible_folders(folder) if name not in set(class_names)]
     unknown = [name for name in others if not is_video(folder / name)]
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"{folder} holds folders that are not among the {len(class_names)} classes of the "
             f"training videos: {', '.join(unknown[:10])}; remove them, or add them to training"
         )
@@ -38,13 +39,13 @@ def read_class_folders(root: Path, folder: Path, class_names: Sequence[str]) -> 
     for name in class_names:
         place = folder / name
         if not place.is_dir():
-            raise ValueError(
+            raise UserError(
                 f"{folder} has no folder for the class {name!r}; every split needs all "
                 f"{len(class_names)} class folders"
             )
         found = sorted(entry for entry in place.iterdir() if is_video(entry))
         if not found:
-            raise ValueError(
+            raise UserError(
                 f"the class folder {place} holds no video; put files "
                 f"({', '.join(sorted(VIDEO_SUFFIXES))}) or frame folders there, or remove it"
             )
@@ -65,7 +66,7 @@ def read_class_list(path: Path) -> dict[str, str]:
         order of the ids.
 
     Raises:
-        ValueError: If the file is empty or names a class or an id twice.
+        UserError: If the file is empty or names a class or an id twice.
     """
     lines = read_lines(path)
     first = [re.fullmatch(r"(?P<id>\d+)[\s,]+(?P<name>\S.*)", line) for line in lines]
@@ -82,7 +83,7 @@ def read_label_map(path: Path) -> list[str]:
     files carry within the names are left out.
 
     Raises:
-        ValueError: If the file is none of these, or names a class or a number twice.
+        UserError: If the file is none of these, or names a class or a number twice.
     """
     if path.suffix.lower() != ".json":
         return list(read_class_list(path).values())
@@ -90,7 +91,7 @@ def read_label_map(path: Path) -> list[str]:
         entries = enumerate(islice(read_json_entries(path), MAX_CLASSES))
         named = [_number_and_name(i if key is None else key, value) for i, (key, value) in entries]
     except (TypeError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"the label map {path} must be a JSON list of class names, or names with their "
             f"numbers; correct it ({error})"
         ) from error
@@ -110,7 +111,7 @@ def _in_order(path: Path, numbered: list[tuple[int, str]]) -> dict[str, str]:
     classes = {str(number): name for number, name in sorted(numbered)}
     names = set(classes.values())
     if not numbered or len(classes) < len(numbered) or len(names) < len(numbered):
-        raise ValueError(
+        raise UserError(
             f"the class file {path} must hold one class a line, each name and id once; it has "
             f"{len(numbered)} lines, {len(classes)} ids and {len(names)} names"
         )
@@ -124,13 +125,13 @@ def index_of_letters(class_names: Sequence[str]) -> dict[str, int]:
         class_names: Names of the classes in label order.
 
     Raises:
-        ValueError: If two classes have the same letters and digits.
+        UserError: If two classes have the same letters and digits.
     """
     index = {letters_of(name): label for label, name in enumerate(class_names)}
     if len(index) < len(class_names):
         kept = set(index.values())
         odd = next(name for label, name in enumerate(class_names) if label not in kept)
-        raise ValueError(
+        raise UserError(
             f"the class {odd!r} has the letters and digits of another class, so their folders "
             "cannot be told apart; rename one of them in the lists and the class file"
         )

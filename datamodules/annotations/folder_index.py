@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodules.errors import UserError
 from datamodules.video.suffixes import VIDEO_SUFFIXES, is_video, letters_of, stem_of
 
 
@@ -38,7 +39,7 @@ class FolderIndex:
             Its path relative to the root, or None where it is not there.
 
         Raises:
-            ValueError: If a link on its way leads out of the root.
+            UserError: If a link on its way leads out of the root.
         """
         parent, _, name = path.rpartition("/")
         folder = self._folder(parent)
@@ -91,7 +92,7 @@ class FolderIndex:
             whether it is, (N,).
 
         Raises:
-            ValueError: If a link on the way to one leads out of the root.
+            UserError: If a link on the way to one leads out of the root.
         """
         paths: list[str] = []
         missing: list[int] = []
@@ -203,7 +204,7 @@ class FolderIndex:
         place = folder.place / name
         target = os.path.realpath(place)
         if os.path.commonpath([self._real_root, target]) != self._real_root:
-            raise ValueError(
+            raise UserError(
                 f"{place} leads out of the dataset's root, to {target}; set data.root to a folder "
                 "that holds both, or put the videos themselves there"
             )

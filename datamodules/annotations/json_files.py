@@ -6,6 +6,8 @@ from typing import Any, BinaryIO
 
 import ijson
 
+from datamodules.errors import UserError
+
 MAX_ENTRY = 2**20
 """Bytes of the longest entry that is read: no annotation has one of a tenth of it."""
 MAX_DEPTH = 16
@@ -21,17 +23,17 @@ def read_json_entries(path: Path) -> Iterator[tuple[str | None, Any]]:
         path: A UTF-8 file, with or without a byte order mark.
 
     Raises:
-        ValueError: If there is no such file, or it is no JSON object or list.
+        UserError: If there is no such file, or it is no JSON object or list.
     """
     if not path.is_file():
-        raise ValueError(f"there is no list file at {path}; check the argument that names it")
+        raise UserError(f"there is no list file at {path}; check the argument that names it")
     with path.open("rb") as file:
         try:
             yield from _entries(_Bounded(file))
         except (ijson.JSONError, UnicodeDecodeError, OverflowError, _NoAnnotation) as error:
             told = error.args[0]
             reason = told.decode("utf-8", "replace") if isinstance(told, bytes) else str(error)
-            raise ValueError(
+            raise UserError(
                 f"{path} is not the JSON of an official list, in UTF-8 ({reason.splitlines()[0]}); "
                 "check the argument that names it, or download it again"
             ) from error
@@ -48,13 +50,13 @@ def read_json_records(path: Path, names: Sequence[str]) -> list[list[str]]:
         The columns, in the order of `names`; numbers as they are written.
 
     Raises:
-        ValueError: If a field is missing, see also `read_json_entries`.
+        UserError: If a field is missing, see also `read_json_entries`.
     """
     columns: list[list[str]] = [[] for _ in names]
     for number, (_, entry) in enumerate(read_json_entries(path), 1):
         values = [entry.get(name) for name in names] if isinstance(entry, dict) else [None]
         if not all(isinstance(value, str | int) for value in values):
-            raise ValueError(
+            raise UserError(
                 f"entry {number} of {path} must be an object with {', '.join(names)}, but is "
                 f"{str(entry)[:100]}; correct it, or give the official list"
             )
@@ -63,7 +65,7 @@ def read_json_records(path: Path, names: Sequence[str]) -> list[list[str]]:
     return columns
 
 
-class _NoAnnotation(Exception):  # noqa: N818 - it is told as a ValueError
+class _NoAnnotation(Exception):  # noqa: N818 - it is told as a UserError
     """What shows that a file is no annotation, though it may be JSON."""
 
 

@@ -8,6 +8,8 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodules.errors import UserError
+
 Seconds = NDArray[np.float32]
 
 
@@ -90,7 +92,7 @@ class ListedVideos:
             root: Folder of the dataset.
 
         Raises:
-            ValueError: If a path leads out of the root.
+            UserError: If a path leads out of the root.
         """
         if self._root == root or (self.found is not None and self.found.all()):
             return self
@@ -105,7 +107,7 @@ def relative_paths(root: Path, paths: Sequence[str]) -> Sequence[str]:
     """The paths relative to `root` and in their shortest form, so that equal paths are equal.
 
     Raises:
-        ValueError: If a path leads out of the root.
+        UserError: If a path leads out of the root.
     """
     text = "/".join(("", *paths, ""))
     if not any(odd in text for odd in ("//", "/./", "/../")):
@@ -132,5 +134,5 @@ def _shortest(root: Path, places: Iterable[str], path: str) -> str:
         if os.path.isabs(short) and os.path.commonpath([place, short]) == place:
             short = os.path.relpath(short, place)
     if os.path.isabs(short) or short.split(os.sep)[0] == "..":
-        raise ValueError(f"the listed path {path!r} leads out of the dataset's root {root}")
+        raise UserError(f"the listed path {path!r} leads out of the dataset's root {root}")
     return short

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from datamodules.errors import UserError
+
 
 class OfficialLists:
     """The folders that may hold a dataset's annotation files.
@@ -14,7 +16,7 @@ class OfficialLists:
         usual: Names that the archives give the folder.
 
     Raises:
-        ValueError: If the user's folder is not there.
+        UserError: If the user's folder is not there.
     """
 
     def __init__(self, root: Path, given: str | None, usual: Sequence[str]) -> None:
@@ -24,7 +26,7 @@ class OfficialLists:
         else:
             folders = [root / given if (root / given).is_dir() else Path(given)]
             if not folders[0].is_dir():
-                raise ValueError(
+                raise UserError(
                     f"there is no folder {folders[0]}; set data.annotations to the folder of the "
                     "official lists, or leave it out where they lie beside the videos"
                 )
@@ -46,21 +48,21 @@ class OfficialLists:
             names: Names the file may have.
 
         Raises:
-            ValueError: If there is none.
+            UserError: If there is none.
         """
         found = self.find(names)
         if found is None:
             raise self.error(" or ".join(names[:3]))
         return found
 
-    def error(self, wanted: str) -> ValueError:
+    def error(self, wanted: str) -> UserError:
         """What to raise where a list is not there.
 
         Args:
             wanted: Name of the list.
         """
         looked = ", ".join(str(folder) for folder in self.folders)
-        return ValueError(
+        return UserError(
             f"there is no {wanted} in {looked or 'the dataset folder'}; set data.root to the "
             "folder of the dataset, or data.annotations to the folder of its lists"
         )

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from datamodules.annotations.listed_videos import ListedVideos
 from datamodules.annotations.table import VideoTable
+from datamodules.errors import UserError
 from datamodules.randomness import sample_generator
 
 Split = Literal["train", "val", "test"]
@@ -92,12 +93,12 @@ def check_classes_kept(
         names: Class as written -> its name.
 
     Raises:
-        ValueError: If a class of `train` is not in `kept`.
+        UserError: If a class of `train` is not in `kept`.
     """
     lost = sorted(set(train) - set(kept))
     if lost:
         lost_names = ", ".join(names.get(label, label) for label in lost[:10])
-        raise ValueError(
+        raise UserError(
             f"data.val_fraction={fraction} holds out every training video of {lost_names}; lower "
             "data.val_fraction, give a validation list, or make the groups smaller"
         )
@@ -112,11 +113,11 @@ def check_disjoint(split: Split, ids: Iterable[str], training: Iterable[Iterable
         training: Video ids of the splits that a model is fitted or chosen on.
 
     Raises:
-        ValueError: If one is in both.
+        UserError: If one is in both.
     """
     shared = sorted(set(ids).intersection(chain.from_iterable(training)))
     if shared:
-        raise ValueError(
+        raise UserError(
             f"{len(shared)} video(s) are listed both for training and for {split}, for instance "
             f"{shared[0]}; remove them from one of the two lists"
         )
@@ -148,13 +149,13 @@ def report_missing(split: Split, table: VideoTable, root: Path, allow_missing: b
         allow_missing: Whether all may be missing.
 
     Raises:
-        ValueError: If all are missing and that is not allowed.
+        UserError: If all are missing and that is not allowed.
     """
     missing = len(table) - len(table.present)
     if not missing:
         return
     if missing == len(table) and not allow_missing:
-        raise ValueError(
+        raise UserError(
             f"none of the {len(table)} listed {split} videos is below {root}, for instance "
             f"{table.paths[0]}; set data.root to the folder that holds them"
         )

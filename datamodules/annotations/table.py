@@ -16,6 +16,7 @@ from torch import Tensor
 
 from datamodules.annotations.folder_index import FolderIndex
 from datamodules.annotations.listed_videos import ListedVideos
+from datamodules.errors import UserError
 
 
 class PackedStrings(Sequence[str]):
@@ -146,21 +147,21 @@ def make_table(
         files: What lies below the root, where that was looked at already.
 
     Raises:
-        ValueError: If a path leaves the root, a video is listed twice, or a class is unknown.
+        UserError: If a path leaves the root, a video is listed twice, or a class is unknown.
     """
     videos = videos.inside(root)
     try:
         labels = np.fromiter(map(class_index.__getitem__, videos.labels), np.int64, len(videos))
     except KeyError:
         odd = next(video for video in videos if video.label not in class_index)
-        raise ValueError(
+        raise UserError(
             f"the class {odd.label!r} of {odd.path} is not among the "
             f"{len(set(class_index.values()))} classes; correct the list or the class file"
         ) from None
     ids = videos.video_ids
     if len(set(ids)) < len(ids):
         twice = next(name for name, count in Counter(ids).items() if count > 1)
-        raise ValueError(f"{twice} is listed twice in one split; remove one of the lines")
+        raise UserError(f"{twice} is listed twice in one split; remove one of the lines")
     paths, found = videos.paths, videos.found
     if found is None:
         paths, found = _find(FolderIndex(root) if files is None else files, paths)

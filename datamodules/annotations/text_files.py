@@ -7,6 +7,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TextIO
 
+from datamodules.errors import UserError
+
 MAX_LINE = 2**16
 """Characters of the longest line that is read: no annotation has one of a tenth of it."""
 
@@ -18,7 +20,7 @@ def read_lines(path: Path) -> list[str]:
         path: A UTF-8 file, with or without a byte order mark, and line ends of any system.
 
     Raises:
-        ValueError: If there is no such file, it is not UTF-8, or a line is no line.
+        UserError: If there is no such file, it is not UTF-8, or a line is no line.
     """
     return [line for raw in _lines(path) if (line := raw.strip())]
 
@@ -31,13 +33,13 @@ def read_csv(path: Path, delimiter: str = ",") -> Iterator[list[str]]:
         delimiter: What stands between fields.
 
     Raises:
-        ValueError: If there is no such file, it is not UTF-8, or no CSV.
+        UserError: If there is no such file, it is not UTF-8, or no CSV.
     """
     rows = csv.reader(_lines(path), delimiter=delimiter, strict=True)
     try:
         yield from filter(None, rows)
     except csv.Error as error:
-        raise ValueError(
+        raise UserError(
             f"line {rows.line_num} of {path} is no CSV ({error}); correct or remove the line"
         ) from error
 
@@ -54,7 +56,7 @@ def read_columns(path: Path, names: Sequence[str], headerless: Sequence[str]) ->
         The columns, in the order of `names`.
 
     Raises:
-        ValueError: If a column or a field is missing.
+        UserError: If a column or a field is missing.
     """
     rows = read_csv(path)
     first = next(rows, [])
@@ -63,7 +65,7 @@ def read_columns(path: Path, names: Sequence[str], headerless: Sequence[str]) ->
         header, rows = list(headerless), chain([first], rows)
     missing = [name for name in names if name not in header]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"{path} has no column {missing[0]!r}, its first line is {','.join(first)[:100]!r}; "
             f"give a file whose header names {', '.join(names)}"
         )
@@ -71,7 +73,7 @@ def read_columns(path: Path, names: Sequence[str], headerless: Sequence[str]) ->
     try:
         fields.extend(chain.from_iterable(map(itemgetter(*map(header.index, names)), rows)))
     except IndexError as error:
-        raise ValueError(
+        raise UserError(
             f"row {len(fields) // len(names) + 1} of {path} has fewer fields than its columns "
             f"{', '.join(names)} need; correct or remove the line"
         ) from error
@@ -81,13 +83,13 @@ def read_columns(path: Path, names: Sequence[str], headerless: Sequence[str]) ->
 def _lines(path: Path) -> Iterator[str]:
     """Every line of a text file, without its end, read piece by piece."""
     if not path.is_file():
-        raise ValueError(f"there is no list file at {path}; check the argument that names it")
+        raise UserError(f"there is no list file at {path}; check the argument that names it")
     rest = ""
     with path.open(encoding="utf-8-sig") as file:
         while piece := _read_piece(path, file):
             *whole, rest = (rest + piece).split("\n")
             if max(map(len, (*whole, rest))) > MAX_LINE:
-                raise ValueError(
+                raise UserError(
                     f"{path} has a line of more than {MAX_LINE} characters, so it is no annotation "
                     "file; check the argument that names it"
                 )
@@ -99,7 +101,7 @@ def _read_piece(path: Path, file: TextIO) -> str:
     try:
         piece = file.read(MAX_LINE)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+        raise UserError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     if "\0" in piece:
-        raise ValueError(f"{path} is not UTF-8 text (it holds zero bytes); save it as UTF-8")
+        raise UserError(f"{path} is not UTF-8 text (it holds zero bytes); save it as UTF-8")
     return piece

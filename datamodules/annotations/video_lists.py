@@ -12,6 +12,7 @@ from pathlib import Path
 
 from datamodules.annotations.listed_videos import ListedVideos
 from datamodules.annotations.text_files import read_lines
+from datamodules.errors import UserError
 from datamodules.video.suffixes import VIDEO_SUFFIXES
 
 _SUFFIX = "(?:" + "|".join(re.escape(suffix) for suffix in sorted(VIDEO_SUFFIXES)) + ")"
@@ -34,13 +35,13 @@ def read_video_list(path: Path) -> ListedVideos:
     their class, `path class`. Fields may be quoted as in CSV.
 
     Raises:
-        ValueError: If the file is missing, is empty, is not UTF-8, has a header or mixes forms.
+        UserError: If the file is missing, is empty, is not UTF-8, has a header or mixes forms.
     """
     lines = [_unquoted(line) for line in read_lines(path)]
     if not lines:
-        raise ValueError(f"the list file {path} is empty; it needs one video a line")
+        raise UserError(f"the list file {path} is empty; it needs one video a line")
     if len(lines) > 1 and not _ENTRY.search(lines[0]) and all(map(_ENTRY.search, lines[1:])):
-        raise ValueError(
+        raise UserError(
             f"the first line of {path}, {lines[0]!r}, names no video but all others do; remove the "
             "header line"
         )
@@ -48,7 +49,7 @@ def read_video_list(path: Path) -> ListedVideos:
     if any(named):
         if not all(named):
             odd = lines[named.index(None)]
-            raise ValueError(f"{path} mixes lines with and without a class name, such as {odd!r}")
+            raise UserError(f"{path} mixes lines with and without a class name, such as {odd!r}")
         matches = [match for match in named if match]
         return ListedVideos([match[1] for match in matches], [match[2] for match in matches])
     return _read_numbered_lines(path, lines)
@@ -68,7 +69,7 @@ def _read_numbered_lines(path: Path, lines: Sequence[str]) -> ListedVideos:
         fields = [(" ".join([name, *values[:-1]]), values[-1:]) for name, values in fields]
     elif len(counts) > 1:
         odd = next(line for line, (_, values) in zip(lines, fields, strict=True) if not values)
-        raise ValueError(f"{path} mixes lines with and without a label, for instance {odd!r}")
+        raise UserError(f"{path} mixes lines with and without a label, for instance {odd!r}")
     starts_only = all(len(v) == 2 and v[0] in {"0", "1"} for _, v in fields)
     labels = [
         values[-1] if values and not starts_only else Path(name).parent.name

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules.errors import UserError
 from datamodules.flow.coding import ZERO_CODE
 
 RGB_TO_YIQ = [[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]]
@@ -89,7 +90,7 @@ class ColorJitter:
         hue: Hue is turned by up to this part of the full circle, at most 0.5.
 
     Raises:
-        ValueError: If a strength is out of its range.
+        UserError: If a strength is out of its range.
     """
 
     brightness: float = 0.0
@@ -101,7 +102,7 @@ class ColorJitter:
         limits = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.5}
         for name, limit in limits.items():
             if not 0 <= getattr(self, name) <= limit:
-                raise ValueError(
+                raise UserError(
                     f"{name}={getattr(self, name)} is not possible; {name} must lie in "
                     f"[0, {limit:g}]"
                 )

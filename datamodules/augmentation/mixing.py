@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from datamodules.errors import UserError
+
 
 @dataclass(frozen=True)
 class Mixing:
@@ -28,7 +30,7 @@ class Mixing:
         cutmix_alpha: One minus the box's area is drawn from Beta(alpha, alpha); 0 for no cutmix.
 
     Raises:
-        ValueError: If a strength is negative.
+        UserError: If a strength is negative.
     """
 
     mixup_alpha: float = 0.0
@@ -37,7 +39,7 @@ class Mixing:
     def __post_init__(self) -> None:
         for name in ("mixup_alpha", "cutmix_alpha"):
             if getattr(self, name) < 0:
-                raise ValueError(
+                raise UserError(
                     f"data.{name}={getattr(self, name)} is not possible; it must be at least 0, "
                     "and 0 turns it off"
                 )

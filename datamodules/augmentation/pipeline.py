@@ -19,6 +19,7 @@ from datamodules.augmentation.functional import (
 )
 from datamodules.augmentation.mixing import Mixing, mix_clips, mix_labels, pixel_shares
 from datamodules.batch import VideoBatch
+from datamodules.errors import UserError
 from datamodules.randomness import sample_generator
 
 
@@ -37,7 +38,7 @@ class DeviceTransforms:
         seed: Seed of the draws.
 
     Raises:
-        ValueError: If a number is out of its range.
+        UserError: If a number is out of its range.
     """
 
     mean: Sequence[float]
@@ -51,17 +52,17 @@ class DeviceTransforms:
 
     def __post_init__(self) -> None:
         if not 0 <= self.flip_probability <= 1:
-            raise ValueError(
+            raise UserError(
                 f"data.flip_probability={self.flip_probability} is not possible; it must lie in "
                 "[0, 1]"
             )
         if not len(self.mean) == len(self.std) == 3:
-            raise ValueError(
+            raise UserError(
                 f"data.mean has {len(self.mean)} and data.std {len(self.std)} values; give one of "
                 "each for red, green and blue"
             )
         if min(self.std) <= 0:
-            raise ValueError(
+            raise UserError(
                 f"data.std={list(self.std)} is not possible; its values must be above 0"
             )
 
@@ -77,11 +78,11 @@ class DeviceTransforms:
             class_names: Names of the classes in label order.
 
         Raises:
-            ValueError: If a name is not a class.
+            UserError: If a name is not a class.
         """
         for name in self.named_classes:
             if name not in class_names:
-                raise ValueError(
+                raise UserError(
                     f"data.flip_exempt or data.flip_pairs names {name!r}, which is not a class; "
                     f"classes are {', '.join(class_names[:10])}"
                 )

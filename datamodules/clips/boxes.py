@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from datamodules.errors import UserError
+
 __all__ = [
     "Box",
     "border_box",
@@ -182,7 +184,7 @@ def _scaled_range(start: int, length: int, source: int, target: int) -> tuple[in
 
 def _check_fits(frame: tuple[int, int], size: int) -> None:
     if size > min(frame):
-        raise ValueError(
+        raise UserError(
             f"a crop of {size} pixels does not fit in a frame of {frame[0]}x{frame[1]}; "
             "lower size or raise short_side"
         )

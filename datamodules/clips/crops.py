@@ -25,6 +25,7 @@ from datamodules.clips.boxes import (
     random_resized_box,
     working_size,
 )
+from datamodules.errors import UserError
 
 __all__ = [
     "Box",
@@ -114,10 +115,10 @@ def evaluation_crops(frames: Tensor, size: int, num_crops: NumCrops) -> Tensor:
         "full_flip".
 
     Raises:
-        ValueError: If a crop does not fit in the frames, or there is no such set of crops.
+        UserError: If a crop does not fit in the frames, or there is no such set of crops.
     """
     if num_crops not in get_args(NumCrops):
-        raise ValueError(
+        raise UserError(
             f"num_crops={num_crops} is not possible; set it to 1, 2, 3, 10, full or full_flip"
         )
     if num_crops == "full":
@@ -166,7 +167,7 @@ class SpatialTransform:
         ratio: Range of width divided by height of "random_resized".
 
     Raises:
-        ValueError: If crops cannot fit in the working frame, or a setting would have no effect.
+        UserError: If crops cannot fit in the working frame, or a setting would have no effect.
     """
 
     size: int = 224
@@ -180,30 +181,30 @@ class SpatialTransform:
 
     def __post_init__(self) -> None:
         if self.train_crop not in get_args(TrainCrop):
-            raise ValueError(
+            raise UserError(
                 f'train_crop="{self.train_crop}" is not possible; set train_crop to one of '
                 f"{', '.join(get_args(TrainCrop))}"
             )
         if self.size < 1 or self.short_side < max(self.size, self.crop_size):
-            raise ValueError(
+            raise UserError(
                 f"short_side={self.short_side} is smaller than a crop of size={self.size}, "
                 f"test_size={self.crop_size}; raise short_side or lower size and test_size"
             )
         if self.max_short_side is not None and self.max_short_side < self.short_side:
-            raise ValueError(
+            raise UserError(
                 f"max_short_side={self.max_short_side} is below short_side={self.short_side}; "
                 "raise max_short_side or leave it out"
             )
         if self.max_short_side is not None and self.train_crop != "short_side":
-            raise ValueError(
+            raise UserError(
                 f"max_short_side={self.max_short_side} has no effect on "
                 f'train_crop="{self.train_crop}"; leave it out or set train_crop to "short_side"'
             )
         if self.aspect is not None and self.aspect <= 0:
-            raise ValueError(f"aspect={self.aspect} is not possible; aspect must be above 0")
+            raise UserError(f"aspect={self.aspect} is not possible; aspect must be above 0")
         for name, (low, high) in {"scale": self.scale, "ratio": self.ratio}.items():
             if not 0 < low <= high or (name == "scale" and high > 1):
-                raise ValueError(
+                raise UserError(
                     f"{name}=({low}, {high}) is not a range of positive numbers"
                     f"{' up to 1' if name == 'scale' else ''}; change {name}"
                 )
@@ -217,10 +218,10 @@ class SpatialTransform:
         """Refuse corners that coincide, which would count twice.
 
         Raises:
-            ValueError: If crops as high as the working frame are to be taken at its corners.
+            UserError: If crops as high as the working frame are to be taken at its corners.
         """
         if num_crops == 10 and self.crop_size == self.short_side:
-            raise ValueError(
+            raise UserError(
                 f"num_crops=10 takes corners, and those of {self.crop_size} pixels coincide in "
                 f"frames with short_side={self.short_side}; set test_size lower, or num_crops to 3"
             )

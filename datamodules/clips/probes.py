@@ -30,6 +30,7 @@ from PIL import Image
 from torch import Tensor
 
 from datamodules.clips.sampling import FrameIndices
+from datamodules.errors import UserError
 from datamodules.randomness import sample_generator
 
 __all__ = ["PROBES", "Probe"]
@@ -86,23 +87,21 @@ class Probe:
         """Read `reversed`, `occlusion(0.25)` and the like.
 
         Raises:
-            ValueError: If there is no such probe, or its strength is missing or out of range.
+            UserError: If there is no such probe, or its strength is missing or out of range.
         """
         found = re.fullmatch(r"\s*([a-z_]+)\s*(?:\(\s*([0-9.eE+-]+)\s*\))?\s*", words)
         name = found[1] if found else words
         if name not in PROBES:
-            raise ValueError(
-                f"data.probe={words} is no probe; choose one of {', '.join(_EXAMPLES)}"
-            )
+            raise UserError(f"data.probe={words} is no probe; choose one of {', '.join(_EXAMPLES)}")
         assert found is not None
         allowed, given = PROBES[name], found[2]
         if allowed is None and given is not None:
-            raise ValueError(f"data.probe={words}: {name} has no strength; set data.probe={name}")
+            raise UserError(f"data.probe={words}: {name} has no strength; set data.probe={name}")
         if allowed is None:
             return cls(name)
         value = _number(given)
         if not allowed.holds(value):
-            raise ValueError(
+            raise UserError(
                 f"data.probe={words}: the strength of {name} is {allowed}; "
                 f"set, say, data.probe={allowed.example}"
             )
@@ -124,22 +123,22 @@ class Probe:
             with_flow: Whether optical flow comes beside the frames.
 
         Raises:
-            ValueError: If a clip has too few frames for the probe, or has flow, which tells of the
+            UserError: If a clip has too few frames for the probe, or has flow, which tells of the
                 frames as they were.
         """
         if with_flow:
-            raise ValueError(
+            raise UserError(
                 f"data.probe={self} changes frames, while data.flow would still show the motion of "
                 "the unchanged video; probe a network without flow, or leave data.probe out"
             )
         if self.name == "sparse" and (self.strength or 0) >= clip_len:
-            raise ValueError(
+            raise UserError(
                 f"data.probe={self} leaves one frame of {clip_len}; choose a smaller number, or "
                 "data.probe=frozen"
             )
         changes = _num_dropped(clip_len, self.strength or 0) if self.name == "frame_drops" else 1
         if self.name in _ORDERS and (clip_len < 2 or not changes):
-            raise ValueError(
+            raise UserError(
                 f"data.probe={self} changes nothing in clips of {clip_len} frame(s); raise "
                 "data.num_frames, or choose another probe"
             )

@@ -18,6 +18,7 @@ All functions return frame indices as int64, all in [0, num_frames).
 of these chooses.
 
 Dense, segment, uniform and chunk sampling treat both directions of time alike: the frames drawn
+from datamodules.errors import UserError
 from a reversed video are distributed as the reversed frames of the video, so no sampler can tell
 two classes apart that are each other's reversal.
 """
@@ -29,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.clips.chunks import chunk_frames, even_test_clip
+from datamodules.errors import UserError
 
 __all__ = [
     "FrameIndices",
@@ -244,7 +246,7 @@ class FrameSampler:
             for networks that take any number (25 in two-stream tests).
 
     Raises:
-        ValueError: If the combination names no rule, or two, or a number is below 1.
+        UserError: If the combination names no rule, or two, or a number is below 1.
     """
 
     num_frames: int | None = None
@@ -266,26 +268,26 @@ class FrameSampler:
         if self.max_frame_stride is not None and (
             self.frame_stride is None or self.max_frame_stride < self.frame_stride
         ):
-            raise ValueError(
+            raise UserError(
                 f"max_frame_stride={self.max_frame_stride} needs a frame_stride up to that, not "
                 f"{self.frame_stride}; correct one of them, or set max_frame_stride to null"
             )
         if self.num_segments is not None:
             for name in ("num_frames", "frame_stride"):
                 if given[name] is not None:
-                    raise ValueError(
+                    raise UserError(
                         f"num_segments={self.num_segments} and {name}={given[name]} exclude each "
                         "other; set num_frames and frame_stride to null to sample segments, or "
                         "num_segments to null"
                     )
             return
         if self.num_frames is None:
-            raise ValueError(
+            raise UserError(
                 "neither num_segments nor num_frames was given; set num_segments for one frame per "
                 "segment, or num_frames with frame_stride for a dense clip"
             )
         if self.frames_per_segment != 1:
-            raise ValueError(
+            raise UserError(
                 f"frames_per_segment={self.frames_per_segment} needs num_segments, which is not "
                 "given; set num_segments, or leave frames_per_segment at 1"
             )
@@ -311,11 +313,11 @@ class FrameSampler:
         """Fixed clips of a video of `total_frames` frames, (num_clips, T).
 
         Raises:
-            ValueError: If more than one clip is to be spread over the whole video.
+            UserError: If more than one clip is to be spread over the whole video.
         """
         if self.test_frames is not None:
             if num_clips != 1:
-                raise ValueError(
+                raise UserError(
                     f"test_frames={self.test_frames} spreads one clip over the whole video, but "
                     f"num_clips={num_clips}; set num_clips to 1, or test_frames to null"
                 )
@@ -361,7 +363,7 @@ def _check_counts(**counts: int) -> None:
     """Refuse counts below 1, naming the first."""
     for name, value in counts.items():
         if value < 1:
-            raise ValueError(f"{name}={value} is not possible; {name} must be at least 1")
+            raise UserError(f"{name}={value} is not possible; {name} must be at least 1")
 
 
 def _dense_room(num_frames: int, clip_len: int, frame_stride: int) -> int:

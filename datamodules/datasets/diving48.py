@@ -7,6 +7,7 @@ from datamodules.annotations.json_files import read_json_entries, read_json_reco
 from datamodules.annotations.listed_videos import ListedVideo, ListedVideos
 from datamodules.annotations.search_folders import OfficialLists
 from datamodules.base import Split, VideoDataModule
+from datamodules.errors import UserError
 
 VERSIONS = {"v1": ("", "V1_"), "v2": ("V2_",)}
 """What the names of the lists hold between `Diving48_` and the split."""
@@ -30,7 +31,7 @@ class Diving48DataModule(VideoDataModule):
         kwargs: Arguments of `VideoDataModule`.
 
     Raises:
-        ValueError: If arguments do not fit together.
+        UserError: If arguments do not fit together.
     """
 
     def __init__(
@@ -54,13 +55,13 @@ class Diving48DataModule(VideoDataModule):
         """The classes, such as `Back+15som+05Twis+FREE`, in the order of the vocabulary.
 
         Raises:
-            ValueError: If there is no vocabulary.
+            UserError: If there is no vocabulary.
         """
         path = self._lists.get(["Diving48_vocab.json"])
         names = []
         for key, words in read_json_entries(path):
             if key is not None or not isinstance(words, list):
-                raise ValueError(
+                raise UserError(
                     f"{path} must be a list with the four words of each class, but has "
                     f"{str(words)[:100]!r}; give the official vocabulary"
                 )
@@ -88,11 +89,11 @@ class Diving48DataModule(VideoDataModule):
         """The YouTube video that a dive is cut from: one competition, pool and set of cameras.
 
         Raises:
-            ValueError: If the name does not tell.
+            UserError: If the name does not tell.
         """
         group, _, number = video.video_id.rpartition("_")
         if not group or not number.isdecimal():
-            raise ValueError(
+            raise UserError(
                 f"{video.video_id} is no <YouTube id>_<number>, so it cannot be held out with its "
                 "competition; correct the list, or set data.val_fraction=0"
             )

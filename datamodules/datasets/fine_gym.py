@@ -16,6 +16,7 @@ from datamodules.annotations.listed_videos import ListedVideo, ListedVideos
 from datamodules.annotations.search_folders import OfficialLists
 from datamodules.annotations.text_files import read_lines
 from datamodules.base import Split, VideoDataModule
+from datamodules.errors import UserError
 from datamodules.video.suffixes import VIDEO_SUFFIXES
 
 Version = Literal["v1.0", "v1.1"]
@@ -52,7 +53,7 @@ class FineGymDataModule(VideoDataModule):
         kwargs: Arguments of `VideoDataModule`.
 
     Raises:
-        ValueError: If arguments do not fit together.
+        UserError: If arguments do not fit together.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class FineGymDataModule(VideoDataModule):
         """The elements in the order of their class ids; equal names of two sets name the set.
 
         Raises:
-            ValueError: If there is no file of categories.
+            UserError: If there is no file of categories.
         """
         return _read_categories(self._lists.get([f"gym{self.classes}_categories.txt"]))
 
@@ -98,7 +99,7 @@ class FineGymDataModule(VideoDataModule):
         fields = [line.rsplit(maxsplit=1) for line in read_lines(path)]
         odd = next((field[0] for field in fields if len(field) < 2), None)
         if odd is not None:
-            raise ValueError(
+            raise UserError(
                 f"{path} has the line {odd!r}, but a line is <clip id> <class id>; correct it, or "
                 "give the official list"
             )
@@ -161,7 +162,7 @@ class FineGymDataModule(VideoDataModule):
             names.append(f"{prefix}_org.txt")
         other = "v1.1" if self.version == "v1.0" else "v1.0"
         if self._lists.find(names) is None and self._lists.find([f"{prefix}_element_{other}.txt"]):
-            raise ValueError(
+            raise UserError(
                 f"there is no {names[0]}, but {prefix}_element_{other}.txt; set "
                 f"data.version={other}, or download the list of {self.version}"
             )
@@ -199,7 +200,7 @@ class _Clip(NamedTuple):
         """Cut a clip id from the right."""
         found = re.fullmatch(r"(.+)_(E_\d+_\d+)_(A_\d+_\d+)", clip_id)
         if found is None:
-            raise ValueError(
+            raise UserError(
                 f"{clip_id!r} is no <YouTube id>_E_<start>_<end>_A_<start>_<end>; correct the "
                 "list, or give the official one"
             )
@@ -227,7 +228,7 @@ def _seconds(
         offset = float(event["timestamps"][0][0]) if whole else 0.0
         return offset + float(stages[0][0]), offset + float(stages[-1][1])
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"the annotation file of FineGym {version} has no times of {clip_id}; give that of the "
             "same version as the list, or leave it out to cut by whole seconds"
         ) from error
@@ -240,7 +241,7 @@ def _read_categories(path: Path) -> list[str]:
     found = [match for match in map(form.fullmatch, lines) if match]
     classes = {int(match[1]): (match[3], match[2]) for match in found}
     if len(found) < len(lines) or not lines or sorted(classes) != list(range(len(lines))):
-        raise ValueError(
+        raise UserError(
             f"{path} must hold one class a line, Clabel: <id>; set: <id>; Glabel: <id>; <name>, "
             "with ids from 0; give the official file"
         )

@@ -10,6 +10,7 @@ from datamodules.annotations.search_folders import OfficialLists
 from datamodules.annotations.text_files import read_lines
 from datamodules.base import Split, VideoDataModule
 from datamodules.editions import ThreeSplits
+from datamodules.errors import UserError
 
 LIST_FOLDERS = ("testTrainMulti_7030_splits", "test_train_splits", "lists", "splits")
 FOLDERS = ("hmdb51_org", "hmdb51", "videos", "rawframes", "frames", "")
@@ -37,7 +38,7 @@ class HMDB51DataModule(ThreeSplits, VideoDataModule):
         kwargs: Arguments of `VideoDataModule`.
 
     Raises:
-        ValueError: If arguments do not fit together.
+        UserError: If arguments do not fit together.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class HMDB51DataModule(ThreeSplits, VideoDataModule):
         """The classes that have a list, sorted.
 
         Raises:
-            ValueError: If there is no list.
+            UserError: If there is no list.
         """
         return sorted(self._lists)
 
@@ -82,12 +83,12 @@ class HMDB51DataModule(ThreeSplits, VideoDataModule):
         """The film a video is cut from, in whatever class: what precedes the class in its name.
 
         Raises:
-            ValueError: If the name is no such name.
+            UserError: If the name is no such name.
         """
         name = video.video_id.rpartition("/")[2]
         found = re.fullmatch(rf"(.+)_{re.escape(video.label)}{DESCRIPTION}", name)
         if found is None:
-            raise ValueError(
+            raise UserError(
                 f"the name of {video.video_id} does not tell its film, so it cannot be held out "
                 "with its film; correct the list, or set data.val_fraction=0"
             )
@@ -110,7 +111,7 @@ def _read_flags(path: Path) -> list[tuple[str, Split | None]]:
     fields = [line.rsplit(maxsplit=1) for line in read_lines(path)]
     for field in fields:
         if len(field) < 2 or field[1] not in FLAGS:
-            raise ValueError(
+            raise UserError(
                 f"{path} has the line {' '.join(field)!r}, but a line is a file name and 0, 1 or "
                 "2; correct it"
             )

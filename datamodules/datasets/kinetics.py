@@ -16,6 +16,7 @@ from datamodules.annotations.listed_videos import ListedVideos
 from datamodules.annotations.search_folders import OfficialLists
 from datamodules.annotations.text_files import read_columns
 from datamodules.base import Split, VideoDataModule
+from datamodules.errors import UserError
 from datamodules.video.suffixes import letters_of
 
 Version = Literal["k400", "k600", "k700", "k700_2020"]
@@ -60,7 +61,7 @@ class KineticsDataModule(VideoDataModule):
         kwargs: Arguments of `VideoDataModule`.
 
     Raises:
-        ValueError: If arguments do not fit together.
+        UserError: If arguments do not fit together.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class KineticsDataModule(VideoDataModule):
         """The classes in the order of the public label maps.
 
         Raises:
-            ValueError: If there is no list or label map to take them from.
+            UserError: If there is no list or label map to take them from.
         """
         if self._label_map is not None:
             return read_label_map(self._resolve(self._label_map))
@@ -219,7 +220,7 @@ class _Seconds(dict[str, str]):
         try:
             self[written] = f"{int(float(written)):06d}"
         except (ValueError, OverflowError) as error:
-            raise ValueError(
+            raise UserError(
                 f"{self._path} has the time {written!r}, which is no number of seconds; correct it"
             ) from error
         return self[written]

@@ -10,6 +10,7 @@ from datamodules.annotations.listed_videos import ListedVideos
 from datamodules.annotations.search_folders import OfficialLists
 from datamodules.annotations.text_files import read_csv
 from datamodules.base import Split, VideoDataModule
+from datamodules.errors import UserError
 from datamodules.video.suffixes import letters_of
 
 NUM_CLASSES = {"v1": 339, "v2": 305}
@@ -40,7 +41,7 @@ class MomentsInTimeDataModule(VideoDataModule):
         kwargs: Arguments of `VideoDataModule`.
 
     Raises:
-        ValueError: If arguments do not fit together.
+        UserError: If arguments do not fit together.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class MomentsInTimeDataModule(VideoDataModule):
         """The classes in the order of the class file, which is not that of the alphabet.
 
         Raises:
-            ValueError: If there is no class file.
+            UserError: If there is no class file.
         """
         path = self._lists.get(CLASS_FILES[self.version])
         names, official = read_label_map(path), NUM_CLASSES[self.version]
@@ -84,7 +85,7 @@ class MomentsInTimeDataModule(VideoDataModule):
         rows = list(read_csv(path))
         short = next((row for row in rows if len(row) < 2), None)
         if short is not None:
-            raise ValueError(
+            raise UserError(
                 f"{path} has the line {short[0]!r}, but a line is <class>/<file>,<class>,...; "
                 "correct it"
             )

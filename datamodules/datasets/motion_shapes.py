@@ -15,6 +15,7 @@ from datamodules.annotations.table import VideoTable
 from datamodules.annotations.video_lists import read_video_list
 from datamodules.base import Split, VideoDataModule
 from datamodules.clips.input_spec import FlowSpec
+from datamodules.errors import UserError
 from datamodules.flow.coding import FlowCoding
 from datamodules.flow.sources import BOUND, FlowInput, FlowReading, FlowSource
 from datamodules.motion_shapes.generation import (
@@ -47,14 +48,14 @@ class RenderedFlow:
         """The flow of a dataset, coded as a user says.
 
         Raises:
-            ValueError: If another method or size is wanted.
+            UserError: If another method or size is wanted.
         """
         for name, wanted, held in (
             ("method", flow.method, METHOD),
             ("short_side", flow.short_side, size),
         ):
             if wanted is not None and wanted != held:
-                raise ValueError(
+                raise UserError(
                     f"data.flow.{name}={wanted} is not what is stored beside the videos of "
                     f"MotionShapes, {held}; leave it out, or give the folder of other flow as "
                     "data.flow.root"

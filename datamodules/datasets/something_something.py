@@ -12,6 +12,7 @@ from datamodules.annotations.listed_videos import ListedVideos
 from datamodules.annotations.search_folders import OfficialLists
 from datamodules.annotations.text_files import read_lines
 from datamodules.base import Split, VideoDataModule
+from datamodules.errors import UserError
 
 LEFT_RIGHT = (
     "Pulling something from left to right",
@@ -76,7 +77,7 @@ class _SomethingSomethingDataModule(VideoDataModule):
         """Where the annotation files are.
 
         Raises:
-            ValueError: If the folder that was given is not there.
+            UserError: If the folder that was given is not there.
         """
         return OfficialLists(self.root, self.annotations, ("labels",))
 
@@ -106,7 +107,7 @@ class SomethingSomethingV1DataModule(_SomethingSomethingDataModule):
         kwargs: Arguments of `VideoDataModule`.
 
     Raises:
-        ValueError: If arguments do not fit together.
+        UserError: If arguments do not fit together.
     """
 
     video_folders = ("20bn-something-something-v1", "frames", "rawframes", "videos", "")
@@ -128,7 +129,7 @@ class SomethingSomethingV1DataModule(_SomethingSomethingDataModule):
         """The classes in the order that was asked for.
 
         Raises:
-            ValueError: If there is no file of labels.
+            UserError: If there is no file of labels.
         """
         listed = read_class_list(
             self.lists.get(["something-something-v1-labels.csv", "labels.csv"])
@@ -163,7 +164,7 @@ class SomethingSomethingV2DataModule(_SomethingSomethingDataModule):
         kwargs: Arguments of `VideoDataModule`.
 
     Raises:
-        ValueError: If arguments do not fit together.
+        UserError: If arguments do not fit together.
     """
 
     video_folders = (
@@ -186,7 +187,7 @@ class SomethingSomethingV2DataModule(_SomethingSomethingDataModule):
         """The classes in the order of the official ids, which is that of the alphabet.
 
         Raises:
-            ValueError: If there is no file of labels.
+            UserError: If there is no file of labels.
         """
         return read_label_map(self._find("labels"))
 
@@ -207,7 +208,7 @@ def _read_pairs(path: Path) -> Sequence[Sequence[str]]:
     pairs = [line.partition(";") for line in read_lines(path)]
     odd = next((name for name, mark, _ in pairs if not mark), None)
     if odd is not None:
-        raise ValueError(
+        raise UserError(
             f"{path} has the line {odd!r}, but a line is <id>;<class>; correct it, or give the "
             "official list"
         )

@@ -13,6 +13,7 @@ from datamodules.annotations.search_folders import OfficialLists
 from datamodules.annotations.video_lists import read_video_list
 from datamodules.base import Split, VideoDataModule
 from datamodules.editions import ThreeSplits
+from datamodules.errors import UserError
 from datamodules.video.suffixes import letters_of, stem_of
 
 LIST_FOLDERS = ("ucfTrainTestlist", "lists", "splits")
@@ -37,7 +38,7 @@ class UCF101DataModule(ThreeSplits, VideoDataModule):
         kwargs: Arguments of `VideoDataModule`.
 
     Raises:
-        ValueError: If arguments do not fit together.
+        UserError: If arguments do not fit together.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class UCF101DataModule(ThreeSplits, VideoDataModule):
         """The classes in the order of `classInd.txt`.
 
         Raises:
-            ValueError: If there is no such file.
+            UserError: If there is no such file.
         """
         return list(self._classes.values())
 
@@ -87,11 +88,11 @@ class UCF101DataModule(ThreeSplits, VideoDataModule):
         """The group `gNN`, over all classes as in the official splits.
 
         Raises:
-            ValueError: If the name has none.
+            UserError: If the name has none.
         """
         found = re.search(r"_(g\d+)_c\d+", video.video_id)
         if found is None:
-            raise ValueError(
+            raise UserError(
                 f"{video.path} has no group gNN in its name, so it cannot be held out with its "
                 "group; correct the list, or set data.val_fraction=0"
             )

@@ -9,6 +9,7 @@ from datamodules.annotations.class_files import class_folder_of, read_class_fold
 from datamodules.annotations.listed_videos import ListedVideo, ListedVideos
 from datamodules.annotations.video_lists import read_video_list
 from datamodules.base import Split, VideoDataModule
+from datamodules.errors import UserError
 from datamodules.video.suffixes import is_video, visible_folders
 
 SPLIT_FOLDERS = {
@@ -39,7 +40,7 @@ class VideoFolderDataModule(VideoDataModule):
         kwargs: Arguments of `VideoDataModule`.
 
     Raises:
-        ValueError: If lists and folders do not fit together.
+        UserError: If lists and folders do not fit together.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class VideoFolderDataModule(VideoDataModule):
         self._classes_file = classes_file
         self._group_pattern = _compiled(group_pattern)
         if train_list is None and (val_list or test_list or classes_file):
-            raise ValueError(
+            raise UserError(
                 "val_list, test_list and classes_file go with data.train_list, which is not given; "
                 "give it, or leave them out to read class folders"
             )
@@ -71,17 +72,17 @@ class VideoFolderDataModule(VideoDataModule):
         """Names of the classes in label order.
 
         Raises:
-            ValueError: If the root is missing or empty, or the lists do not tell.
+            UserError: If the root is missing or empty, or the lists do not tell.
         """
         if not self.root.is_dir():
-            raise ValueError(
+            raise UserError(
                 f"there is no dataset folder {self.root}; set data.root to where the videos are"
             )
         if self._lists["train"] is None:
             return self._folder_classes()
         names = list(self._listed_classes.values())
         if len(names) < 2:
-            raise ValueError(
+            raise UserError(
                 f"the lists name {len(names)} class ({''.join(names)}), but at least 2 are needed; "
                 "correct data.train_list or data.classes_file"
             )
@@ -112,7 +113,7 @@ class VideoFolderDataModule(VideoDataModule):
             return video.path
         found = self._group_pattern.search(video.path)
         if found is None:
-            raise ValueError(
+            raise UserError(
                 f"data.group_pattern={self._group_pattern.pattern!r} finds nothing in {video.path}"
             )
         return found[1] if found.groups() else found[0]
@@ -128,7 +129,7 @@ class VideoFolderDataModule(VideoDataModule):
         if self._classes_file is not None:
             path = self._resolve(self._classes_file)
             if not path.is_file():
-                raise ValueError(f"there is no class file {path}; check data.classes_file")
+                raise UserError(f"there is no class file {path}; check data.classes_file")
             return read_class_list(path)
         lists = [listed for listed in self._lists.values() if listed is not None]
         videos = [video for listed in lists for video in read_video_list(self._resolve(listed))]
@@ -138,7 +139,7 @@ class VideoFolderDataModule(VideoDataModule):
         ids = sorted({int(video.label) for video in labelled})
         first = 1 if ids[0] == 1 else 0
         if len(ids) < ids[-1] - first + 1:
-            raise ValueError(
+            raise UserError(
                 f"the lists name {len(ids)} class ids, but they go up to {ids[-1]}; the last "
                 "number of a line is read as its class: give data.classes_file or correct the list"
             )
@@ -150,19 +151,19 @@ class VideoFolderDataModule(VideoDataModule):
         assert folder is not None
         found = visible_folders(folder)
         if folder == self.root and set(found) & {*SPLIT_FOLDERS["val"], *SPLIT_FOLDERS["test"]}:
-            raise ValueError(
+            raise UserError(
                 f"{self.root} has folders {', '.join(found)} but none called train; add it, or "
                 "point data.root at the class folders"
             )
         frames = [name for name in found if is_video(folder / name)]
         if frames:
-            raise ValueError(
+            raise UserError(
                 f"{folder} holds {len(frames)} folder(s) of images where class folders are "
                 f"expected, such as {frames[0]}; a class folder holds videos or frame folders, so "
                 "put frame folders into the folder of their class, or give data.train_list"
             )
         if len(found) < 2:
-            raise ValueError(
+            raise UserError(
                 f"{folder} holds {len(found)} class folder(s), but at least 2 are needed; put the "
                 "videos of each class into a folder named after it, or give data.train_list"
             )
@@ -182,6 +183,6 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
     try:
         return re.compile(pattern)
     except re.error as error:
-        raise ValueError(
+        raise UserError(
             f"data.group_pattern={pattern!r} is not a regular expression: {error}"
         ) from error

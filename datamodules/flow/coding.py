@@ -14,6 +14,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from datamodules.errors import UserError
+
 __all__ = ["ZERO_CODE", "FlowCoding"]
 
 Codes: TypeAlias = npt.NDArray[np.uint8]
@@ -31,14 +33,14 @@ class FlowCoding:
         bound: Longest displacement along an axis that is kept, in pixels.
 
     Raises:
-        ValueError: If `bound` is not above 0.
+        UserError: If `bound` is not above 0.
     """
 
     bound: float = 20.0
 
     def __post_init__(self) -> None:
         if not 0 < self.bound < float("inf"):
-            raise ValueError(
+            raise UserError(
                 f"bound={self.bound} is not possible; bound must be a number of pixels above 0"
             )
 

@@ -15,6 +15,7 @@ import torch
 import torchvision.transforms.v2.functional as tvf
 
 from datamodules.clips.crops import working_size
+from datamodules.errors import UserError
 from datamodules.flow.coding import FlowCoding
 from datamodules.flow.methods import FlowMethodName, make_flow_method
 from datamodules.flow.storage import FlowRecord, FlowStorage, open_flow_writer
@@ -45,7 +46,7 @@ class FlowSettings:
         storage: Form of storage.
 
     Raises:
-        ValueError: If a value is not possible.
+        UserError: If a value is not possible.
     """
 
     method: FlowMethodName = "tvl1"
@@ -56,12 +57,12 @@ class FlowSettings:
     def __post_init__(self) -> None:
         for name, kind in (("method", FlowMethodName), ("storage", FlowStorage)):
             if getattr(self, name) not in get_args(kind):
-                raise ValueError(
+                raise UserError(
                     f"{name}={getattr(self, name)} is not possible; "
                     f"set {name} to {' or '.join(get_args(kind))}"
                 )
         if self.short_side < LEAST_SIDE:
-            raise ValueError(
+            raise UserError(
                 f"short_side={self.short_side} is too small for optical flow; "
                 f"set short_side to {LEAST_SIDE} or more"
             )

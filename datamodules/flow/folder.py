@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from datamodules.errors import UserError
 from datamodules.flow.extraction import FlowJob, FlowSettings
 from datamodules.flow.methods import FlowMethod
 from datamodules.flow.storage import is_stored
@@ -51,24 +52,24 @@ def find_jobs(source: Path, target: Path) -> tuple[Path, list[FlowJob]]:
         The folder that the videos' paths are relative to, and the videos by name.
 
     Raises:
-        ValueError: If there is no video, one of the folders lies in the other, or the flow of two
+        UserError: If there is no video, one of the folders lies in the other, or the flow of two
             videos would get into each other's way.
     """
     if not source.exists():
-        raise ValueError(f"there is nothing at {source}; set the source to a folder of videos")
+        raise UserError(f"there is nothing at {source}; set the source to a folder of videos")
     inner, outer = sorted((source.resolve(), target.resolve()), key=lambda p: -len(p.parts))
     if inner.is_relative_to(outer):
-        raise ValueError(
+        raise UserError(
             f"of {source} and {target} one lies in the other, so flow would be taken for videos; "
             "give a target outside of the source"
         )
     if is_video(source):
         return source.parent, [FlowJob(source.name, stem_of(source.name))]
     if not source.is_dir():
-        raise ValueError(f"{source} is no video; set the source to a video or a folder of videos")
+        raise UserError(f"{source} is no video; set the source to a video or a folder of videos")
     jobs = [FlowJob(path, stem_of(path)) for path in sorted(_videos_below(source, ""))]
     if not jobs:
-        raise ValueError(f"the folder {source} holds no video at any depth; check the source")
+        raise UserError(f"the folder {source} holds no video at any depth; check the source")
     _check_separate(jobs)
     return source, jobs
 
@@ -98,13 +99,13 @@ def _check_separate(jobs: Sequence[FlowJob]) -> None:
     for job in jobs:
         other = owners.setdefault(job.folder, job.video)
         if other != job.video:
-            raise ValueError(
+            raise UserError(
                 f"{other} and {job.video} would have their flow in one folder; rename one of them"
             )
     for job in jobs:
         for parent in Path(job.folder).parents:
             if str(parent) in owners:
-                raise ValueError(
+                raise UserError(
                     f"the flow of {job.video} would lie among that of {owners[str(parent)]}; "
                     "rename one of them"
                 )
@@ -146,7 +147,7 @@ def claim_folder(root: Path, settings: FlowSettings, method: FlowMethod) -> list
         Versions that differ from those the folder was begun with, as sentences' parts.
 
     Raises:
-        ValueError: If the folder holds something else, or flow made otherwise, or cannot be
+        UserError: If the folder holds something else, or flow made otherwise, or cannot be
             written.
     """
     wanted: dict[str, Any] = {
@@ -163,9 +164,7 @@ def claim_folder(root: Path, settings: FlowSettings, method: FlowMethod) -> list
             _check_empty(root)
             _write_atomically(manifest, json.dumps(wanted, indent=2) + "\n")
     except OSError as error:
-        raise ValueError(
-            f"{root} cannot be used for flow ({error}); give another target"
-        ) from error
+        raise UserError(f"{root} cannot be used for flow ({error}); give another target") from error
     found = _read_manifest(manifest)
     _check_same(root, found, wanted)
     return [
@@ -182,7 +181,7 @@ def read_flow_settings(root: Path) -> FlowSettings:
         root: A folder that `kinetoscope flow` wrote.
 
     Raises:
-        ValueError: If the folder has no manifest of flow.
+        UserError: If the folder has no manifest of flow.
     """
     return FlowSettings(**_read_manifest(root / MANIFEST)["settings"])
 
@@ -194,7 +193,7 @@ def _versions(method: FlowMethod) -> dict[str, str]:
 
 def _check_empty(root: Path) -> None:
     if any(not path.name.startswith(".") for path in root.iterdir()):
-        raise ValueError(
+        raise UserError(
             f"{root} is not empty and holds no manifest of optical flow; give a new or empty "
             "folder as target"
         )
@@ -204,15 +203,15 @@ def _read_manifest(manifest: Path) -> dict[str, Any]:
     try:
         content = json.loads(manifest.read_text())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(
+        raise UserError(
             f"{manifest} cannot be read ({error}); give a folder of `kinetoscope flow`"
         ) from error
     if not isinstance(content, dict) or content.get("content") != "optical flow":
-        raise ValueError(
+        raise UserError(
             f"{manifest} is no manifest of optical flow; give a new or empty folder as target"
         )
     if content.get("format") != FORMAT:
-        raise ValueError(
+        raise UserError(
             f"{manifest} is of format {content.get('format')}, this version reads {FORMAT}; give "
             "a new folder as target"
         )
@@ -227,7 +226,7 @@ def _check_same(root: Path, found: dict[str, Any], wanted: dict[str, Any]) -> No
     if differing:
         there = ", ".join(f"{name}={held.get(name)}" for name in differing)
         here = ", ".join(f"{name}={asked.get(name)}" for name in differing)
-        raise ValueError(
+        raise UserError(
             f"{root} holds optical flow with {there} where {here} was asked; give another target, "
             "delete that folder, or ask for what it holds"
         )

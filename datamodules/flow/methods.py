@@ -23,6 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from datamodules.errors import UserError
+
 __all__ = ["FlowMethod", "FlowMethodName", "make_flow_method"]
 
 FlowMethodName: TypeAlias = Literal["tvl1", "dis", "raft"]
@@ -82,21 +84,21 @@ def make_flow_method(
         device: Where `raft` computes, `cpu` by default; the others know only the CPU.
 
     Raises:
-        ValueError: If there is no such method, OpenCV is needed and absent, the weights or the
+        UserError: If there is no such method, OpenCV is needed and absent, the weights or the
             device do not fit the method, or the weights cannot be read.
     """
     if name not in get_args(FlowMethodName):
-        raise ValueError(f"there is no flow method {name!r}; set method to tvl1, dis or raft")
+        raise UserError(f"there is no flow method {name!r}; set method to tvl1, dis or raft")
     if name == "raft":
         if weights is None:
-            raise ValueError(
+            raise UserError(
                 "method raft needs trained weights; set weights to a file with the state dict of "
                 "torchvision's raft_large or raft_small"
             )
         return _RAFT(weights, _usable_device(device or "cpu"))
     for argument, value in (("weights", weights), ("device", device)):
         if value is not None:
-            raise ValueError(
+            raise UserError(
                 f"{argument}={value} has no meaning for method {name}, which has no network; "
                 f"leave out {argument}, or set method to raft"
             )
@@ -109,7 +111,7 @@ def _usable_device(name: str) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"device={name} cannot be used here ({reason}); change device") from error
+        raise UserError(f"device={name} cannot be used here ({reason}); change device") from error
     return device
 
 
@@ -129,7 +131,7 @@ class _OpenCV:
                 preset = self._cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
                 self._method = self._cv2.DISOpticalFlow_create(preset)
         except (ImportError, AttributeError) as error:  # not there, or a wheel without contrib
-            raise ValueError(
+            raise UserError(
                 f"method {name} needs OpenCV with its contrib modules ({error}); install the extra "
                 "`flow` (opencv-contrib-python-headless alone, beside no other OpenCV), or set "
                 "method to raft"
@@ -158,7 +160,7 @@ class _RAFT:
         device: Where to compute.
 
     Raises:
-        ValueError: The file cannot be read, or holds the weights of something else.
+        UserError: The file cannot be read, or holds the weights of something else.
     """
 
     def __init__(self, weights: Path, device: torch.device) -> None:
@@ -191,12 +193,12 @@ def _read_state_dict(weights: Path) -> dict[str, Tensor]:
         state = torch.load(weights, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(
+        raise UserError(
             f"{weights} cannot be read as weights ({reason}); set weights to a local file with a "
             "state dict"
         ) from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(f"{weights} holds no state dict; set weights to a file that does")
+        raise UserError(f"{weights} holds no state dict; set weights to a file that does")
     return state
 
 
@@ -211,7 +213,7 @@ def _raft_of(state: dict[str, Any], weights: Path) -> tuple[str, nn.Module]:
         if expected == {key: value.shape for key, value in state.items()}:
             network.load_state_dict(state, assign=True)
             return name, network.requires_grad_(False)
-    raise ValueError(
+    raise UserError(
         f"{weights} holds the weights of neither raft_large nor raft_small of torchvision; set "
         "weights to a file of one of these"
     )

@@ -23,6 +23,7 @@ from datamodules.annotations.table import VideoTable
 from datamodules.clips.chunks import stack_fields
 from datamodules.clips.crops import working_size
 from datamodules.clips.input_spec import FlowSpec
+from datamodules.errors import UserError
 from datamodules.flow.coding import FlowCoding
 from datamodules.flow.folder import MANIFEST, read_flow_settings
 from datamodules.flow.methods import FlowMethodName, make_flow_method
@@ -94,7 +95,7 @@ class FlowSource(Protocol):
             table: Videos, of which a few are looked at.
 
         Raises:
-            ValueError: If none of a few of them has flow.
+            UserError: If none of a few of them has flow.
         """
         ...
 
@@ -114,7 +115,7 @@ class FlowInput:
         short_side: Short side of the frames that it was estimated on, in pixels; null likewise.
 
     Raises:
-        ValueError: If `path` is no such pattern, or a number is too small.
+        UserError: If `path` is no such pattern, or a number is too small.
     """
 
     root: str | None = None
@@ -126,13 +127,13 @@ class FlowInput:
 
     def __post_init__(self) -> None:
         if self.length < 1:
-            raise ValueError(f"data.flow.length={self.length} is too small; give at least 1")
+            raise UserError(f"data.flow.length={self.length} is too small; give at least 1")
         if self.bound is not None:
             FlowCoding(self.bound)
         try:
             fill_pattern(self.path, "folder/1.mp4")
         except (ValueError, KeyError, IndexError) as error:
-            raise ValueError(
+            raise UserError(
                 f"data.flow.path={self.path!r} is no pattern of {{path}}, {{name}}, {{folder}} and "
                 f"{{number}} ({error}); correct it"
             ) from error
@@ -146,7 +147,7 @@ def fill_pattern(pattern: str, video: str) -> str:
         video: The video's path below the dataset's root.
 
     Raises:
-        ValueError: If the pattern wants a number and the name is none.
+        UserError: If the pattern wants a number and the name is none.
         KeyError: If the pattern names something unknown.
     """
     path = PurePosixPath(stem_of(video))
@@ -179,17 +180,17 @@ class StoredFlow:
         """The flow that a user names.
 
         Raises:
-            ValueError: If the folder is not there, or nothing says how its flow was made, or its
+            UserError: If the folder is not there, or nothing says how its flow was made, or its
                 manifest says otherwise.
         """
         if flow.root is None:
-            raise ValueError(
+            raise UserError(
                 "data.flow.root is not given; make optical flow with `kinetoscope flow DATA_ROOT "
                 "FLOW_ROOT` and set data.flow.root to that folder"
             )
         root = Path(flow.root)
         if not root.is_dir():
-            raise ValueError(
+            raise UserError(
                 f"there is no folder of optical flow {root}; make it with `kinetoscope flow "
                 f"DATA_ROOT {root}`, or set data.flow.root to where it is"
             )
@@ -203,7 +204,7 @@ class StoredFlow:
         try:
             return self.root / fill_pattern(self.pattern, path)
         except ValueError as error:
-            raise ValueError(
+            raise UserError(
                 f"data.flow.path={self.pattern!r} does not fit the video {path}: {error}; correct "
                 "the pattern"
             ) from error
@@ -214,7 +215,7 @@ class StoredFlow:
         paths = [table.paths[i] for i in table.present[::step][:LOOKED_AT].tolist()]
         problems = [self._problem(path) for path in paths]
         if problems and all(problems):
-            raise ValueError(
+            raise UserError(
                 f"none of {len(problems)} videos looked at has optical flow; of {paths[0]} it was "
                 f"expected as {self._folder(paths[0])} ({problems[0]}); correct data.flow.root, or "
                 "the pattern data.flow.path (say '{folder}/{name}' or '{name}'), or run "
@@ -238,14 +239,14 @@ def _stored_spec(root: Path, flow: FlowInput) -> FlowSpec:
         for name, value in said.items():
             noted = getattr(settings, name)
             if value is not None and value != noted:
-                raise ValueError(
+                raise UserError(
                     f"data.flow.{name}={value} is not what {root} holds, {name}={noted}; leave it "
                     "out, or give another data.flow.root"
                 )
         return FlowSpec(flow.length, settings.method, settings.bound, settings.short_side)
     for name in ("method", "bound"):
         if said[name] is None:
-            raise ValueError(
+            raise UserError(
                 f"{root} was not written by `kinetoscope flow`, so nothing says how its flow was "
                 f"made; set data.flow.{name} (say, method tvl1 and bound 20)"
             )

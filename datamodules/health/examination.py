@@ -12,6 +12,7 @@ from datamodules.annotations.splits import Split
 from datamodules.annotations.table import write_missing
 from datamodules.base import VideoDataModule
 from datamodules.dataset import VideoDataset
+from datamodules.errors import UserError
 from datamodules.health.decode_check import Part, Probe, decode_all
 from datamodules.health.decode_log import ProbeLog
 from datamodules.health.findings import Finding, ListedSplit, count_of, read_lists
@@ -70,11 +71,9 @@ class ExaminationSettings:
             ("measure", self.measure, 0),
         ):
             if value is not None and value < least:
-                raise ValueError(f"--{name} {value} is too small; give at least {least}")
+                raise UserError(f"--{name} {value} is too small; give at least {least}")
         if self.limit <= 0:
-            raise ValueError(
-                f"--limit {self.limit:g} is no time to decode in; give seconds above 0"
-            )
+            raise UserError(f"--limit {self.limit:g} is no time to decode in; give seconds above 0")
 
 
 @dataclass

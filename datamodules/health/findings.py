@@ -131,7 +131,7 @@ def read_lists(data: VideoDataModule) -> list[ListedSplit]:
         data: The dataset; it is not set up.
 
     Raises:
-        ValueError: If a list is missing, or cannot be read.
+        UserError: If a list is missing, or cannot be read.
     """
     class_index = data.class_index()
     found: list[ListedSplit] = []

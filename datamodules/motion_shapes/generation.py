@@ -33,6 +33,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from datamodules.errors import UserError
 from datamodules.motion_shapes.rendering import CLASS_NAMES, Motion, RenderedClip, render_clip
 from datamodules.progress import progress_bar
 
@@ -76,7 +77,7 @@ class MotionShapesSettings:
         size: Height and width, in pixels.
 
     Raises:
-        ValueError: If a number is out of its range.
+        UserError: If a number is out of its range.
     """
 
     seed: int = 0
@@ -88,21 +89,21 @@ class MotionShapesSettings:
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed={self.seed} is not possible; seed must lie in [0, 2**32)")
+            raise UserError(f"seed={self.seed} is not possible; seed must lie in [0, 2**32)")
         for split in SPLITS:
             count = self.num_clips(split)
             if count < 1 or count % len(CLASS_NAMES):
-                raise ValueError(
+                raise UserError(
                     f"num_{split}={count} cannot be shared evenly by {len(CLASS_NAMES)} classes; "
                     f"set num_{split} to a multiple of {len(CLASS_NAMES)}"
                 )
         if not 8 <= self.num_frames <= 64:
-            raise ValueError(
+            raise UserError(
                 f"num_frames={self.num_frames} is not possible; with fewer than 8 or more than 64 "
                 "frames the motion is too fast or too slow to see, change num_frames"
             )
         if not 32 <= self.size <= 512 or self.size % 2:
-            raise ValueError(
+            raise UserError(
                 f"size={self.size} is not possible; size must be an even number from 32 to 512"
             )
 
@@ -147,13 +148,13 @@ def generate_motion_shapes(
         Number of clips that were written.
 
     Raises:
-        ValueError: If the folder holds something else, or MotionShapes of other settings, or
+        UserError: If the folder holds something else, or MotionShapes of other settings, or
             `num_workers` is negative.
     """
     if num_workers is None:
         num_workers = min(8, os.cpu_count() or 1)
     if num_workers < 0:
-        raise ValueError(
+        raise UserError(
             f"num_workers={num_workers} is not possible; num_workers must be at least 0"
         )
     manifest = root / "manifest.json"
@@ -218,10 +219,10 @@ def _check_folder(root: Path, settings: MotionShapesSettings) -> bool:
     """Whether the folder holds just this dataset, complete; refuses one that holds another."""
     manifest = root / "manifest.json"
     if root.is_file():
-        raise ValueError(f"{root} is a file; give a new or empty folder as root")
+        raise UserError(f"{root} is a file; give a new or empty folder as root")
     if not manifest.exists():
         if root.is_dir() and any(path.suffix != ".tmp" for path in root.iterdir()):
-            raise ValueError(
+            raise UserError(
                 f"{root} is not empty and holds no MotionShapes manifest; "
                 "give a new or empty folder as root"
             )
@@ -233,7 +234,7 @@ def _check_folder(root: Path, settings: MotionShapesSettings) -> bool:
     if differing:
         there = ", ".join(f"{name}={held.get(name)}" for name in differing)
         asked = ", ".join(f"{name}={wanted[name]}" for name in differing)
-        raise ValueError(
+        raise UserError(
             f"{root} holds MotionShapes with {there} where {asked} was asked; "
             "give another root, delete that folder, or ask for what it holds"
         )
@@ -247,7 +248,7 @@ def _read_manifest(manifest: Path) -> dict[str, Any]:
     except (UnicodeDecodeError, json.JSONDecodeError):
         content = None
     if not isinstance(content, dict) or content.get("dataset") != "MotionShapes":
-        raise ValueError(
+        raise UserError(
             f"{manifest} was not written by MotionShapes; give a new or empty folder as root"
         )
     return content

@@ -12,6 +12,8 @@ Visual).
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from datamodules.errors import UserError
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -66,11 +68,11 @@ class Bits:
         """An unsigned number of `count` bits.
 
         Raises:
-            ValueError: The data ends.
+            UserError: The data ends.
         """
         self._left -= count
         if self._left < 0:
-            raise ValueError("header ends early")
+            raise UserError("header ends early")
         return (self._value >> self._left) & ((1 << count) - 1)
 
     def ue(self) -> int:
@@ -78,7 +80,7 @@ class Bits:
         rest = self._value & ((1 << self._left) - 1)
         self._left = 2 * rest.bit_length() - self._left - 1  # n zeros are followed by n + 1 bits
         if self._left < 0:
-            raise ValueError("header ends early")
+            raise UserError("header ends early")
         return (rest >> self._left) - 1
 
     def se(self) -> int:
@@ -200,7 +202,7 @@ class H264Parser:
         while position < len(data):
             end = position + size + int.from_bytes(data[position : position + size], "big")
             if end > len(data):
-                raise ValueError("NAL unit reaches past its packet")
+                raise UserError("NAL unit reaches past its packet")
             yield data[position + size : end]
             position = end
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from datamodules.errors import UserError
 from datamodules.video.errors import MAX_PIXELS, VideoError
 from datamodules.video.suffixes import IMAGE_SUFFIXES
 
@@ -65,15 +66,13 @@ class FrameFolderReader:
             numbers, as at one image per second.
 
     Raises:
-        ValueError: `frame_rate` is not positive.
+        UserError: `frame_rate` is not positive.
         VideoError: The folder cannot be read as one series of images.
     """
 
     def __init__(self, path: str | os.PathLike[str], frame_rate: float | None = None) -> None:
         if frame_rate is not None and not frame_rate > 0:
-            raise ValueError(
-                f"got frame_rate={frame_rate}; give images per second above 0, or None"
-            )
+            raise UserError(f"got frame_rate={frame_rate}; give images per second above 0, or None")
         self.path = Path(path)
         self.frame_rate = 1.0 if frame_rate is None else float(frame_rate)
         self._names = _series(self.path)

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from datamodules import VideoBatch, VideoDataModule
+from datamodules.errors import UserError
 from datamodules.video.quarantine import FILE_NAME, Quarantine
 from lightning_modules.console import say
 from lightning_modules.ranks import gather_objects
@@ -119,7 +120,7 @@ class BrokenVideos(Callback):
         listed = len(data.train_set)
         if count > data.max_broken_fraction * listed:
             example = next(iter(self.reasons.items()), ("on another rank", "unknown"))
-            raise ValueError(
+            raise UserError(
                 f"{count} of {listed} training videos cannot be read (for instance {example[0]}: "
                 f"{example[1]}), more than data.max_broken_fraction={data.max_broken_fraction:g}; "
                 "repair or remove them, or raise that limit"

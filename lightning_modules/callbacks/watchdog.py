@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from datamodules.errors import UserError
 from lightning_modules.console import COMMAND
 
 _LOST_RANK = re.compile(
@@ -30,12 +31,12 @@ class Watchdog(Callback):
         minutes: How long a batch may take, its loading included.
 
     Raises:
-        ValueError: If `minutes` is not above 0.
+        UserError: If `minutes` is not above 0.
     """
 
     def __init__(self, minutes: float = 30.0) -> None:
         if minutes <= 0:
-            raise ValueError(f"minutes={minutes} of the Watchdog is not possible; give more than 0")
+            raise UserError(f"minutes={minutes} of the Watchdog is not possible; give more than 0")
         self.minutes = minutes
         self._doing = ""
         self._since = 0.0

@@ -12,6 +12,7 @@ from jsonargparse import Namespace
 from rich.console import Console
 
 from datamodules import VideoDataModule
+from datamodules.errors import UserError
 from datamodules.health.examination import ExaminationSettings, examine
 from datamodules.health.loading import usable_cores
 from lightning_modules.commands.parsing import VideoParser
@@ -156,7 +157,7 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(
+        raise UserError(
             f"--out {folder} cannot be made a folder ({error.strerror}); give another place"
         ) from error
 

@@ -19,6 +19,7 @@ from lightning.pytorch.cli import (
 )
 
 from datamodules import VideoDataModule
+from datamodules.errors import UserError, as_user_error
 from lightning_modules.base import VideoClassifier
 from lightning_modules.callbacks.broken_videos import BrokenVideos
 from lightning_modules.callbacks.left_out import LeftOut
@@ -153,7 +154,7 @@ class VideoCLI(LightningCLI):
         self.config = parser.parse_args(args)
         config = self.config[self.config.subcommand]
         if isinstance(config.seed_everything, int) and not 0 <= config.seed_everything < 2**32:
-            raise ValueError(f"seed_everything={config.seed_everything} must lie in [0, 2**32)")
+            raise UserError(f"seed_everything={config.seed_everything} must lie in [0, 2**32)")
         self.goes_on = config.ckpt_path is not None
         if config.ckpt_path == "last" and self.config.subcommand == "fit":
             self._resolve_last(config)
@@ -161,7 +162,7 @@ class VideoCLI(LightningCLI):
             self.checkpoint = read_checkpoint(config.ckpt_path)
         if self.checkpoint is not None and self.config.subcommand == "fit":
             if EXACT_RESUME not in self.checkpoint:
-                raise ValueError(
+                raise UserError(
                     f"{config.ckpt_path} does not hold all that a resumed run needs, as another "
                     "version wrote it; start a new run from its weights with --model.init_from"
                 )
@@ -190,7 +191,7 @@ class VideoCLI(LightningCLI):
         """Hold the checkpoint against the data and the network.
 
         Raises:
-            ValueError: If the classes differ, the weights do not fit, or they have seen the test
+            UserError: If the classes differ, the weights do not fit, or they have seen the test
                 videos.
         """
         if self.checkpoint is None:
@@ -199,7 +200,7 @@ class VideoCLI(LightningCLI):
         self.datamodule.refuse_other_split(trained_on, "the checkpoint")
         ours, theirs = self.datamodule.class_names, self.checkpoint["class_names"]
         if list(ours) != list(theirs):
-            raise ValueError(
+            raise UserError(
                 f"the checkpoint's {len(theirs)} classes ({', '.join(theirs[:5])}, ...) are not "
                 f"the data's {len(ours)} ({', '.join(ours[:5])}, ...); use the data it was trained "
                 "for, or start a fit with --model.init_from"
@@ -214,17 +215,17 @@ class VideoCLI(LightningCLI):
         """Check what does not go together before anything is made."""
         config = self.config[self.subcommand]
         if config.trainer.overfit_batches:
-            raise ValueError(
+            raise UserError(
                 "trainer.overfit_batches would replace the sampler that draws each clip from "
                 "(seed, epoch, index); use --trainer.limit_train_batches instead"
             )
         if config.trainer.use_distributed_sampler:
-            raise ValueError(
+            raise UserError(
                 "trainer.use_distributed_sampler=true would replace the sampler that shows each "
                 "video once on any number of devices; leave it false"
             )
         if self.subcommand != "fit" and config.ckpt_path is None:
-            raise ValueError(
+            raise UserError(
                 f"{self.subcommand} needs the weights to test; give them with --ckpt_path FILE"
             )
 
@@ -232,7 +233,7 @@ class VideoCLI(LightningCLI):
         """Make the trainer, with what every run here needs.
 
         Raises:
-            ValueError: If Lightning refuses one of the trainer's settings.
+            UserError: If Lightning refuses one of the trainer's settings.
         """
         slurm.check_step()
         settings = self._own_settings()
@@ -247,7 +248,7 @@ class VideoCLI(LightningCLI):
         try:
             trainer = super().instantiate_trainer(**settings, **kwargs)
         except (ValueError, TypeError, MisconfigurationException) as error:
-            raise ValueError(f"the trainer's settings do not work: {error}") from error
+            raise UserError(f"the trainer's settings do not work: {error}") from error
         slurm.check_tasks(trainer.num_devices, trainer.num_nodes)
         return trainer
 
@@ -318,9 +319,11 @@ class VideoCLI(LightningCLI):
         spec = self.datamodule.spec
         size, frames = spec.transform.size, spec.sampling.clip_len
         network = self.model.network
+        with as_user_error():
+            macs = count_macs(network, frames, size)
         say(
             f"{self.model.hparams['network']}: {count_parameters(network):,} parameters, "
-            f"{count_macs(network, frames, size) / 1e9:.3f} GMACs a clip "
+            f"{macs / 1e9:.3f} GMACs a clip "
             f"({spec.sampling.describe()}, {size} px)"
         )
 

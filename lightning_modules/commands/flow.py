@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import get_args
 
+from datamodules.errors import StorageError
 from datamodules.flow.extraction import FlowExtraction, FlowJob, FlowSettings
 from datamodules.flow.folder import (
     claim_folder,
@@ -60,7 +61,7 @@ def run(words: Sequence[str]) -> None:
             say(f"{report}; the same command again goes on with the rest")
             raise
         except OSError as error:
-            raise OSError(
+            raise StorageError(
                 f"{report}, then {error}; correct that, and give the same command again, which "
                 "goes on with the rest"
             ) from error

@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from datamodules.errors import as_user_error
 from datamodules.progress import progress_bar
 from lightning_modules.console import ToolParser, fail, nearest
 from models import count_macs, count_parameters, get_model, list_models
@@ -128,11 +129,12 @@ def _usual_setting(name: str) -> DocumentedSize:
     return replace(kin, network=name, options={})
 
 
+@as_user_error()
 def measure(setting: DocumentedSize) -> Measured:
     """Count the parameters and multiply-adds of a network at one setting.
 
     Raises:
-        ValueError: The network cannot be built, or does not take such a clip.
+        UserError: The network cannot be built, or does not take such a clip.
     """
     with torch.device("meta"):
         network = get_model(setting.network, setting.num_classes, **setting.options)

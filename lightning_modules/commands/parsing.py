@@ -16,6 +16,7 @@ from lightning.pytorch.cli import (
 import datamodules
 import lightning_modules
 from datamodules import VideoDataModule
+from datamodules.errors import UserError
 from lightning_modules.base import VideoClassifier
 from lightning_modules.console import COMMAND, fail, nearest
 from lightning_modules.runs.folder import (
@@ -40,14 +41,14 @@ def refuse_linked_options(words: Sequence[str]) -> None:
         words: The words of the command line.
 
     Raises:
-        ValueError: If one of them sets such a key, or a config sets another seed for the data than
+        UserError: If one of them sets such a key, or a config sets another seed for the data than
             for everything.
     """
     for place, word in enumerate(words):
         option, _, value = word.partition("=")
         key = option.removeprefix("--").replace("init_args.", "")
         if key in LINKED:
-            raise ValueError(f"{key} cannot be set, as {LINKED[key]}")
+            raise UserError(f"{key} cannot be set, as {LINKED[key]}")
         if key == "config":
             _refuse_two_seeds(Path(value or next(iter(words[place + 1 :]), "")))
 
@@ -62,7 +63,7 @@ def _refuse_two_seeds(config: Path) -> None:
     data = data.get("init_args", data) if isinstance(data, dict) else {}
     seed = data.get("seed") if isinstance(data, dict) else None
     if seed is not None and seed != content.get("seed_everything"):
-        raise ValueError(f"{config} sets data.seed={seed}, but {LINKED['data.seed']}")
+        raise UserError(f"{config} sets data.seed={seed}, but {LINKED['data.seed']}")
 
 
 def explain_parser_error(message: str) -> str:

@@ -20,6 +20,7 @@ from datamodules.augmentation.functional import normalize, normalize_flow
 from datamodules.batch import VideoBatch, collate_videos
 from datamodules.clips.input_spec import InputSpec
 from datamodules.dataset import VideoDataset
+from datamodules.errors import UserError
 from datamodules.flow.methods import FlowMethodName, make_flow_method
 from datamodules.flow.sources import ComputedFlow
 from datamodules.progress import progress_bar
@@ -119,7 +120,7 @@ def _check_writable(path: Path) -> None:
     """Find out before the first video whether the table can be written.
 
     Raises:
-        ValueError: If its folder cannot be written.
+        UserError: If its folder cannot be written.
     """
     temporary = _temporary(path)
     try:
@@ -127,7 +128,7 @@ def _check_writable(path: Path) -> None:
         temporary.touch()
         temporary.unlink()
     except OSError as error:
-        raise ValueError(f"--out {path} cannot be written: {error.strerror}") from error
+        raise UserError(f"--out {path} cannot be written: {error.strerror}") from error
 
 
 def _temporary(path: Path) -> Path:
@@ -142,7 +143,7 @@ def find_videos(given: Sequence[str]) -> list[str]:
             path that does not exist stays, to be reported in its place.
 
     Raises:
-        ValueError: If a folder or a list holds no video.
+        UserError: If a folder or a list holds no video.
     """
     found: dict[str, None] = {}
     for word in given:
@@ -159,7 +160,7 @@ def _videos_at(path: Path) -> list[str]:
         return [str(path)]
     inside = [p for p in sorted(path.rglob("*")) if is_video(p)]
     if not inside:
-        raise ValueError(f"the folder {path} holds no video at any depth; check the path")
+        raise UserError(f"the folder {path} holds no video at any depth; check the path")
     return [str(p) for p in inside if not (p.is_file() and p.parent in inside)]
 
 
@@ -171,7 +172,7 @@ def _device(wanted: str) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"--device {wanted} cannot be used here: {reason}") from error
+        raise UserError(f"--device {wanted} cannot be used here: {reason}") from error
     return device
 
 
@@ -210,11 +211,11 @@ def _flow(
     """The flow that a network needs, made as in its training or as asked.
 
     Raises:
-        ValueError: If that cannot be done here.
+        UserError: If that cannot be done here.
     """
     if "flow" not in module.network.modalities:
         if wanted is not None:
-            raise ValueError(
+            raise UserError(
                 f"--flow_method {wanted} has no meaning for {module.hparams['network']}, which "
                 "takes frames alone; leave it out"
             )
@@ -222,7 +223,7 @@ def _flow(
     assert spec.flow is not None, "a network of flow was trained on flow"
     method = wanted or spec.flow.method
     if method not in FLOW_METHODS:
-        raise ValueError(
+        raise UserError(
             f"the checkpoint was trained on flow of the method {method}, which cannot be computed "
             f"from a video here; give --flow_method dis or tvl1 for flow that comes near"
         )

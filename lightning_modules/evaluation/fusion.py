@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodules.errors import UserError
 from lightning_modules.evaluation.score_files import Contest, Floats
 
 MAX_SEARCHED = 6
@@ -96,7 +97,7 @@ def search_fusion(contest: Contest) -> Fusion:
     """
     searched = np.array([hashlib.sha256(v.encode()).digest()[0] % 2 for v in contest.video_ids]) > 0
     if searched.all() or not searched.any():
-        raise ValueError("there are too few videos to search weights on one half; give weights")
+        raise UserError("there are too few videos to search weights on one half; give weights")
     count = len(contest.contenders)
     scores = np.stack([contender.mean_scores[searched] for contender in contest.contenders])
     best, best_key = (1 / count,) * count, (-1.0, 0.0)

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodules.errors import UserError
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -76,7 +78,7 @@ def read_contest(files: Mapping[str, Sequence[Path]]) -> Contest:
         files: For each name the score files of its seeds.
 
     Raises:
-        ValueError: If a file is none, its videos, labels or classes are not those of the first, or
+        UserError: If a file is none, its videos, labels or classes are not those of the first, or
             it was tested under another probe than another seed of its name.
     """
     first: _File | None = None
@@ -84,7 +86,7 @@ def read_contest(files: Mapping[str, Sequence[Path]]) -> Contest:
     for name, paths in files.items():
         opened = [_read(path) for path in paths]
         if len({file.protocol.get("probe") for file in opened}) > 1:
-            raise ValueError(
+            raise UserError(
                 f"the files of {name} were not tested under one probe; give each probe's file a "
                 "name of its own"
             )
@@ -105,30 +107,30 @@ def probabilities(logits: Floats) -> Floats:
 
 def _read(path: Path) -> _File:
     if not path.is_file():
-        raise ValueError(
+        raise UserError(
             f"there is no score file {path}; `kinetoscope test` writes one, named in its last lines"
         )
     try:
         with np.load(path, allow_pickle=False) as stored:
             missing = [field for field in FIELDS if field not in stored]
             if missing:
-                raise ValueError(f"it lacks {', '.join(missing)}")
+                raise UserError(f"it lacks {', '.join(missing)}")
             values = {field: stored[field] for field in FIELDS}
         protocol = json.loads(str(values["protocol"]))
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} is not a score file of `kinetoscope test` ({error}); give one"
         ) from error
     ids, names = values["video_ids"].tolist(), values["class_names"].tolist()
     logits, labels = values["logits"].astype(np.float64), values["labels"].astype(np.int64)
     shape_fits = logits.ndim == 3 and logits.shape[::2] == (len(ids), len(names))
     if not (shape_fits and logits.size and labels.shape == (len(ids),)):
-        raise ValueError(
+        raise UserError(
             f"{path} is damaged: {len(ids)} videos, {labels.size} labels, logits of the shape "
             f"{logits.shape} and {len(names)} classes do not fit together; test again"
         )
     if len(set(ids)) < len(ids) or not np.isfinite(logits).all():
-        raise ValueError(
+        raise UserError(
             f"{path} names a video twice, or holds scores that are not finite; test again"
         )
     return _File(path, ids, labels, logits, names, protocol)
@@ -142,7 +144,7 @@ def _aligned(file: _File, first: _File) -> Floats:
     columns = positions(file.class_names, first.class_names)
     wrong = np.flatnonzero(file.labels[rows] != columns[first.labels])
     if len(wrong):
-        raise ValueError(
+        raise UserError(
             f"{file.path} and {first.path} disagree on the class of {len(wrong)} videos, such as "
             f"{first.video_ids[wrong[0]]}; compare tests of one version of the annotation"
         )
@@ -168,7 +170,7 @@ def _refuse_others(
     extra, lacking = sorted(set(names) - set(wanted)), sorted(set(wanted) - set(names))
     if extra or lacking:
         example = (extra or lacking)[0]
-        raise ValueError(
+        raise UserError(
             f"{path} and {first} were not tested on the same {what}: {len(extra)} are "
             f"only in the former, {len(lacking)} only in the latter, such as {example}; compare "
             "tests of the same data"
@@ -189,25 +191,25 @@ def read_external(path: Path, contest: Contest) -> Floats:
         Scores in the contest's order of videos and classes, (N, K); of any scale.
 
     Raises:
-        ValueError: If the file cannot be read, or lacks videos or classes of the contest or has
+        UserError: If the file cannot be read, or lacks videos or classes of the contest or has
             others.
     """
     if not path.is_file():
-        raise ValueError(f"there is no file of external scores {path}; give a .csv or .npz")
+        raise UserError(f"there is no file of external scores {path}; give a .csv or .npz")
     try:
         ids, names, scores = (_external_npz if path.suffix == ".npz" else _external_csv)(path)
     except (ValueError, KeyError, OSError, EOFError, IndexError, zipfile.BadZipFile) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} holds no external scores ({error}); give a CSV with the header "
             "video_id,CLASS,CLASS,... or a npz with video_ids, class_names and scores"
         ) from error
     if scores.shape != (len(ids), len(names)) or not np.isfinite(scores).all():
-        raise ValueError(
+        raise UserError(
             f"{path} is damaged: {len(ids)} videos and {len(names)} classes do not fit scores of "
             f"the shape {scores.shape}, or some are not finite; write it again"
         )
     if len(set(ids)) < len(ids) or len(set(names)) < len(names):
-        raise ValueError(f"{path} names a video or a class twice; name each once")
+        raise UserError(f"{path} names a video or a class twice; name each once")
     tested = Path("the tested models")
     _refuse_others("classes", path, names, tested, contest.class_names)
     _refuse_others("videos", path, ids, tested, contest.video_ids)
@@ -225,6 +227,6 @@ def _external_csv(path: Path) -> tuple[list[str], list[str], Floats]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         heading, *rows = [row for row in csv.reader(file) if row]
     if heading[0] != "video_id":
-        raise ValueError(f"its first column is {heading[0]!r}, not video_id")
+        raise UserError(f"its first column is {heading[0]!r}, not video_id")
     scores = [[float(cell) for cell in row[1:]] for row in rows]
     return [row[0] for row in rows], heading[1:], np.array(scores, dtype=np.float64)

@@ -7,6 +7,8 @@ from typing import Any
 import yaml
 from torch import Tensor
 
+from datamodules.errors import UserError
+
 _OWN_BUSINESS = ("ckpt_path", "config", "run.version", "model.init_args.num_classes")
 _NOT_COMPARED = ("model.init_args.class_names", "model.init_args.init_from")
 
@@ -15,13 +17,13 @@ def refuse_changed_settings(trained: Mapping[str, Any], asked: Mapping[str, Any]
     """Check that a resumed fit asks for the hyper-parameters of its checkpoint.
 
     Raises:
-        ValueError: If one differs; LightningCLI itself would silently keep the checkpoint's.
+        UserError: If one differs; LightningCLI itself would silently keep the checkpoint's.
     """
     names = (set(trained) & set(asked)) - {"init_from", "class_names", "num_classes"}
     changed = sorted(name for name in names if trained[name] != asked[name])
     if changed:
         listed = ", ".join(f"{name}={asked[name]} (was {trained[name]})" for name in changed)
-        raise ValueError(
+        raise UserError(
             f"a resumed run keeps its settings, but these changed: {listed}; take the change back, "
             "or start a new run from the weights with --model.init_from"
         )
@@ -35,7 +37,7 @@ def refuse_other_network(trained: Mapping[str, Tensor], ours: Mapping[str, Tenso
         ours: State dict of the module.
 
     Raises:
-        ValueError: If a weight is missing, is too many, or has another shape.
+        UserError: If a weight is missing, is too many, or has another shape.
     """
     differences = [
         f"{name} ({_shape(trained, name)}, now {_shape(ours, name)})"
@@ -43,7 +45,7 @@ def refuse_other_network(trained: Mapping[str, Tensor], ours: Mapping[str, Tenso
         if _shape(trained, name) != _shape(ours, name)
     ]
     if differences:
-        raise ValueError(
+        raise UserError(
             f"the checkpoint was written by another network: {len(differences)} weights differ, "
             f"such as {', '.join(differences[:3])}; give the code and settings that wrote it, or "
             "start a new run from the weights with --model.init_from"

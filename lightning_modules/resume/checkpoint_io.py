@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import CheckpointIO
 
+from datamodules.errors import StorageError, UserError, as_user_error
 from lightning_modules.runs.folder import LAST, PREVIOUS
 from models.weights import read_weights_file
 
@@ -32,7 +33,7 @@ class AtomicCheckpointIO(CheckpointIO):
             storage_options: Not used; none may be given.
 
         Raises:
-            OSError: If it cannot be written, with a sentence that names the file and the reason.
+            StorageError: If it cannot be written; the sentence names the file and the reason.
         """
         assert storage_options is None
         target = Path(path)
@@ -48,7 +49,7 @@ class AtomicCheckpointIO(CheckpointIO):
             reason = _reason(error)
             if reason is None:
                 raise
-            raise OSError(
+            raise StorageError(
                 f"the checkpoint {target} cannot be written ({reason}); what was saved before is "
                 "untouched: make room and go on with --ckpt_path last"
             ) from error
@@ -100,11 +101,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """What a checkpoint of this project holds.
 
     Raises:
-        ValueError: If the path is an address, is missing, or is not such a checkpoint.
+        UserError: If the path is an address, is missing, or is not such a checkpoint.
     """
-    content = read_weights_file(path)
+    with as_user_error():
+        content = read_weights_file(path)
     if not isinstance(content, dict) or "input_spec" not in content:
-        raise ValueError(
+        raise UserError(
             f"{path} is not a checkpoint of a fit of this project: it does not say what it was "
             "trained on; give a file from a run folder's checkpoints/"
         )

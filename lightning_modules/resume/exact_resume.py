@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torchmetrics import MetricCollection
 
+from datamodules.errors import UserError
 from lightning_modules.console import say
 from lightning_modules.ranks import gather_objects
 from lightning_modules.resume.loop_progress import (
@@ -64,7 +65,7 @@ class ExactResume(Callback):
         """Keep what is to be restored when the training starts.
 
         Raises:
-            ValueError: If the steps of the optimizer would be others.
+            UserError: If the steps of the optimizer would be others.
         """
         if trainer.state.fn != "fit":
             return
@@ -73,7 +74,7 @@ class ExactResume(Callback):
         self._unlogged, self._lines = saved["unlogged"], saved["lines"]
         was, now = saved["accumulate_grad_batches"], trainer.accumulate_grad_batches
         if was != now:
-            raise ValueError(
+            raise UserError(
                 f"trainer.accumulate_grad_batches was {was} and is now {now}: a resumed run keeps "
                 "its optimizer steps; take the change back, or start a new run from the weights "
                 "with --model.init_from"
@@ -178,7 +179,7 @@ def _check_same_file(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     """Check that all ranks go on from the same step: each has opened its file itself."""
     steps = gather_objects(trainer, checkpoint["global_step"])
     if len(set(steps)) > 1:
-        raise ValueError(
+        raise UserError(
             f"the ranks found checkpoints of different steps, {steps}: their views of the run "
             "folder differ; wait until it is the same on all machines, and start again"
         )

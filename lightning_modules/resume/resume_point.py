@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
+from datamodules.errors import UserError
 from lightning_modules.console import say
 from lightning_modules.resume.checkpoint_io import read_checkpoint
 from lightning_modules.runs.folder import KEY, LAST, PREVIOUS, read_identity
@@ -30,7 +31,7 @@ def find_resume_point(folder: Path) -> tuple[Path, dict[str, Any]] | None:
         None where the run has no checkpoint yet.
 
     Raises:
-        ValueError: If it has some, and none of them can be used.
+        UserError: If it has some, and none of them can be used.
     """
     identity = read_identity(folder)
     refused = []
@@ -51,7 +52,7 @@ def find_resume_point(folder: Path) -> tuple[Path, dict[str, Any]] | None:
         say(f"resuming from {path}: {why} ({', '.join([_place(content), *refused])})")
         return path, content
     if refused:
-        raise ValueError(
+        raise UserError(
             f"no checkpoint in {folder / 'checkpoints'} can be used ({', '.join(refused)}); put a "
             "good copy there, or start a new run with another --run.version"
         )

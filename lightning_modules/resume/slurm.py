@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
+from datamodules.errors import UserError
+
 INTERACTIVE = ("bash", "interactive")
 """Job names that Lightning takes for a shell, in which it starts the ranks itself."""
 _SECONDS = 60
@@ -71,7 +73,7 @@ def check_step(environ: Mapping[str, str] = os.environ) -> None:
     """Refuse a job whose ranks would wait for each other for ever, before any is made.
 
     Raises:
-        ValueError: If a job of several tasks was started without `srun` or without
+        UserError: If a job of several tasks was started without `srun` or without
             `--ntasks-per-node`, or under a name that Lightning takes for a shell.
     """
     tasks = int(environ.get("SLURM_NTASKS", "1"))
@@ -80,19 +82,19 @@ def check_step(environ: Mapping[str, str] = os.environ) -> None:
     if "SLURM_STEP_ID" not in environ:
         if environ.get("SLURM_JOB_NAME") in INTERACTIVE:
             return
-        raise ValueError(
+        raise UserError(
             f"this Slurm job has {tasks} tasks, but kinetoscope was started once, without srun; "
             "write `srun kinetoscope ...` in the batch script (in an interactive shell without "
             "srun, set SLURM_JOB_NAME=interactive)"
         )
     if environ.get("SLURM_JOB_NAME") in INTERACTIVE:
-        raise ValueError(
+        raise UserError(
             f"srun started {tasks} tasks in a job named {environ['SLURM_JOB_NAME']!r}, which "
             "Lightning takes for a shell: each task would train alone; choose another --job-name, "
             "or start kinetoscope once, without srun"
         )
     if "SLURM_NTASKS_PER_NODE" not in environ:
-        raise ValueError(
+        raise UserError(
             f"this Slurm job asks for --ntasks={tasks}, from which a rank cannot tell its node's "
             "share; ask for --ntasks-per-node, one task for each GPU"
         )
@@ -107,20 +109,20 @@ def check_tasks(num_devices: int, num_nodes: int, environ: Mapping[str, str] = o
         environ: The environment of the process.
 
     Raises:
-        ValueError: If devices are not tasks per node, or nodes are not those of the job.
+        UserError: If devices are not tasks per node, or nodes are not those of the job.
     """
     if not started_by_srun(environ):
         return
     tasks = int(environ.get("SLURM_NTASKS_PER_NODE", environ["SLURM_NTASKS"]))
     nodes = int(environ.get("SLURM_NNODES", "1"))
     if tasks != num_devices:
-        raise ValueError(
+        raise UserError(
             f"the trainer uses {num_devices} device(s) a node, but Slurm starts {tasks} task(s) "
             f"there; set --trainer.devices={tasks}, or --ntasks-per-node={num_devices} in the "
             "batch script"
         )
     if nodes != num_nodes:
-        raise ValueError(
+        raise UserError(
             f"the trainer expects {num_nodes} node(s), but the Slurm job has {nodes}; set "
             f"--trainer.num_nodes={nodes}, or --nodes={num_nodes} in the batch script"
         )

@@ -11,6 +11,8 @@ from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
+from datamodules.errors import UserError
+
 VERSION_VARIABLE = "KINETOSCOPE_RUN_VERSION"
 
 LAST = "last.ckpt"
@@ -54,7 +56,7 @@ class RunSettings:
     def __post_init__(self) -> None:
         for key, word in (("name", self.name), ("version", self.version)):
             if word is not None and not re.fullmatch(r"[\w.+-]+", word):
-                raise ValueError(
+                raise UserError(
                     f"run.{key}={word!r} cannot be a folder; use letters, digits and . _ + - only"
                 )
         for key, least in (
@@ -62,7 +64,7 @@ class RunSettings:
             ("save_every_minutes", self.save_every_minutes),
         ):
             if least is not None and least <= 0:
-                raise ValueError(f"run.{key}={least} is not possible; give more than 0, or null")
+                raise UserError(f"run.{key}={least} is not possible; give more than 0, or null")
 
 
 def choose_run_folder(settings: RunSettings, resumes: bool) -> Path:
@@ -75,21 +77,21 @@ def choose_run_folder(settings: RunSettings, resumes: bool) -> Path:
         resumes: Whether the fit goes on with a run; only then may the folder hold one.
 
     Raises:
-        ValueError: If a version was asked for that already holds a run, or none was given to ranks
+        UserError: If a version was asked for that already holds a run, or none was given to ranks
             that a launcher started.
     """
     folder = folder_of_run(settings)
     if VERSION_VARIABLE in os.environ and folder is not None:
         return folder
     if folder is None and "RANK" in os.environ:
-        raise ValueError(
+        raise UserError(
             "ranks that were started together (torchrun) need one name for their folder; give "
             "--run.version"
         )
     if folder is None:
         folder = _claim_next(Path(settings.folder) / settings.name)
     elif (folder / "checkpoints").exists() and not resumes:
-        raise ValueError(
+        raise UserError(
             f"{folder} already holds a run; continue it with --ckpt_path last, or choose another "
             "--run.version"
         )
@@ -180,7 +182,7 @@ def read_identity(folder: Path) -> RunIdentity | None:
     """The identity that a run folder holds; None where it has none.
 
     Raises:
-        ValueError: If its file is damaged.
+        UserError: If its file is damaged.
     """
     path = folder / FILE_NAME
     if not path.exists():
@@ -188,7 +190,7 @@ def read_identity(folder: Path) -> RunIdentity | None:
     try:
         return RunIdentity(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} is damaged, so that the run's id is unknown; delete it: the newest checkpoint "
             "holds the id, too"
         ) from error

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
+from datamodules.errors import UserError
 from models import list_models
 
 _AT_LEAST_ZERO = (
@@ -27,26 +28,26 @@ def check_arguments(
         owner: The module's class; its own defaults count as not given.
 
     Raises:
-        ValueError: If the network is of another family, a number is out of its range, a setting
+        UserError: If the network is of another family, a number is out of its range, a setting
             has no effect, or schedule and milestones do not fit.
     """
     network = arguments["network"]
     if network in list_models() and families and network.rpartition("_")[0] not in families:
-        raise ValueError(
+        raise UserError(
             f"{owner.__name__} trains {' and '.join(families)} networks, got {network}; choose one "
             "of those with --model.network, or another --model"
         )
     for name in _AT_LEAST_ZERO:
         if arguments[name] < 0:
-            raise ValueError(f"model.{name}={arguments[name]} must be at least 0")
+            raise UserError(f"model.{name}={arguments[name]} must be at least 0")
     if not 0 <= arguments["label_smoothing"] < 1:
-        raise ValueError(f"model.label_smoothing={arguments['label_smoothing']} must lie in [0, 1)")
+        raise UserError(f"model.label_smoothing={arguments['label_smoothing']} must lie in [0, 1)")
     for name in ("bn_momentum", "ema_decay"):
         if arguments[name] is not None and not 0 < arguments[name] < 1:
-            raise ValueError(f"model.{name}={arguments[name]} must lie between 0 and 1")
+            raise UserError(f"model.{name}={arguments[name]} must lie between 0 and 1")
     for name in ("bn_batch", "reference_batch"):
         if arguments[name] is not None and arguments[name] < 1:
-            raise ValueError(f"model.{name}={arguments[name]} must be at least 1")
+            raise UserError(f"model.{name}={arguments[name]} must be at least 1")
     _refuse_without_effect(arguments, _given(arguments, owner))
     _check_schedule(arguments)
 
@@ -74,24 +75,24 @@ def _refuse_without_effect(arguments: Mapping[str, Any], given: Set[str]) -> Non
         void |= dict.fromkeys(("bn_batch", "bn_momentum"), why)
     for name, why in void.items():
         if name in given and arguments[name]:
-            raise ValueError(f"model.{name}={arguments[name]} {why}")
+            raise UserError(f"model.{name}={arguments[name]} {why}")
 
 
 def _check_schedule(arguments: Mapping[str, Any]) -> None:
     if not 0 < arguments["gamma"] <= 1:
-        raise ValueError(f"model.gamma={arguments['gamma']} must lie in (0, 1]")
+        raise UserError(f"model.gamma={arguments['gamma']} must lie in (0, 1]")
     if not 0 <= arguments["momentum"] < 1:
-        raise ValueError(f"model.momentum={arguments['momentum']} must lie in [0, 1)")
+        raise UserError(f"model.momentum={arguments['momentum']} must lie in [0, 1)")
     schedule, milestones = arguments["schedule"], list(arguments["milestones"])
     if milestones != sorted(set(milestones)) or min(milestones, default=1) < 1:
-        raise ValueError(f"model.milestones={milestones} must be epochs from 1 on, in order")
+        raise UserError(f"model.milestones={milestones} must be epochs from 1 on, in order")
     if milestones and milestones[0] < arguments["warmup_epochs"]:
-        raise ValueError(
+        raise UserError(
             f"model.milestones={milestones} begin before the warm-up ends, with "
             f"model.warmup_epochs={arguments['warmup_epochs']}; change one of them"
         )
     if (schedule == "step") != bool(milestones):
-        raise ValueError(
+        raise UserError(
             f"the schedule {schedule!r} and milestones {milestones} do not fit: `step` needs "
             "milestones, other schedules ignore them; change model.schedule or model.milestones"
         )

@@ -5,6 +5,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
+from datamodules.errors import UserError
+
 
 class AveragedWeights(EMAWeightAveraging):
     """Averages weights and running statistics after each step; validates the average.
@@ -26,13 +28,13 @@ class AveragedWeights(EMAWeightAveraging):
         """Copy the weights that the average begins with.
 
         Raises:
-            ValueError: If weights are kept in 16 bits, in which one step's share of an average is
+            UserError: If weights are kept in 16 bits, in which one step's share of an average is
                 lost in rounding.
         """
         precision = trainer.precision
         mixed = precision.removesuffix("true") + "mixed"
         if stage == "fit" and precision in ("bf16-true", "16-true"):
-            raise ValueError(
+            raise UserError(
                 f"model.ema_decay needs weights of 32 bits, and trainer.precision={precision} "
                 f"keeps them in 16; set it to {mixed}, or leave ema_decay out"
             )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from datamodules.editions import Edition
+from datamodules.errors import UserError, as_user_error
 from models import VideoNetwork, WeightReport, get_model, imagenet_state_dict, load_weights
 from models.checkpointing import checkpoint_blocks
 from models.norm import freeze_batch_norm, set_batch_norm_momentum, split_batch_norm
@@ -20,6 +21,7 @@ _OPTIONS_OF_2D_WEIGHTS = {"stride_on": "3x3"}
 """Options that torchvision's networks have by their nature, so far as no weight shows them."""
 
 
+@as_user_error()
 def initialize(
     network: VideoNetwork, source: str | Sequence[str], class_names: Sequence[str], data: Edition
 ) -> WeightReport:
@@ -36,13 +38,13 @@ def initialize(
         The report of what was loaded, inflated, skipped and left new; print it.
 
     Raises:
-        ValueError: If a source does not exist, does not fit the network or was trained with
+        UserError: If a source does not exist, does not fit the network or was trained with
             options that mean something else by the same weights, two hold the same part, or one has
             seen test videos of the data.
     """
     sources = [source] if isinstance(source, str) else list(source)
     if not sources:
-        raise ValueError("init_from is an empty list; give a source, or null for none")
+        raise UserError("init_from is an empty list; give a source, or null for none")
     contents = {path: read_weights_file(path) for path in sources if path != "imagenet"}
     runs = {path: content for path, content in contents.items() if _is_checkpoint(content)}
     if len(runs) == len(sources):
@@ -53,12 +55,12 @@ def initialize(
         return load_weights(network, weights, class_names=class_names, source_class_names=names)
     if len(sources) != 1:
         others = ", ".join(path for path in sources if path not in runs)
-        raise ValueError(
+        raise UserError(
             f"init_from lists {len(sources)} sources, of which {others} is no checkpoint of a run; "
             "only checkpoints can be joined: give them alone, or one source"
         )
     if network.pretrained_arch is None:
-        raise ValueError(
+        raise UserError(
             f"init_from={sources[0]} does not fit: this network has no ImageNet counterpart; give "
             "a checkpoint of the same network, or null"
         )
@@ -76,7 +78,7 @@ def _network_of(run: Mapping[str, Any], path: str) -> VideoNetwork:
     """The network of a run, without weights: what was null has its default."""
     given = run["hyper_parameters"]
     if given["network"] not in MODELS:
-        raise ValueError(
+        raise UserError(
             f"{path} of init_from holds the network {given['network']!r}, which there is no more; "
             "give a checkpoint of one of list_models()"
         )
@@ -94,7 +96,7 @@ def _refuse_other_options(
     for name, value in network.unseen_options.items():
         if name in trained and trained[name] != value:
             word = trained[name] if isinstance(trained[name], str) else json.dumps(trained[name])
-            raise ValueError(
+            raise UserError(
                 f"{source} of init_from was trained with another {name}, which no weight shows; "
                 f"set --model.{name} {word}"
             )
@@ -107,7 +109,7 @@ def _merge_runs(runs: dict[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
     for path, content in runs.items():
         names = list(content["class_names"])
         if merged and names != class_names:
-            raise ValueError(
+            raise UserError(
                 f"{path} of init_from was trained on other classes than {next(iter(runs))}; give "
                 "checkpoints of the same data"
             )
@@ -119,7 +121,7 @@ def _merge_runs(runs: dict[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
         }
         twice = sorted(merged.keys() & weights.keys())
         if twice:
-            raise ValueError(
+            raise UserError(
                 f"{path} of init_from holds {twice[0]} and {len(twice) - 1} more weights that "
                 "another source holds too; give checkpoints of different parts of the network"
             )
@@ -136,7 +138,7 @@ def prepare_network(network: VideoNetwork, arguments: Mapping[str, Any]) -> None
             `VideoClassifier` documents them.
 
     Raises:
-        ValueError: If the network has nothing that an argument could apply to.
+        UserError: If the network has nothing that an argument could apply to.
     """
     store_channels_last(network)
     if arguments["bn_momentum"] is not None:

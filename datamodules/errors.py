@@ -1,0 +1,33 @@
+"""Errors that are told in one sentence: a user's mistake, and a disk that fails."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["StorageError", "UserError", "as_user_error"]
+
+
+class UserError(ValueError):
+    """A mistake in what was asked for: what was given, what is allowed, what to change.
+
+    It is raised where the mistake is found, by `datamodules`, `lightning_modules` and plugins, and
+    caught once, by the command: the sentence goes to standard error and the exit code is 2, without
+    a traceback. Any other exception is a defect of the code that raised it.
+    """
+
+
+class StorageError(OSError):
+    """A file that cannot be written or read though the command is right: full, gone, refused."""
+
+
+@contextmanager
+def as_user_error() -> Iterator[None]:
+    """Turn the `ValueError` of code that knows no `UserError` into one.
+
+    For what is called with a user's own values: networks, their weights, classes named in a config.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(str(error)) from error
