@@ -30,6 +30,7 @@ from rich.table import Table
 
 from datamodules import KineticsDataModule
 from datamodules.annotations.table import VideoTable
+from datamodules.clips.clip_sampler import FrameSampler
 
 WORKERS = 8
 NUM_CLASSES = 400
@@ -73,7 +74,7 @@ def made_up_folder(folder: Path, rows: int) -> Iterator[None]:
 
 def load(root: Path) -> VideoTable:
     """The training table of the dataset at `root`."""
-    data = KineticsDataModule(str(root), num_frames=8, allow_missing=True)
+    data = KineticsDataModule(str(root), sampling=FrameSampler(num_frames=8), allow_missing=True)
     data.setup()
     return data.train_set.table
 

@@ -44,8 +44,12 @@ class Candidate:
     periods: int = 1
 
 
-SUPER_IMAGES = ("--data.num_frames=null", "--data.frame_stride=null", "--data.num_segments=4")
-SUPER_IMAGES += ("--data.frames_per_segment=2", "--model.lr=0.05")
+SUPER_IMAGES = (
+    "--data.sampling.num_frames=null",
+    "--data.sampling.frame_stride=null",
+    "--data.sampling.num_segments=4",
+)
+SUPER_IMAGES += ("--data.sampling.frames_per_segment=2", "--model.optimization.lr=0.05")
 
 
 CANDIDATES = [

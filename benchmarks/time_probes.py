@@ -106,7 +106,7 @@ def run_test(network: str, probe: str | None, options: argparse.Namespace) -> Pa
         return scores
     words = ["test", "--config", "configs/quickstart.yaml", "--model", candidate.module]
     words += ["--model.network", network, *candidate.options]
-    words += [] if probe is None else ["--data.probe", probe]
+    words += [] if probe is None else ["--data.evaluation.probe", probe]
     kinetoscope([*words, "--ckpt_path", str(checkpoint)])
     return scores
 

@@ -56,7 +56,12 @@ PHASES = [
         "flow_stream_tiny",
         LEARNS,
         2,
-        ("--data.num_frames=1", "--data.frame_stride=1", "--data.test_frames=9", "--model.lr=0.05"),
+        (
+            "--data.sampling.num_frames=1",
+            "--data.sampling.frame_stride=1",
+            "--data.sampling.test_frames=9",
+            "--model.optimization.lr=0.05",
+        ),
     ),
     # the first and the last frame, where appearance tells most
     Phase(
@@ -65,8 +70,12 @@ PHASES = [
         CONTROL,
         6,
         (
-            *("--data.num_frames=2", "--data.frame_stride=24", "--data.test_frames=2"),
-            "--model.lr=0.05",
+            *(
+                "--data.sampling.num_frames=2",
+                "--data.sampling.frame_stride=24",
+                "--data.sampling.test_frames=2",
+            ),
+            "--model.optimization.lr=0.05",
         ),
     ),
     Phase(
@@ -75,8 +84,12 @@ PHASES = [
         LEARNS,
         1,
         (
-            *("--data.num_frames=5", "--data.frame_stride=1", "--data.max_frame_stride=4"),
-            *("--data.test_frames=9", "--model.lr=0.005"),
+            *(
+                "--data.sampling.num_frames=5",
+                "--data.sampling.frame_stride=1",
+                "--data.sampling.max_frame_stride=4",
+            ),
+            *("--data.sampling.test_frames=9", "--model.optimization.lr=0.005"),
         ),
         ("motion", "appearance"),
     ),
@@ -86,8 +99,16 @@ PHASES = [
         LEARNS,
         1,
         (
-            *("--data.num_frames=7", "--data.frame_stride=1", "--data.max_frame_stride=3"),
-            *("--data.test_frames=9", "--model.lr=0.002", "--model.star=true"),
+            *(
+                "--data.sampling.num_frames=7",
+                "--data.sampling.frame_stride=1",
+                "--data.sampling.max_frame_stride=3",
+            ),
+            *(
+                "--data.sampling.test_frames=9",
+                "--model.optimization.lr=0.002",
+                "--model.star=true",
+            ),
         ),
         ("st_resnet",),
     ),

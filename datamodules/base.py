@@ -1,47 +1,45 @@
-"""VideoDataModule: settings, splits and device-side augmentation, the same for every dataset."""
+"""VideoDataModule: settings, splits, loaders and device-side changes, alike for every dataset."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
+from torch.utils.data import DataLoader, Sampler
 
 from datamodules.annotations.folder_index import FolderIndex
 from datamodules.annotations.listed_videos import ListedVideo, ListedVideos
 from datamodules.annotations.splits import (
     Split,
-    check_classes_kept,
-    check_disjoint,
-    held_out_groups,
-    report_counts,
+    divide,
+    held_out_videos,
     report_missing,
     without_collector,
 )
 from datamodules.annotations.table import make_table, write_missing
-from datamodules.augmentation.functional import ColorJitter
-from datamodules.augmentation.mixing import Mixing
-from datamodules.augmentation.pipeline import DeviceTransforms
-from datamodules.batch import VideoBatch
-from datamodules.clips.crops import NumCrops, SpatialTransform, TrainCrop
-from datamodules.clips.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from datamodules.augmentation.functional import normalize, normalize_flow
+from datamodules.augmentation.pipeline import Augmentation, ClassInfo, StandardAugmentation
+from datamodules.batch import VideoBatch, VideoItem, collate_videos
+from datamodules.clips.clip_sampler import ClipSampler, FrameSampler
+from datamodules.clips.crops import Crops, count_mirrored
+from datamodules.clips.input_spec import InputSpec, Normalization
 from datamodules.clips.probes import Probe
-from datamodules.clips.sampling import FrameSampler
+from datamodules.data_spec import DataSpec
 from datamodules.dataset import VideoDataset
-from datamodules.editions import Edition
 from datamodules.errors import UserError
 from datamodules.flow.sources import FlowInput, FlowSource, StoredFlow
-from datamodules.loaders import VideoLoaders
-from datamodules.train_position import TrainPosition
+from datamodules.randomness import BatchDraws
+from datamodules.samplers import EvaluationSampler, SampleKey, TrainSampler
+from datamodules.settings import Evaluation, Loading
 
 __all__ = ["Split", "VideoDataModule"]
 
 
-class VideoDataModule(Edition, VideoLoaders, ABC):
+class VideoDataModule(LightningDataModule, ABC):
     """Base of every dataset: give `class_names` and `read_split`, the rest is here.
 
     All randomness is a function of (seed, epoch, index): the same clips come out whatever the
@@ -49,43 +47,14 @@ class VideoDataModule(Edition, VideoLoaders, ABC):
 
     Args:
         root: Folder of the dataset.
-        num_frames: Frames of a clip. With `frame_stride` they are dense, without it they are spread
-            over the whole video.
-        frame_stride: Distance between the frames of a dense clip.
-        num_segments: Instead of `num_frames`: segments of the video that give a frame each.
-        frames_per_segment: Consecutive frames out of each segment (StNet's super-images).
-        max_frame_stride: Upper end of the range from `frame_stride` that training draws the
-            distance between frames from.
-        test_frames: Frames of an evaluation's clip, evenly spread over the whole video; null for
-            those of a training clip.
-        size: Side of a training crop, in pixels.
-        short_side: Short side that frames are resized to before they are cropped, in pixels; null
-            for 8/7 of `size` (256 for 224).
-        max_short_side: Upper end of the random short side in training; null for no jitter.
-        test_size: Side of an evaluation crop; null for `size`.
-        aspect: Width over height that frames are forced to; null keeps theirs.
-        train_crop: Kind of training crop.
-        flip_probability: Share of training clips that are mirrored.
-        flip_exempt: Classes that are never mirrored.
-        flip_pairs: Pairs of classes that are each other's mirror image.
-        color: Strength of brightness, contrast and saturation jitter; a quarter of it for hue.
-        mixup_alpha: Strength of mixup, which adds pairs of training clips; 0 for none, 0.2 to 0.8
-            is usual.
-        cutmix_alpha: Strength of cutmix, which pastes a box of one training clip into another; 0
-            for none, 1 is usual. With both, each clip is mixed one way or the other.
-        mean: Mean of each colour channel on the scale [0, 1].
-        std: Standard deviation of each colour channel on that scale.
-        batch_size: Clips per device in training; an evaluation takes as many views at a time.
-        num_workers: Loader processes per device.
-        worker_timeout: Seconds that a loader process may take for a batch before the run stops;
-            0 for no limit.
-        num_clips: Clips per video in `test`.
-        num_crops: Crops per clip in `test`: 1, 2, 3, 10 (2 and 10 with mirror images), `full` for
-            the whole frame, `full_flip` for that and its mirror image.
+        sampling: Which frames make a clip: `FrameSampler`, or a `ClipSampler` of your own.
+        crops: Which pixels of them.
+        augmentation: What training changes on the device: `StandardAugmentation`, whose default
+            only mirrors, or an `Augmentation` of your own; null for that default.
+        normalization: The scale of colours.
+        loading: Batch size and loader processes.
+        evaluation: Clips, crops and probe of `test`.
         flow: Optical flow beside the frames, for two-stream networks; null for none.
-        probe: What an evaluation changes in its clips, to see what a network relies on: `shuffled`,
-            `reversed`, `frozen`, `sparse(2)`, `frame_drops(0.25)`, `occlusion(0.25)`,
-            `motion_blur(0.05)` or `recompression(10)`; null for nothing. Not in a fit.
         val_fraction: Share of each class's training videos, at least one of two, that is held out
             where there is no validation list; groups of several videos are held out whole.
         allow_missing: Whether to set up even when no listed file is there.
@@ -93,40 +62,30 @@ class VideoDataModule(Edition, VideoLoaders, ABC):
             before the run stops.
         seed: Seed of every random choice; linked to `seed_everything` on the command line.
 
+    Attributes:
+        train_set: Training videos, after `setup`.
+        val_set: Validation videos.
+        test_set: Test videos.
+        spec: The clips: sampling, crops, normalization, flow.
+
     Raises:
         UserError: If arguments do not fit together.
     """
 
+    train_set: VideoDataset
+    val_set: VideoDataset
+    test_set: VideoDataset
+
     def __init__(
         self,
         root: str,
-        num_frames: int | None = None,
-        frame_stride: int | None = None,
-        num_segments: int | None = None,
-        frames_per_segment: int = 1,
-        max_frame_stride: int | None = None,
-        test_frames: int | None = None,
-        size: int = 224,
-        short_side: int | None = None,
-        max_short_side: int | None = None,
-        test_size: int | None = None,
-        aspect: float | None = None,
-        train_crop: TrainCrop = "short_side",
-        flip_probability: float = 0.5,
-        flip_exempt: Sequence[str] = (),
-        flip_pairs: Sequence[tuple[str, str]] = (),
-        color: float = 0.0,
-        mixup_alpha: float = 0.0,
-        cutmix_alpha: float = 0.0,
-        mean: tuple[float, float, float] = IMAGENET_MEAN,
-        std: tuple[float, float, float] = IMAGENET_STD,
-        batch_size: int = 8,
-        num_workers: int = 2,
-        worker_timeout: float = 600.0,
-        num_clips: int = 1,
-        num_crops: NumCrops = 1,
+        sampling: FrameSampler | ClipSampler | None = None,
+        crops: Crops = Crops(),
+        augmentation: StandardAugmentation | Augmentation | None = None,
+        normalization: Normalization = Normalization(),
+        loading: Loading = Loading(),
+        evaluation: Evaluation = Evaluation(),
         flow: FlowInput | None = None,
-        probe: str | None = None,
         val_fraction: float = 0.1,
         allow_missing: bool = False,
         max_broken_fraction: float = 0.005,
@@ -135,66 +94,39 @@ class VideoDataModule(Edition, VideoLoaders, ABC):
         super().__init__()
         _check_range("val_fraction", val_fraction, 0, 0.9)
         _check_range("max_broken_fraction", max_broken_fraction, 0, 1)
-        for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("num_workers", num_workers, 0),
-            ("worker_timeout", worker_timeout, 0),
-            ("num_clips", num_clips, 1),
-        ):
-            if value < least:
-                raise UserError(f"data.{name}={value} is too small; give at least {least}")
         self.root = Path(root)
+        self.augmentation = StandardAugmentation() if augmentation is None else augmentation
         self.spec = InputSpec(
-            FrameSampler(
-                num_frames,
-                frame_stride,
-                num_segments,
-                frames_per_segment,
-                max_frame_stride,
-                test_frames,
-            ),
-            SpatialTransform(
-                size=size,
-                short_side=short_side or round(size * 8 / 7),
-                train_crop=train_crop,
-                max_short_side=max_short_side,
-                test_size=test_size,
-                aspect=aspect,
-            ),
-            tuple(mean),
-            tuple(std),
+            FrameSampler() if sampling is None else sampling,
+            crops,
+            normalization,
+            augmentation=self.augmentation.description(),
         )
-        self.on_device = DeviceTransforms(
-            mean,
-            std,
-            flip_probability,
-            list(flip_exempt),
-            [(first, second) for first, second in flip_pairs],
-            ColorJitter(color, color, color, color / 4) if color else None,
-            Mixing(mixup_alpha, cutmix_alpha),
-            seed,
-        )
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.worker_timeout = worker_timeout
-        self.num_clips = num_clips
-        self.num_crops: NumCrops = num_crops
+        self.loading = loading
+        self.evaluation = evaluation
         self.flow = flow
-        self.spec.sampling.test(1, num_clips)  # refuses what does not go together
-        self.spec.transform.check_crops(num_crops)
-        self.probe = None if probe is None else Probe.parse(probe)
-        if self.probe is not None and flow is not None:
-            raise UserError(
-                f"data.probe={self.probe} changes frames, and data.flow is that of the unchanged "
-                "video; leave one of them out"
-            )
-        if self.probe is not None:
-            self.probe.check_clip(self.spec.sampling.test_len, with_flow=flow is not None)
+        self.probe = self._checked_probe()
         self.val_fraction = val_fraction
         self.allow_missing = allow_missing
         self.max_broken_fraction = max_broken_fraction
         self.seed = seed
-        self.resumed = TrainPosition()
+        self._goes_on_at = (0, 0)  # epoch, and batches of it that a resumed run is done with
+
+    def _checked_probe(self) -> Probe | None:
+        """The probe; refuses an evaluation that does not fit the clips."""
+        evaluation, spec = self.evaluation, self.spec
+        spec.sampling.test(1, evaluation.num_clips)
+        spec.crops.check_crops(evaluation.num_crops)
+        if evaluation.probe is None:
+            return None
+        probe = Probe.parse(evaluation.probe)
+        if self.flow is not None:
+            raise UserError(
+                f"data.evaluation.probe={probe} changes frames, and data.flow is that of the "
+                "unchanged video; leave one of them out"
+            )
+        probe.check_clip(spec.sampling.test_len)
+        return probe
 
     @cached_property
     @abstractmethod
@@ -205,6 +137,34 @@ class VideoDataModule(Edition, VideoLoaders, ABC):
     def num_classes(self) -> int:
         """Number of classes, K."""
         return len(self.class_names)
+
+    @property
+    def class_info(self) -> ClassInfo:
+        """The classes, and what is known of their mirror images."""
+        return ClassInfo(self.class_names)
+
+    @property
+    def edition(self) -> str:
+        """Version, label set or official split of the dataset; empty where it has one."""
+        return ""
+
+    @property
+    def other_splits(self) -> list[str]:
+        """Editions whose training videos are, in part, the test videos of this one."""
+        return []
+
+    @property
+    def dataset_name(self) -> str:
+        """The dataset and its edition, such as `UCF101 split 1`."""
+        return self._name_of(self.edition)
+
+    @property
+    def seen_by(self) -> tuple[str, ...]:
+        """Names of data whose training videos are, in part, the test videos of this."""
+        return tuple(map(self._name_of, self.other_splits))
+
+    def _name_of(self, edition: str) -> str:
+        return f"{type(self).__name__.removesuffix('DataModule')} {edition}".rstrip()
 
     @cached_property
     def flow_source(self) -> FlowSource | None:
@@ -244,6 +204,23 @@ class VideoDataModule(Edition, VideoLoaders, ABC):
         source = self.flow_source
         return replace(self.spec, flow=None if source is None else source.spec).as_dict()
 
+    def data_spec(self) -> DataSpec:
+        """What a module may know of this data; after `setup`, and with its trainer in a fit."""
+        source, training = self.flow_source, len(self.train_set.table.present) > 0
+        fits = self.trainer is None or self.trainer.state.fn == "fit"
+        return DataSpec(
+            class_names=tuple(self.class_names),
+            dataset=self.dataset_name,
+            seen_by=self.seen_by,
+            input=self.input_spec(),
+            batch_size=self.loading.batch_size,
+            batches_per_epoch=self._train_sampler().num_batches if training and fits else None,
+            num_clips=self.evaluation.num_clips,
+            num_crops=self.evaluation.num_crops,
+            frames_per_segment=self.spec.sampling.frames_per_segment,
+            flow=None if source is None else source.spec,
+        )
+
     def setup(self, stage: str | None = None) -> None:
         """Read all three splits.
 
@@ -253,8 +230,8 @@ class VideoDataModule(Edition, VideoLoaders, ABC):
         """
         if stage == "fit" and self.probe is not None:
             raise UserError(
-                f"data.probe={self.probe} changes the clips of an evaluation and would mislead a "
-                "fit; leave it out, and give it to `kinetoscope test`"
+                f"data.evaluation.probe={self.probe} changes the clips of an evaluation and would "
+                "mislead a fit; leave it out, and give it to `kinetoscope test`"
             )
         if hasattr(self, "train_set"):
             return
@@ -262,31 +239,18 @@ class VideoDataModule(Edition, VideoLoaders, ABC):
             raise UserError(
                 f"there is no dataset folder {self.root}; set data.root to where the videos are"
             )
-        if self.on_device.named_classes:
-            self.on_device.check_classes(self.class_names)
+        if self.augmentation.named_classes:
+            self.augmentation.check_classes(self.class_names)
         with without_collector():
-            self._read_splits()
+            splits = divide(
+                {split: self._listed(split) for split in ("train", "val", "test")},
+                self.official_counts(),
+                self._hold_out,
+            )
+            self.train_set = self._dataset("train", splits["train"])
+            self.val_set = self._dataset("val", splits["val"])
+            self.test_set = self._dataset("test", splits["test"])
         del self.files  # a million names that no forked worker should carry
-
-    def _read_splits(self) -> None:
-        train = self._listed("train") or ListedVideos([], [])
-        val, test = self._listed("val"), self._listed("test")
-        report_counts({"train": train, "val": val, "test": test}, self.official_counts())
-        held_out, own_test = val is None, test is not None
-        if val is None:
-            train, val = self._hold_out(train)
-        if not val:
-            rank_zero_info("no validation split: nothing is validated, no best checkpoint is kept")
-        if test is None:
-            rank_zero_info("no test split: the validation videos are the test set")
-            test = val
-        check_disjoint("val", val.video_ids, [train.video_ids])
-        if own_test:
-            fitted = [train.video_ids, val.video_ids] if held_out else [train.video_ids]
-            check_disjoint("test", test.video_ids, fitted)
-        self.train_set = self._dataset("train", train)
-        self.val_set = self._dataset("val", val)
-        self.test_set = self._dataset("test", test)
 
     def _listed(self, split: Split) -> ListedVideos | None:
         videos = self.read_split(split)
@@ -294,15 +258,9 @@ class VideoDataModule(Edition, VideoLoaders, ABC):
 
     def _hold_out(self, train: ListedVideos) -> tuple[ListedVideos, ListedVideos]:
         """Divide train into train and val, as a function of the seed."""
-        if self.val_fraction == 0 or not train:
-            return train, train.take(np.array([], np.int64))
-        groups = [self.group_of(video) for video in train]
-        held = held_out_groups(train, groups, self.val_fraction, self.seed)
-        is_held = np.array([group in held for group in groups])
-        kept, val = train.take(np.flatnonzero(~is_held)), train.take(np.flatnonzero(is_held))
+        groups = [self.group_of(video) for video in train] if self.val_fraction else []
         names = {written: self.class_names[i] for written, i in self.class_index().items()}
-        check_classes_kept(train.labels, kept.labels, self.val_fraction, names)
-        return kept, val
+        return held_out_videos(train, groups, self.val_fraction, self.seed, names)
 
     def _dataset(self, split: Split, videos: ListedVideos) -> VideoDataset:
         table = make_table(self.root, videos, self.class_index(), self.files)
@@ -315,8 +273,8 @@ class VideoDataModule(Edition, VideoLoaders, ABC):
             self.spec,
             train=split == "train",
             seed=self.seed,
-            num_clips=self.num_clips if split == "test" else 1,
-            num_crops=self.num_crops if split == "test" else 1,
+            num_clips=self.evaluation.num_clips if split == "test" else 1,
+            num_crops=self.evaluation.num_crops if split == "test" else 1,
             flow=self.flow_source,
             probe=self.probe,
         )
@@ -337,18 +295,126 @@ class VideoDataModule(Edition, VideoLoaders, ABC):
             write_missing(targets[name], table, self.class_names)
         return list(targets.values())
 
+    def train_dataloader(self) -> DataLoader[VideoItem]:
+        """Shuffled training clips, whole optimizer steps only."""
+        return self._loader(self.train_set, self._train_sampler(), self.loading.batch_size)
+
+    def left_out(self, epoch: int) -> list[str]:
+        """Names of the training videos that do not fill a step of an epoch, others in each one."""
+        return [self.train_set.video_ids[i] for i in self._train_sampler().left_out(epoch)]
+
+    def val_dataloader(self) -> DataLoader[VideoItem] | list[Any]:
+        """Every validation video once; nothing where there is no validation split."""
+        if not len(self.val_set.table.present):
+            return []
+        return self._evaluation_loader(self.val_set, self.loading.batch_size)
+
+    def test_dataloader(self) -> DataLoader[VideoItem]:
+        """Every test video once, all views of a video together."""
+        evaluation = self.evaluation
+        if count_mirrored(evaluation.num_crops) and self._tells_left_from_right():
+            rank_zero_info(
+                f"data.evaluation.num_crops={evaluation.num_crops} tests mirror images too, and "
+                "some classes are the mirror images of others (data.augmentation.flip_pairs, "
+                "data.augmentation.flip_exempt)"
+            )
+        at_once = 1 if evaluation.whole_frames else self.loading.batch_size // evaluation.num_views
+        return self._evaluation_loader(self.test_set, max(1, at_once))
+
+    def _tells_left_from_right(self) -> bool:
+        known = self.class_info
+        if isinstance(self.augmentation, StandardAugmentation):
+            known = self.augmentation.mirrored(known)
+        return bool(known.mirror_pairs or known.never_mirrored)
+
+    def _train_sampler(self) -> TrainSampler:
+        return TrainSampler(
+            self.train_set.table.present,
+            self.loading.batch_size,
+            self.seed,
+            self._where_to_begin,
+            *self._rank_and_ranks(),
+            1 if self.trainer is None else self.trainer.accumulate_grad_batches,
+        )
+
+    def _evaluation_loader(self, dataset: VideoDataset, batch_size: int) -> DataLoader[VideoItem]:
+        sampler = EvaluationSampler(dataset.table.present, *self._rank_and_ranks())
+        return self._loader(dataset, sampler, batch_size)
+
+    def _loader(
+        self, dataset: VideoDataset, sampler: Sampler[SampleKey], batch_size: int
+    ) -> DataLoader[VideoItem]:
+        workers = self.loading.num_workers
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            timeout=self.loading.worker_timeout if workers else 0,
+            collate_fn=collate_videos,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=workers > 0,
+            # a private generator: else iter(loader) draws from the global one, shifting dropout
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+
+    def _rank_and_ranks(self) -> tuple[int, int]:
+        """This rank and the number of ranks; one process outside a trainer."""
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
+
+    def train_order(self) -> dict[str, int]:
+        """What the order of training clips depends on, beside the epoch."""
+        return {
+            "seed": self.seed,
+            "global_batch": self.loading.batch_size * self._rank_and_ranks()[1],
+            "num_videos": len(self.train_set.table.present),
+        }
+
+    def go_on_at(self, epoch: int, batches: int) -> None:
+        """Let the next training loader begin within an epoch, as a resumed run does.
+
+        Args:
+            epoch: The epoch.
+            batches: Batches of it that are done already.
+        """
+        self._goes_on_at = epoch, batches
+
+    def _where_to_begin(self) -> tuple[int, int]:
+        """Epoch that begins or is resumed, and its batches that are done already.
+
+        A loader is made before the trainer's own epoch is restored.
+        """
+        epoch, batches = self._goes_on_at
+        if self.trainer is None or self.trainer.ckpt_path is None:
+            return 0 if self.trainer is None else self.trainer.current_epoch, 0
+        now = max(epoch, self.trainer.current_epoch)
+        return now, batches if now == epoch else 0
+
     def on_after_batch_transfer(self, batch: VideoBatch, dataloader_idx: int) -> VideoBatch:
-        """Augment training clips, and normalize all clips, on the device."""
-        assert self.trainer is not None
-        training = self.trainer.training
-        if training:
-            batch = self.on_device.augment(batch, self.class_names)
-        dtype = self.trainer.lightning_module.dtype
-        assert isinstance(dtype, torch.dtype)
-        batch = self.on_device.normalize(batch, dtype)
-        if training and self.on_device.mixing:
-            batch = self.on_device.mix(batch, self.num_classes)
-        return batch
+        """Augment training clips, and normalize all clips, on the device; a trainer is not needed.
+
+        Args:
+            batch: A batch as it comes from a loader, clips uint8, (B, V, C, T, H, W).
+            dataloader_idx: Not used.
+
+        Returns:
+            The batch, clips and flow normalized to the module's dtype.
+        """
+        dtype = torch.float32
+        if self.trainer is not None and self.trainer.lightning_module is not None:
+            module_dtype = self.trainer.lightning_module.dtype
+            assert isinstance(module_dtype, torch.dtype)
+            dtype = module_dtype
+        draws = BatchDraws(self.seed, batch["epoch"], tuple(batch["index"].tolist()))
+        if batch["train"]:
+            batch = self.augmentation.augment(batch, draws, self.class_info)
+        scale = self.spec.normalization
+        batch["clips"] = normalize(batch["clips"], scale.mean, scale.std, dtype)
+        if "flow" in batch:
+            batch["flow"] = normalize_flow(batch["flow"], dtype)
+        return self.augmentation.mix(batch, draws, self.num_classes) if batch["train"] else batch
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

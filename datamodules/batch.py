@@ -21,6 +21,7 @@ class VideoItem(Views):
     video_id: str
     index: int
     epoch: int
+    train: bool
     valid: bool
     broken: list[tuple[str, str]]
 
@@ -39,6 +40,7 @@ class VideoBatch(TypedDict, total=False):
         video_id: B names.
         index: Position in the table, (B,) int64.
         epoch: Epoch that random choices were drawn for.
+        train: Whether these are training clips, to be augmented.
         valid: (B,) bool; False where a slot only fills up a rank's last batch, or holds a video
             that could not be read in an evaluation.
         broken: Name and reason of each video that could not be read while this batch was made.
@@ -51,6 +53,7 @@ class VideoBatch(TypedDict, total=False):
     video_id: list[str]
     index: Tensor
     epoch: int
+    train: bool
     valid: Tensor
     broken: list[tuple[str, str]]
 
@@ -63,6 +66,7 @@ def collate_videos(items: Sequence[VideoItem]) -> VideoBatch:
         "video_id": [item["video_id"] for item in items],
         "index": torch.tensor([item["index"] for item in items]),
         "epoch": items[0]["epoch"],
+        "train": items[0]["train"],
         "valid": torch.tensor([item["valid"] for item in items]),
         "broken": [pair for item in items for pair in item["broken"]],
     }

@@ -95,12 +95,17 @@ class VideoDataset(Dataset[VideoItem]):
     def __len__(self) -> int:
         return len(self.table)
 
-    def __getitem__(self, key: SampleKey) -> VideoItem:
+    def __getitem__(self, key: SampleKey | int) -> VideoItem:
         """All views of one video.
+
+        Args:
+            key: Epoch and index, as the samplers give them; an index alone is one of epoch 0.
 
         Raises:
             UserError: If no readable training video was found in 20 draws.
         """
+        if not isinstance(key, SampleKey):
+            key = SampleKey(0, range(len(self))[key])
         if not key.valid:
             return self._item(key, key.index, self._blank_views(), valid=False, broken=[])
         if self.train:
@@ -137,10 +142,11 @@ class VideoDataset(Dataset[VideoItem]):
         with watch as attempt, self._open(index) as video:
             attempt.is_open = True
             first, count = self._centres(video)
-            (chosen,) = self.spec.sampling.train(count, generator) + first
+            drawn = self.spec.sampling.train(count, generator, video.frame_rate)
+            (chosen,) = self._checked(drawn, 1, count) + first
             frames = video.get_frames(chosen)
             fields = self._fields(index, chosen, video)
-        crop = self.spec.transform.draw(frames.shape[-2], frames.shape[-1], generator)
+        crop = self.spec.crops.draw(frames.shape[-2], frames.shape[-1], generator)
         # (T, C, H, W) -> (1, C, T, H, W)
         views: Views = {"clips": crop(frames).transpose(0, 1).unsqueeze(0)}
         if fields is not None:
@@ -151,7 +157,8 @@ class VideoDataset(Dataset[VideoItem]):
         """All evaluation views, clip by clip."""
         with self._open(index) as video:
             first, count = self._centres(video)
-            chosen = self.spec.sampling.test(count, self.num_clips) + first
+            fixed = self.spec.sampling.test(count, self.num_clips, video.frame_rate)
+            chosen = self._checked(fixed, self.num_clips, count) + first
             if self.probe is not None:
                 chosen = self.probe.order(chosen, self.seed, index)
             frames = video.get_frames(chosen.ravel())
@@ -159,14 +166,26 @@ class VideoDataset(Dataset[VideoItem]):
         if self.probe is not None:
             frames = self.probe.pixels(frames, self.seed, index)
         # (M, N*T, C, H, W) -> (M, N, T, C, H, W) -> (N, M, C, T, H, W) -> (V, C, T, H, W)
-        crops = self.spec.transform.test(frames, self.num_crops)
+        crops = self.spec.crops.test(frames, self.num_crops)
         clips = crops.view(len(crops), *chosen.shape, *crops.shape[2:])
         views: Views = {"clips": clips.permute(1, 0, 3, 2, 4, 5).flatten(0, 1)}
         if fields is not None:
             size = (frames.shape[-2], frames.shape[-1])
-            cut = self.spec.transform.test(fields, self.num_crops, size)
+            cut = self.spec.crops.test(fields, self.num_crops, size)
             views["flow"] = flow_views(cut, chosen.shape, count_mirrored(self.num_crops))
         return views
+
+    def _checked(self, chosen: FrameIndices, num_clips: int, num_frames: int) -> FrameIndices:
+        """What a sampler chose; refuses what no clip can be made of."""
+        sampling = self.spec.sampling
+        shape = (num_clips, sampling.clip_len if self.train else sampling.test_len)
+        if chosen.shape != shape or chosen.min() < 0 or chosen.max() >= num_frames:
+            raise UserError(
+                f"{type(sampling).__name__} chose frames {chosen.tolist()} of a video of "
+                f"{num_frames}; it must choose {shape[1]} of them for {num_clips} clip(s), "
+                f"shape {shape}, from 0 to {num_frames - 1}"
+            )
+        return chosen
 
     def _centres(self, video: VideoSegment) -> tuple[int, int]:
         """The first frame that may be drawn, and how many: with flow, those a stack fits around."""
@@ -190,8 +209,8 @@ class VideoDataset(Dataset[VideoItem]):
         return VideoSegment(self._place(index), float(starts[index]), float(ends[index]))
 
     def _blank_views(self) -> Views:
-        transform, sampling = self.spec.transform, self.spec.sampling
-        side = transform.size if self.train else transform.crop_size
+        crops, sampling = self.spec.crops, self.spec.sampling
+        side = crops.size if self.train else crops.crop_size
         frames = sampling.clip_len if self.train else sampling.test_len
         number = 1 if self.train else self.num_clips * count_crops(self.num_crops)
         shape = (frames, side, side)
@@ -216,6 +235,7 @@ class VideoDataset(Dataset[VideoItem]):
             "video_id": self.video_ids[index],
             "index": index,
             "epoch": key.epoch,
+            "train": self.train,
             "valid": valid,
             "broken": broken,
         }

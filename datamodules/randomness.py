@@ -6,10 +6,11 @@ devices, and a resumed run continues exactly.
 """
 
 import zlib
+from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["sample_generator"]
+__all__ = ["BatchDraws", "sample_generator"]
 
 _WORD = 0xFFFFFFFF
 
@@ -50,3 +51,27 @@ def sample_generator(
         view,
     ]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
+
+
+@dataclass(frozen=True)
+class BatchDraws:
+    """Where the random choices about the samples of a batch come from.
+
+    Attributes:
+        seed: The run's seed.
+        epoch: Epoch, from 0.
+        indices: Index of each sample in its dataset, B of them.
+    """
+
+    seed: int
+    epoch: int
+    indices: tuple[int, ...]
+
+    def generators(self, purpose: str, view: int = 0) -> list[np.random.Generator]:
+        """A generator for each sample, B of them, the same ones on every call.
+
+        Args:
+            purpose: Word that keeps the draws of one augmentation apart from another's.
+            view: View of the samples.
+        """
+        return [sample_generator(self.seed, self.epoch, i, view, purpose) for i in self.indices]

@@ -71,7 +71,7 @@ class TrainSampler(Sampler[SampleKey]):
             several = f", {accumulated} times a step" if accumulated > 1 else ""
             raise UserError(
                 f"{len(indices)} training videos do not fill one batch of {batch_size} on "
-                f"{world_size} device(s){several}; set data.batch_size to at most "
+                f"{world_size} device(s){several}; set data.loading.batch_size to at most "
                 f"{len(indices) // (world_size * accumulated)}"
                 + (", or trainer.accumulate_grad_batches lower" if several else "")
             )

@@ -5,34 +5,53 @@ B batch, V views (clips x crops of one video), C channels, T frames, H, W, K cla
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchmetrics import Metric
 
-from datamodules import VideoBatch, VideoDataModule
+from datamodules import VideoBatch
+from datamodules.data_spec import DataSpec
+from datamodules.described import Described, class_path_of, plain
 from datamodules.errors import UserError, as_user_error
+from lightning_modules.resume.checkpoint_io import read_checkpoint
 from lightning_modules.runs.versions import library_versions
-from lightning_modules.training.arguments import check_arguments
+from lightning_modules.training.arguments import (
+    check_network_name,
+    plain_arguments,
+    refuse_without_effect,
+)
 from lightning_modules.training.averaging import AveragedWeights
-from lightning_modules.training.initialization import initialize, prepare_network
-from lightning_modules.training.metrics import accuracy_metrics, confusion_matrix, mean_metric
-from lightning_modules.training.optim import Schedule, lr_factor, parameter_groups
-from models import VideoNetwork, get_model
+from lightning_modules.training.initialization import build_network, initialize, prepare_network
+from lightning_modules.training.loading import load_module
+from lightning_modules.training.metrics import (
+    accuracy_metrics,
+    confusion_matrix,
+    make_loss,
+    mean_metric,
+)
+from lightning_modules.training.optim import (
+    BatchNorm,
+    Optimization,
+    make_optimizer,
+    make_scheduler,
+)
+from models import VideoNetwork
 from models.norm import split_batch_norm
 
 Average = Literal["probabilities", "logits"]
-FrozenNorms = Literal["none", "all", "all_but_first"]
 
 _BATCH_KEYS: Mapping[str, Literal["clips", "flow"]] = {"clip": "clips", "flow": "flow"}
 
 
-class VideoClassifier(LightningModule):
+class VideoClassifier(Described, LightningModule):
     """Trains and evaluates one network on batches of clips.
 
     A family lists its own network arguments and overrides at most `inputs` and `loss`.
@@ -46,38 +65,22 @@ class VideoClassifier(LightningModule):
             of checkpoints that hold different parts, such as two streams. Read once, at the start
             of a fit that does not resume.
         dropout: Dropout before the classifier; the network's own default where null.
-        frozen_bn: Batch normalization layers whose statistics and affine parameters stay as they
-            are: `none`, `all`, or `all_but_first` (TSN's partial BN).
-        bn_momentum: Weight of a new batch in the running statistics; torch's 0.1 where null.
-        bn_batch: Videos whose activations are normalised together in training; null for the
-            device's whole batch, which must else be a multiple of it.
+        batch_norm: How batch normalization is trained.
         compile: Whether a fit compiles the network with `torch.compile`.
         checkpoint_activations: Whether the inside of each residual block is computed again in the
             backward pass, to save memory; the gradients are the same.
-        optimizer: `sgd` or `adamw`.
-        lr: Base learning rate, for `reference_batch` clips a step where that is given.
-        reference_batch: Clips per optimizer step that `lr` is meant for; the rate is scaled by the
-            batch really used (devices x batch size x accumulation). Null: `lr` as it is.
-        momentum: Momentum of SGD.
-        nesterov: Whether SGD uses Nesterov's form.
-        weight_decay: Weight decay.
-        schedule: `cosine`, `step` or `constant`, per optimizer step.
-        milestones: Epochs at which `step` lowers the rate.
-        gamma: Factor of each milestone.
-        warmup_epochs: Length of the linear warm-up, in epochs.
-        label_smoothing: Share of the target spread over all classes.
-        bias_lr_multiplier: Factor on the learning rate of biases; those of normalization layers
-            are not meant.
-        norm_scale_lr_multiplier: Factor on the learning rate of the scales of normalization layers.
-        head_lr_multiplier: Factor on the learning rate of the classifier.
-        decay_bias: Whether biases decay.
-        decay_norm: Whether the affine parameters of normalization layers decay.
-        ema_decay: Decay per step of a moving average of weights and running statistics, which is
-            then what is validated and tested; a checkpoint holds both. Null for none. Refused where
-            the precision keeps weights in 16 bits.
+        optimization: Optimizer, rate, decay, schedule, moving average.
+        loss: What the training minimizes, called with logits (B, K) and labels (B,), or targets
+            (B, K) where clips are mixed; null for cross-entropy.
+        label_smoothing: Of cross-entropy: share of the target spread over all classes.
+        metrics: Metrics of your own beside the accuracies, by name: updated with scores (N, K) and
+            labels (N,), logged as `val/<name>` and `test/<name>`.
         average: What is averaged over the views of a video: `probabilities` or `logits`.
-        network_kwargs: Arguments of the network; filled by the family's own arguments. Those that
+        network_kwargs: Options of the network that no argument of the module stands for. Those that
             are null keep the network's own default.
+
+    Attributes:
+        data: What is known of the data, from `setup` on.
 
     Raises:
         UserError: If the network does not belong to the family or an argument does not fit.
@@ -93,57 +96,58 @@ class VideoClassifier(LightningModule):
         class_names: Sequence[str] = (),
         init_from: list[str] | str | None = None,
         dropout: float | None = None,
-        frozen_bn: FrozenNorms = "none",
-        bn_momentum: float | None = None,
-        bn_batch: int | None = None,
+        batch_norm: BatchNorm = BatchNorm(),
         compile: bool = False,
         checkpoint_activations: bool = False,
-        optimizer: Literal["sgd", "adamw"] = "sgd",
-        lr: float = 0.01,
-        reference_batch: int | None = None,
-        momentum: float = 0.9,
-        nesterov: bool = False,
-        weight_decay: float = 1e-4,
-        schedule: Schedule = "cosine",
-        milestones: Sequence[int] = (),
-        gamma: float = 0.1,
-        warmup_epochs: float = 0.0,
+        optimization: Optimization = Optimization(),
+        loss: nn.Module | None = None,
         label_smoothing: float = 0.0,
-        bias_lr_multiplier: float = 1.0,
-        norm_scale_lr_multiplier: float = 1.0,
-        head_lr_multiplier: float = 1.0,
-        decay_bias: bool = True,
-        decay_norm: bool = True,
-        ema_decay: float | None = None,
+        metrics: dict[str, Metric] | None = None,
         average: Average = "probabilities",
         network_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=["network_kwargs"])
-        # linked from the data, so not among what the command line keeps for the checkpoint
-        self.hparams["num_classes"] = num_classes
-        self.hparams["class_names"] = list(class_names)
-        check_arguments(self.hparams, self.families, type(self))
+        check_network_name(network, self.families, type(self))
+        refuse_without_effect(optimization, batch_norm, type(self))
+        self.network_name = network
         options = {"dropout": dropout, **(network_kwargs or {})}
-        given = {name: value for name, value in options.items() if value is not None}
-        with as_user_error():
-            self.network: VideoNetwork = get_model(network, num_classes, **given)
-            prepare_network(self.network, self.hparams)
-        self.criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+        self.network_options = {name: v for name, v in options.items() if v is not None}
+        self.network: VideoNetwork = build_network(network, num_classes, self.network_options)
+        prepare_network(self.network, batch_norm, checkpoint_activations)
+        self.criterion = make_loss(loss, label_smoothing)
+        self.num_classes = num_classes
         self.class_names = list(class_names)
+        self.init_from = init_from
+        self.batch_norm = batch_norm
+        self.optimization = optimization
+        self.average: Average = average
+        self.compiles = compile
+        self.data = DataSpec(tuple(class_names))
         self.input_spec: dict[str, Any] = {}
         self.protocol: dict[str, Any] = {}
         self.has_weights = False
         self.views_at_once: int | None = None
-        self._build_metrics(num_classes)
+        self._build_metrics(metrics or {})
 
-    def _build_metrics(self, num_classes: int) -> None:
-        self.train_metrics = accuracy_metrics(num_classes, "train/")
-        self.val_metrics = accuracy_metrics(num_classes, "val/")
-        self.test_metrics = accuracy_metrics(num_classes, "test/")
+    def describe_as(self, arguments: Mapping[str, Any]) -> None:
+        """Say what checkpoints and loggers hold as this module's arguments.
+
+        Done at the start of a fit with the arguments themselves, unless it was done before: by the
+        command line, which knows them as the config has them, or by `open_checkpoint`.
+
+        Args:
+            arguments: Plain values, of which the module can be made again.
+        """
+        own = {"num_classes": self.num_classes, "class_names": list(self.class_names)}
+        self.save_hyperparameters({**arguments, **own})
+
+    def _build_metrics(self, own: Mapping[str, Metric]) -> None:
+        self.train_metrics = accuracy_metrics(self.num_classes, "train/")
+        self.val_metrics = accuracy_metrics(self.num_classes, "val/", own)
+        self.test_metrics = accuracy_metrics(self.num_classes, "test/", own)
         self.val_loss = mean_metric()
-        self.val_confusion = confusion_matrix(num_classes)
-        self.test_confusion = confusion_matrix(num_classes)
+        self.val_confusion = confusion_matrix(self.num_classes)
+        self.test_confusion = confusion_matrix(self.num_classes)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Logits of normalized inputs, (B, K).
@@ -175,7 +179,7 @@ class VideoClassifier(LightningModule):
             key = _BATCH_KEYS[modality]
             if key not in batch:
                 raise UserError(
-                    f"{self.hparams['network']} needs {key}, but the batches hold none; set "
+                    f"{self.network_name} needs {key}, but the batches hold none; set "
                     f"data.{key}, or choose another --model.network"
                 )
             views.append(batch[key].flatten(0, 1).contiguous(memory_format=torch.channels_last_3d))
@@ -205,13 +209,13 @@ class VideoClassifier(LightningModule):
 
     def video_scores(self, logits: Tensor) -> Tensor:
         """Average the views of each video, (B, V, K) -> (B, K), as `average` says."""
-        views = logits.softmax(dim=-1) if self.hparams["average"] == "probabilities" else logits
+        views = logits.softmax(dim=-1) if self.average == "probabilities" else logits
         return views.mean(dim=1)
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
         """Loss of one batch; logs `train/loss`, and counts for the accuracy of the epoch."""
-        if self.hparams["bn_batch"] is not None:
-            self._divide_batch(len(batch["label"]))
+        if self.batch_norm.batch_size is not None:
+            self._divide_batch(len(batch["label"]), self.batch_norm.batch_size)
         loss, logits = self.loss(batch)
         self.train_metrics.update(logits.detach(), batch["label"])
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False)
@@ -221,13 +225,13 @@ class VideoClassifier(LightningModule):
         """Log `train/top1`: here, as an epoch may be resumed after its last batch."""
         self.log_dict(dict(self.train_metrics.items()))
 
-    def _divide_batch(self, num_videos: int) -> None:
+    def _divide_batch(self, num_videos: int, together: int) -> None:
         """Tell batch normalization how many videos it gets, to be normalised a few at a time."""
-        together = self.hparams["bn_batch"]
         if num_videos % together:
             raise UserError(
                 f"a batch of {num_videos} videos cannot be divided into groups of "
-                f"model.bn_batch={together}; make data.batch_size a multiple of it"
+                f"model.batch_norm.batch_size={together}; make data.loading.batch_size a multiple "
+                "of it"
             )
         split_batch_norm(self.network, num_videos // together)
 
@@ -263,38 +267,16 @@ class VideoClassifier(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Optimizer over parameter groups, and a schedule stepped with it."""
-        hparams = self.hparams
-        groups = parameter_groups(
-            self.network,
-            self._scaled_lr(),
-            hparams["weight_decay"],
-            classifiers=self.network.classifiers,
-            bias_lr_multiplier=hparams["bias_lr_multiplier"],
-            norm_scale_lr_multiplier=hparams["norm_scale_lr_multiplier"],
-            head_lr_multiplier=hparams["head_lr_multiplier"],
-            decay_bias=hparams["decay_bias"],
-            decay_norm=hparams["decay_norm"],
+        settings, total_steps, steps_per_epoch = self.optimization, *self._count_steps()
+        optimizer = make_optimizer(
+            settings, self.network, self.network.classifiers, self._rate_scale()
         )
-        optimizer: Optimizer
-        if hparams["optimizer"] == "sgd":
-            optimizer = SGD(groups, momentum=hparams["momentum"], nesterov=hparams["nesterov"])
-        else:
-            optimizer = AdamW(groups)
-        total_steps, steps_per_epoch = self._count_steps()
-        if math.isinf(total_steps) and hparams["schedule"] == "cosine":
-            raise UserError(
-                "the cosine schedule needs an end; set trainer.max_epochs or trainer.max_steps, or "
-                "another model.schedule"
-            )
-        factor = lr_factor(
-            hparams["schedule"],
-            total_steps,
-            steps_per_epoch,
-            milestones=hparams["milestones"],
-            gamma=hparams["gamma"],
-            warmup_epochs=hparams["warmup_epochs"],
-        )
-        scheduler = LambdaLR(optimizer, factor)
+        scheduler = make_scheduler(settings, optimizer, total_steps, steps_per_epoch)
+        if isinstance(scheduler, ReduceLROnPlateau):
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"},
+            }
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
@@ -302,7 +284,7 @@ class VideoClassifier(LightningModule):
 
     def configure_callbacks(self) -> list[Callback]:
         """The moving average of the weights, where one is wanted."""
-        decay = self.hparams["ema_decay"]
+        decay = self.optimization.ema_decay
         if decay is None or self.trainer.state.fn != "fit":
             return []
         return [AveragedWeights(decay=decay)]
@@ -311,58 +293,71 @@ class VideoClassifier(LightningModule):
         """Optimizer steps of the whole training, and of one epoch.
 
         Lightning's own estimate starts the loader's workers, on a resumed run before the trainer
-        knows its epoch: they would prepare clips of epoch 0.
+        knows its epoch: they would prepare clips of epoch 0. So it is asked only where the data
+        does not tell.
         """
-        trainer = self.trainer
-        batches, limit = len(self.data_module.train_dataloader()), trainer.limit_train_batches
+        trainer, batches = self.trainer, self.data.batches_per_epoch
+        if batches is None:
+            total = float(trainer.estimated_stepping_batches)
+            per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+            return total, max(1, per_epoch)
+        limit = trainer.limit_train_batches
         used = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
         per_epoch = max(1, math.ceil(used / trainer.accumulate_grad_batches))
         epochs = trainer.max_epochs
         total = math.inf if epochs is None or epochs < 0 else float(epochs * per_epoch)
         return (min(total, trainer.max_steps) if trainer.max_steps >= 0 else total), per_epoch
 
-    def _scaled_lr(self) -> float:
-        lr = float(self.hparams["lr"])
-        reference = self.hparams["reference_batch"]
+    def _rate_scale(self) -> float:
+        """Factor on the learning rate for the batch really used."""
+        reference, per_device = self.optimization.reference_batch, self.data.batch_size
         if reference is None:
-            return lr
-        per_device = self.data_module.batch_size
-        batch = per_device * self.trainer.world_size * self.trainer.accumulate_grad_batches
-        return lr * batch / int(reference)
-
-    @property
-    def data_module(self) -> VideoDataModule:
-        """The DataModule of the running trainer."""
-        data: VideoDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
-        return data
+            return 1.0
+        if per_device is None:
+            raise UserError(
+                "model.optimization.reference_batch needs the batch size, which this DataModule "
+                "does not tell; give it a data_spec(), or leave reference_batch out"
+            )
+        trainer = self.trainer
+        return per_device * trainer.world_size * trainer.accumulate_grad_batches / reference
 
     def setup(self, stage: str) -> None:
         """Take over what a checkpoint tells about the data; read `init_from`; compile."""
+        self.data = self._ask_for_data_spec()
         if stage == "fit":
-            self.class_names = list(self.data_module.class_names)
-            self.input_spec = self.data_module.input_spec()
+            if not self.hparams:
+                self.describe_as(plain_arguments(self.given))
+            self.class_names = list(self.data.class_names)
+            self.input_spec = dict(self.data.input)
             self.protocol = {
-                "dataset": self.data_module.dataset_name,
-                "num_clips": self.data_module.num_clips,
-                "num_crops": self.data_module.num_crops,
-                "average": self.hparams["average"],
+                "dataset": self.data.dataset,
+                "num_clips": self.data.num_clips,
+                "num_crops": self.data.num_crops,
+                "average": self.average,
             }
             self._read_init_from()
-            if self.hparams["compile"]:
+            if self.compiles:
                 self.compile_network()
+
+    def _ask_for_data_spec(self) -> DataSpec:
+        """What the trainer's DataModule says of itself; little where it is not one of ours."""
+        describe = getattr(getattr(self.trainer, "datamodule", None), "data_spec", None)
+        spec = DataSpec() if describe is None else describe()
+        assert isinstance(spec, DataSpec)
+        return spec if spec.class_names else replace(spec, class_names=tuple(self.class_names))
 
     def compile_network(self) -> None:
         """Compile what a training step calls; keys of the state dict stay as they are."""
         self.network.compile()
 
     def _read_init_from(self) -> None:
-        source = self.hparams["init_from"]
+        source = self.init_from
         if source is None:
             return
         if self.trainer.ckpt_path is not None:
             rank_zero_info(f"init_from={source} is not read: the run goes on from its checkpoint")
             return
-        report = initialize(self.network, source, self.class_names, self.data_module)
+        report = initialize(self.network, source, self.class_names, self.data)
         rank_zero_info(f"weights from {source}\n{report}")
 
     def on_train_start(self) -> None:
@@ -371,11 +366,11 @@ class VideoClassifier(LightningModule):
         Raises:
             UserError: If the trainer took layers away that the arguments set up.
         """
-        controlled = self.hparams["frozen_bn"] != "none" or self.hparams["bn_batch"] is not None
+        controlled = self.batch_norm.frozen != "none" or self.batch_norm.batch_size is not None
         if controlled and any(isinstance(m, nn.SyncBatchNorm) for m in self.network.modules()):
             raise UserError(
-                "trainer.sync_batchnorm=true would undo model.frozen_bn and model.bn_batch; leave "
-                "it false, or give neither"
+                "trainer.sync_batchnorm=true would undo model.batch_norm.frozen and "
+                "model.batch_norm.batch_size; leave it false, or give neither"
             )
         self.has_weights = True
 
@@ -390,11 +385,17 @@ class VideoClassifier(LightningModule):
                 "the classifier is random: nothing was trained or loaded; give the checkpoint to "
                 "test with --ckpt_path"
             )
-        self.views_at_once = self.data_module.batch_size
+        self.views_at_once = self.data.batch_size
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what `predict`, `explain` and `export` need to work from the file alone."""
-        checkpoint["module_class"] = f"{type(self).__module__}.{type(self).__name__}"
+        owner, arguments = class_path_of(type(self)), plain(self.hparams, "hyper_parameters")
+        checkpoint["module"] = {"class_path": owner, "init_args": arguments}
+        checkpoint["network"] = {
+            "name": self.network_name,
+            "num_classes": self.num_classes,
+            "options": plain(self.network_options, "model.network_kwargs"),
+        }
         checkpoint["class_names"] = self.class_names
         checkpoint["input_spec"] = self.input_spec
         checkpoint["protocol"] = self.protocol
@@ -406,3 +407,21 @@ class VideoClassifier(LightningModule):
         self.input_spec = dict(checkpoint["input_spec"])
         self.protocol = dict(checkpoint["protocol"])
         self.has_weights = True
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: str | Path, **arguments: Any
+    ) -> Self:
+        """The module of a checkpoint: of the family and with the options that it was trained with.
+
+        Lightning's own would make an instance of the class that it is called on.
+
+        Args:
+            checkpoint_path: A checkpoint of this project, a local file.
+            **arguments: Arguments of the module to be changed.
+
+        Raises:
+            UserError: If the path is an address, is missing or is not such a checkpoint, if its
+                class is part of a plugin that is not there, or not one of this class.
+        """
+        return load_module(read_checkpoint(checkpoint_path), cls, arguments)

@@ -4,6 +4,12 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from lightning_modules.base import VideoClassifier
+from lightning_modules.training.optim import Optimization
+
+OPTIMIZATION = Optimization(
+    nesterov=True, weight_decay=5e-4, bias_lr_multiplier=2.0, decay_bias=False, decay_norm=False
+)
+"""That of the authors' code."""
 
 
 class SELFYModule(VideoClassifier):
@@ -22,11 +28,7 @@ class SELFYModule(VideoClassifier):
         integration: How they are integrated over their neighbourhood and over the offsets.
         similarity: Similarity of two features.
         position: Stage after which the block stands; null for the network's own.
-        nesterov: Whether SGD uses Nesterov's form.
-        weight_decay: Weight decay.
-        bias_lr_multiplier: Factor on the learning rate of biases.
-        decay_bias: Whether biases decay.
-        decay_norm: Whether the affine parameters of normalization layers decay.
+        optimization: How it is optimized.
         kwargs: Arguments of `VideoClassifier`.
     """
 
@@ -41,11 +43,7 @@ class SELFYModule(VideoClassifier):
         integration: Literal["convolution", "pointwise", "mean"] = "convolution",
         similarity: Literal["cosine", "dot", "softmax"] = "cosine",
         position: int | None = None,
-        nesterov: bool = True,
-        weight_decay: float = 5e-4,
-        bias_lr_multiplier: float = 2.0,
-        decay_bias: bool = False,
-        decay_norm: bool = False,
+        optimization: Optimization = OPTIMIZATION,
         **kwargs: Any,
     ) -> None:
         options = {
@@ -58,11 +56,7 @@ class SELFYModule(VideoClassifier):
         }
         super().__init__(
             network=network,
-            nesterov=nesterov,
-            weight_decay=weight_decay,
-            bias_lr_multiplier=bias_lr_multiplier,
-            decay_bias=decay_bias,
-            decay_norm=decay_norm,
+            optimization=optimization,
             network_kwargs=options,
             **kwargs,
         )

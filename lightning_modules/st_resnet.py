@@ -10,7 +10,19 @@ from datamodules import VideoBatch
 from datamodules.clips.input_spec import FlowSpec
 from datamodules.errors import UserError
 from lightning_modules.base import Average, VideoClassifier
+from lightning_modules.training.optim import BatchNorm, Optimization
 from models.two_stream import StreamNetwork
+
+OPTIMIZATION = Optimization(
+    weight_decay=5e-4,
+    bias_lr_multiplier=2.0,
+    norm_scale_lr_multiplier=2.0,
+    decay_bias=False,
+    decay_norm=False,
+)
+"""That of the authors' code."""
+BATCH_NORM = BatchNorm(momentum=0.05)
+"""That of the authors' code."""
 
 
 class STResNetModule(VideoClassifier):
@@ -34,12 +46,8 @@ class STResNetModule(VideoClassifier):
         stride_on: Convolution of a bottleneck that has the stride: `1x1` as in the paper, `3x3` as
             in torchvision's weights.
         flow_length: Flow fields in a stack, L; not of `rgb_stream_*`.
-        weight_decay: Weight decay.
-        bias_lr_multiplier: Factor on the learning rate of biases.
-        norm_scale_lr_multiplier: Factor on the learning rate of the scales of normalization layers.
-        decay_bias: Whether biases decay.
-        decay_norm: Whether the affine parameters of normalization layers decay.
-        bn_momentum: Weight of a new batch in the running statistics.
+        optimization: How it is optimized.
+        batch_norm: How batch normalization is trained.
         average: What is averaged over the views of a video; logits in the paper (section 3.4).
         kwargs: Arguments of `VideoClassifier`.
     """
@@ -55,12 +63,8 @@ class STResNetModule(VideoClassifier):
         connection: Literal["sum", "product"] | None = None,
         stride_on: Literal["1x1", "3x3"] | None = None,
         flow_length: int | None = None,
-        weight_decay: float = 5e-4,
-        bias_lr_multiplier: float = 2.0,
-        norm_scale_lr_multiplier: float = 2.0,
-        decay_bias: bool = False,
-        decay_norm: bool = False,
-        bn_momentum: float | None = 0.05,
+        optimization: Optimization = OPTIMIZATION,
+        batch_norm: BatchNorm = BATCH_NORM,
         average: Average = "logits",
         **kwargs: Any,
     ) -> None:
@@ -74,12 +78,8 @@ class STResNetModule(VideoClassifier):
         }
         super().__init__(
             network=network,
-            weight_decay=weight_decay,
-            bias_lr_multiplier=bias_lr_multiplier,
-            norm_scale_lr_multiplier=norm_scale_lr_multiplier,
-            decay_bias=decay_bias,
-            decay_norm=decay_norm,
-            bn_momentum=bn_momentum,
+            optimization=optimization,
+            batch_norm=batch_norm,
             average=average,
             network_kwargs=options,
             **kwargs,
@@ -115,21 +115,21 @@ class STResNetModule(VideoClassifier):
 
     def _check_flow(self) -> None:
         """Refuse flow that was made otherwise than what the network was trained on."""
-        source = self.data_module.flow_source
+        flow = self.data.flow
         assert isinstance(self.network, StreamNetwork)
-        if source is None or "flow" not in self.network.modalities:
+        if flow is None or "flow" not in self.network.modalities:
             return
         length = self.network.in_channels["flow"] // 2
-        if source.spec.length != length:
+        if flow.length != length:
             raise UserError(
-                f"data.flow.length={source.spec.length} does not fit a network for stacks of "
+                f"data.flow.length={flow.length} does not fit a network for stacks of "
                 f"{length} flow fields; make data.flow.length and model.flow_length equal"
             )
         trained = self.input_spec.get("flow")
-        if trained is not None and FlowSpec(**trained) != source.spec:
+        if trained is not None and FlowSpec(**trained) != flow:
             raise UserError(
                 f"the network was trained on {FlowSpec(**trained)}, but data.flow holds "
-                f"{source.spec}; give flow that was made alike as data.flow.root"
+                f"{flow}; give flow that was made alike as data.flow.root"
             )
 
     def compile_network(self) -> None:

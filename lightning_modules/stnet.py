@@ -59,12 +59,11 @@ class StNetModule(VideoClassifier):
         Raises:
             UserError: If they have different numbers of frames.
         """
-        given = self.data_module.spec.sampling.frames_per_segment
-        wanted = self.network.frames_per_segment
+        super().setup(stage)
+        given, wanted = self.data.frames_per_segment, self.network.frames_per_segment
         if given != wanted:
             raise UserError(
-                f"data.frames_per_segment={given} does not fit super-images of {wanted} frames; "
-                f"set it to {wanted} (with data.num_segments), or model.frames_per_segment to "
-                f"{given}"
+                f"data.sampling.frames_per_segment={given} does not fit super-images of {wanted} "
+                f"frames; set it to {wanted} (with data.sampling.num_segments), or "
+                f"model.frames_per_segment to {given}"
             )
-        super().setup(stage)

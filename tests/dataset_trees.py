@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from grouped import data_settings
 from PIL import Image
 
-CLIP: dict[str, Any] = {"num_frames": 4, "frame_stride": 1, "size": 32, "num_workers": 0}
+CLIP = data_settings(num_frames=4, frame_stride=1, size=32, num_workers=0)
 
 
 def write(path: Path, text: str) -> Path:

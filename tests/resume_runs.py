@@ -20,13 +20,18 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
 from datamodules import MotionShapesDataModule
+from datamodules.augmentation.pipeline import StandardAugmentation
+from datamodules.clips.clip_sampler import FrameSampler
+from datamodules.clips.crops import Crops
 from datamodules.motion_shapes.generation import MotionShapesSettings, generate_motion_shapes
+from datamodules.settings import Loading
 from lightning_modules import BaselineModule
 from lightning_modules.resume.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.resume.exact_resume import ExactResume
 from lightning_modules.resume.last_checkpoint import LastCheckpoint
 from lightning_modules.runs.folder import LAST
 from lightning_modules.runs.loggers import MetricsFile
+from lightning_modules.training.optim import BatchNorm, Optimization
 
 SIZES = {"num_train": 32, "num_val": 8, "num_test": 8}
 NOT_COMPARED = {"callbacks", "run"}
@@ -144,22 +149,17 @@ def fit(run: Run, checkpoint: Path | None = None) -> None:
     module = BaselineModule(
         "c2d_tiny",
         num_classes=8,
-        lr=0.05,
+        optimization=Optimization(lr=0.05, warmup_epochs=0.5, ema_decay=0.9),
         dropout=0.5,
-        warmup_epochs=0.5,
-        ema_decay=0.9,
-        bn_batch=3,
+        batch_norm=BatchNorm(batch_size=3),
     )
     data = MotionShapesDataModule(
         str(run.root),
         **SIZES,
-        num_frames=2,
-        frame_stride=2,
-        size=32,
-        batch_size=run.batch_size,
-        num_workers=run.workers,
-        mixup_alpha=0.5,
-        color=0.3,
+        sampling=FrameSampler(num_frames=2, frame_stride=2),
+        crops=Crops(size=32),
+        loading=Loading(batch_size=run.batch_size, num_workers=run.workers),
+        augmentation=StandardAugmentation(mixup_alpha=0.5, color=0.3),
         seed=3,
     )
     ledger = Ledger(run)

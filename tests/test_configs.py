@@ -211,7 +211,11 @@ def test_config_runs_by_its_own_command(
     root = class_folders if "YOUR_FLOW" in words else folder_of_kind(kind)
     words = [str(root) if word == "YOUR_FOLDER" else word for word in words]
     words += ["--config", DEBUG, f"--data.root={root}"]
-    words += [f"--run.folder={tmp_path}", "--data.num_workers=0", "--trainer.limit_val_batches=1"]
+    words += [
+        f"--run.folder={tmp_path}",
+        "--data.loading.num_workers=0",
+        "--trainer.limit_val_batches=1",
+    ]
     if kind == "motion_shapes":
         words += ["--data.num_train=64", "--data.num_val=16", "--data.num_test=16"]
     if any(BIG.search(word) for word in words):
@@ -223,7 +227,7 @@ def test_config_runs_by_its_own_command(
         flow = str(tmp_path / "flow")
         main(["flow", str(root), flow, *SMALL_FLOW])
         words = [flow if word == "YOUR_FLOW" else word for word in words]
-        words += ["--model.bn_batch=2"]
+        words += ["--model.batch_norm.batch_size=2"]
     main(words)
     (checkpoint,) = tmp_path.rglob("last.ckpt")
     content = torch.load(checkpoint, weights_only=True)

@@ -274,7 +274,7 @@ def test_network_of_recipe_builds_on_meta(name: str) -> None:
 def test_recipe_trains_at_64_pixels(name: str, class_folders: Path, tmp_path: Path) -> None:
     FORMS[RUN[name]](class_folders)
     words = ["fit", "--config", f"configs/recipe/{name}.yaml", "--config", DEBUG]
-    words += [f"--data.root={class_folders}", "--model.init_from=null", "--data.aspect=null"]
+    words += [f"--data.root={class_folders}", "--model.init_from=null", "--data.crops.aspect=null"]
     words += [f"--run.folder={tmp_path}"]
     main([*words, "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1"])
     (checkpoint,) = tmp_path.rglob("last.ckpt")

@@ -9,16 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from grouped import augmented, data_settings
 
 from datamodules import MotionShapesDataModule, VideoBatch, VideoFolderDataModule
 from datamodules.annotations.listed_videos import ListedVideo
+from datamodules.settings import Loading
 
-CLIP: dict[str, Any] = {"num_frames": 4, "frame_stride": 2, "size": 32, "short_side": 40}
+SIZES: dict[str, Any] = {"num_frames": 4, "frame_stride": 2, "size": 32, "short_side": 40}
+CLIP = data_settings(**SIZES, num_workers=0)
 
 
 def motion_shapes(root: Path, **kwargs: Any) -> MotionShapesDataModule:
     sizes = {"num_train": 64, "num_val": 16, "num_test": 16}
-    data = MotionShapesDataModule(str(root), **sizes, **{"num_workers": 0, **kwargs})
+    data = MotionShapesDataModule(
+        str(root), **sizes, **data_settings(**{"num_workers": 0, **kwargs})
+    )
     data.prepare_data()
     data.setup()
     return data
@@ -54,7 +59,7 @@ def test_another_epoch_or_seed_gives_other_clips(motion_root: Path) -> None:
 
 
 def test_batch_holds_what_its_contract_says(motion_root: Path) -> None:
-    data = motion_shapes(motion_root, num_clips=2, num_crops=3, batch_size=6, **CLIP)
+    data = motion_shapes(motion_root, num_clips=2, num_crops=3, batch_size=6, **SIZES)
     train = next(iter(data.train_dataloader()))
     assert train["clips"].shape == (6, 1, 3, 4, 32, 32)
     assert train["clips"].dtype == torch.uint8
@@ -62,7 +67,7 @@ def test_batch_holds_what_its_contract_says(motion_root: Path) -> None:
     test = next(iter(data.test_dataloader()))
     assert test["clips"].shape == (1, 6, 3, 4, 32, 32)
     assert data.test_set.video_ids[int(test["index"][0])] == test["video_id"][0]
-    assert [data.num_classes, len(data.class_names), data.num_views] == [8, 8, 6]
+    assert [data.num_classes, len(data.class_names), data.evaluation.num_views] == [8, 8, 6]
     for split, count in ((data.train_set, 64), (data.val_set, 16), (data.test_set, 16)):
         assert len(split.video_ids) == len(split.labels) == count
         assert split.missing == []
@@ -73,7 +78,7 @@ def test_flips_follow_the_sample_and_rename_mirrored_classes(motion_root: Path) 
     (batch,) = epoch_of(data, 0)
     plain = {key: value for key, value in batch.items() if key != "clips"}
     clips, labels = batch["clips"].clone(), batch["label"].clone()
-    once = data.on_device.augment({**plain, "clips": clips.clone()}, data.class_names)  # type: ignore[typeddict-item]
+    once = augmented(data, {**plain, "clips": clips.clone()})  # type: ignore[typeddict-item]
     flipped = (once["clips"] != clips).flatten(1).any(1)
     assert 15 < int(flipped.sum()) < 49
     assert torch.equal(once["clips"][flipped], clips[flipped].flip(-1))
@@ -83,10 +88,12 @@ def test_flips_follow_the_sample_and_rename_mirrored_classes(motion_root: Path) 
         for label, flip in zip(labels, flipped, strict=True)
     ]
     assert once["label"].tolist() == expected
-    half = {key: value[:32] for key, value in plain.items() if key not in {"epoch", "broken"}}
-    part = data.on_device.augment(
-        {**half, "epoch": 0, "clips": clips[:32].clone(), "label": labels[:32]},  # type: ignore[typeddict-item]
-        data.class_names,
+    half = {
+        key: value[:32] for key, value in plain.items() if key not in {"epoch", "train", "broken"}
+    }
+    part = augmented(
+        data,
+        {**half, "epoch": 0, "train": True, "clips": clips[:32].clone(), "label": labels[:32]},  # type: ignore[typeddict-item]
     )
     assert torch.equal(part["clips"], once["clips"][:32])
 
@@ -97,8 +104,8 @@ def test_colour_changes_are_drawn_per_sample(motion_root: Path) -> None:
     clips = batch["clips"].float() / 255
     again = epoch_of(data, 0)[0]
     first, second = (
-        data.on_device.augment(batch, data.class_names)["clips"],
-        data.on_device.augment(again, data.class_names)["clips"],
+        augmented(data, batch)["clips"],
+        augmented(data, again)["clips"],
     )
     assert torch.equal(first, second)
     assert (first - clips).abs().flatten(1).mean(1).min() > 1e-3
@@ -107,9 +114,9 @@ def test_colour_changes_are_drawn_per_sample(motion_root: Path) -> None:
 def test_broken_video_is_replaced_in_training_only(class_folders: Path) -> None:
     bad = class_folders / "grow" / "bad.mp4"
     bad.write_text("<html>not a video</html>")
-    data = VideoFolderDataModule(str(class_folders), val_fraction=0, num_workers=0, **CLIP)
+    data = VideoFolderDataModule(str(class_folders), val_fraction=0, **CLIP)
     data.setup()
-    data.batch_size = 19
+    data.loading = Loading(batch_size=19, num_workers=0)
     (batch,) = epoch_of(data, 0)
     assert [name for name, _ in batch["broken"]] == ["grow/bad.mp4"]
     assert batch["valid"].all()
@@ -120,7 +127,7 @@ def test_broken_video_is_replaced_in_training_only(class_folders: Path) -> None:
     (again,) = epoch_of(data, 0)
     assert again["video_id"] == batch["video_id"]
 
-    evaluation = VideoFolderDataModule(str(class_folders), val_fraction=0.9, num_workers=0, **CLIP)
+    evaluation = VideoFolderDataModule(str(class_folders), val_fraction=0.9, **CLIP)
     evaluation.setup()
     seen = list(evaluation.val_dataloader())
     names = [name for batch in seen for name in batch["video_id"]]
@@ -237,7 +244,7 @@ def test_listed_class_names_become_classes(tmp_path: Path) -> None:
 def test_unknown_flipped_classes_are_found_in_setup(class_folders: Path) -> None:
     for names in ({"flip_exempt": ["glow"]}, {"flip_pairs": [("grow", "glow")]}):
         with pytest.raises(ValueError, match="'glow', which is not a class"):
-            VideoFolderDataModule(str(class_folders), **names, **CLIP).setup()
+            VideoFolderDataModule(str(class_folders), **data_settings(**names, **SIZES)).setup()
 
 
 def test_missing_videos_are_counted_and_none_at_all_is_an_error(motion_root: Path) -> None:
@@ -260,13 +267,16 @@ def test_missing_videos_are_counted_and_none_at_all_is_an_error(motion_root: Pat
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"batch_size": 0}, r"data\.batch_size=0 is too small"),
-        ({"flip_probability": 1.5}, r"data\.flip_probability=1\.5"),
+        ({"batch_size": 0}, r"data\.loading\.batch_size=0 is too small"),
+        ({"flip_probability": 1.5}, r"data\.augmentation\.flip_probability=1\.5"),
         ({"short_side": 20}, "short_side=20 is smaller"),
         ({"num_segments": 4}, "exclude each other"),
         ({"group_pattern": "("}, "not a regular expression"),
-        ({"std": (0.2, 0.0, 0.2)}, r"data\.std=\[0\.2, 0\.0, 0\.2\] is not possible"),
-        ({"std": (0.2, 0.2)}, r"data\.mean has 3 and data\.std 2 values"),
+        (
+            {"std": (0.2, 0.0, 0.2)},
+            r"data\.normalization\.std=\[0\.2, 0\.0, 0\.2\] is not possible",
+        ),
+        ({"std": (0.2, 0.2)}, r"data\.normalization\.mean has 3 and std 2 values"),
         ({"test_list": "x.txt"}, r"go with data\.train_list"),
     ],
 )
@@ -274,7 +284,7 @@ def test_settings_that_do_not_work_are_refused(
     class_folders: Path, change: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(ValueError, match=sentence):
-        VideoFolderDataModule(str(class_folders), **{**CLIP, **change})
+        VideoFolderDataModule(str(class_folders), **data_settings(**{**SIZES, **change}))
 
 
 def test_folders_that_hold_no_dataset_are_refused(class_folders: Path, tmp_path: Path) -> None:
@@ -319,7 +329,10 @@ def test_real_ucf101_form_is_read(test_data: Path) -> None:
 
 def test_real_frame_folders_are_read(test_data: Path) -> None:
     data = VideoFolderDataModule(
-        str(test_data / "weizmann_4"), "train.txt", "val.txt", num_workers=0, **CLIP
+        str(test_data / "weizmann_4"),
+        "train.txt",
+        "val.txt",
+        **CLIP,
     )
     data.setup()
     assert data.num_classes == 4

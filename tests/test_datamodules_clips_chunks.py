@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datamodules.clips.chunks import chunk_frames, even_test_clip, stack_centres, stack_fields
-from datamodules.clips.sampling import FrameSampler
+from datamodules.clips.clip_sampler import FrameSampler
 
 
 def generator(seed: int = 0) -> np.random.Generator:

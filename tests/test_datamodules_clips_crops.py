@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional as tvf
 
 from datamodules.clips.crops import (
     Box,
-    SpatialTransform,
+    Crops,
     crop_and_resize,
     evaluation_crops,
     multi_scale_box,
@@ -122,19 +122,19 @@ def test_crop_and_resize_does_not_depend_on_the_memory_layout() -> None:
 
 @pytest.mark.parametrize("train_crop", ["short_side", "random_resized", "multi_scale", "center"])
 def test_train_crop_is_the_same_for_all_frames_and_follows_its_generator(train_crop: Any) -> None:
-    transform = SpatialTransform(size=48, short_side=64, train_crop=train_crop)
+    transform = Crops(size=48, short_side=64, train_crop=train_crop)
     frames = noise(1, 3, 90, 120).expand(4, -1, -1, -1)
-    crop = transform.train(frames, rng(1))
+    crop = transform.draw(90, 120, rng(1))(frames)
     assert crop.shape == (4, 3, 48, 48)
     assert crop.dtype == torch.uint8
     assert all(torch.equal(frame, crop[0]) for frame in crop)
-    assert torch.equal(crop, transform.train(frames, rng(1)))
-    others = [transform.train(frames, rng(seed)) for seed in range(2, 6)]
+    assert torch.equal(crop, transform.draw(90, 120, rng(1))(frames))
+    others = [transform.draw(90, 120, rng(seed))(frames) for seed in range(2, 6)]
     assert all(torch.equal(crop, other) for other in others) == (train_crop == "center")
 
 
 def test_short_side_crop_in_source_pixels_matches_resize_then_crop() -> None:
-    transform = SpatialTransform(size=64, short_side=80, max_short_side=100)
+    transform = Crops(size=64, short_side=80, max_short_side=100)
     y, x = torch.meshgrid(torch.arange(160), torch.arange(200), indexing="ij")
     smooth = (128 + 60 * torch.sin(x / 15.0) + 60 * torch.cos(y / 19.0)).to(torch.uint8)
     frames = smooth.expand(1, 3, -1, -1)
@@ -145,22 +145,28 @@ def test_short_side_crop_in_source_pixels_matches_resize_then_crop() -> None:
         box = random_box((height, width), 64, reference)
         resized = tvf.resize(frames, [height, width], antialias=True)
         expected = tvf.crop(resized, *box)
-        got = transform.train(frames, rng(seed))
+        got = transform.draw(160, 200, rng(seed))(frames)
         assert (expected.float() - got.float()).abs().mean() < 4
 
 
+def source_box(crops: Crops, height: int, width: int, rng: np.random.Generator) -> Box:
+    """A training crop in pixels of the source."""
+    crop = crops.draw(height, width, rng)
+    return crop.box.scaled(crop.frame, (height, width))
+
+
 def test_short_sides_are_drawn_from_the_whole_range() -> None:
-    transform = SpatialTransform(size=64, short_side=64, max_short_side=128)
-    sides = [transform.train_box(256, 256, rng(seed)).height for seed in range(300)]
+    transform = Crops(size=64, short_side=64, max_short_side=128)
+    sides = [source_box(transform, 256, 256, rng(seed)).height for seed in range(300)]
     # A 64-pixel crop of a short side of 64 to 128 is 256 down to 128 source pixels.
     assert 128 <= min(sides) <= 132
     assert 248 <= max(sides) <= 256
 
 
 def test_forced_aspect_stretches_the_source_box() -> None:
-    transform = SpatialTransform(size=240, short_side=240, train_crop="center", aspect=4 / 3)
+    transform = Crops(size=240, short_side=240, train_crop="center", aspect=4 / 3)
     # 240x240 in the middle of 240x320, seen in a source of twice the height.
-    assert transform.train_box(480, 320, rng()) == Box(0, 40, 480, 240)
+    assert source_box(transform, 480, 320, rng()) == Box(0, 40, 480, 240)
 
 
 def explicit_crops(frames: Tensor, places: list[tuple[int, int]], size: int) -> list[Tensor]:
@@ -195,7 +201,7 @@ def test_ten_crops_are_corners_and_centre_then_their_mirror_images() -> None:
 
 def test_full_frame_and_crops_start_from_the_resized_frame() -> None:
     frames = noise(2, 3, 120, 200)
-    transform = SpatialTransform(size=48, short_side=60, test_size=56)
+    transform = Crops(size=48, short_side=60, test_size=56)
     resized = tvf.resize(frames, [60, 100], antialias=True)
     assert torch.equal(transform.test(frames, "full"), resized[None])
     assert torch.equal(transform.test(frames)[0], resized[:, :, 2:58, 22:78])
@@ -203,11 +209,11 @@ def test_full_frame_and_crops_start_from_the_resized_frame() -> None:
 
 
 def test_corners_that_coincide_are_refused() -> None:
-    transform = SpatialTransform(size=224, short_side=256, test_size=256)
+    transform = Crops(size=224, short_side=256, test_size=256)
     with pytest.raises(ValueError, match=r"num_crops=10 .* 256 pixels coincide .* test_size lower"):
         transform.check_crops(10)
     transform.check_crops(3)
-    SpatialTransform(size=224, short_side=256).check_crops(10)
+    Crops(size=224, short_side=256).check_crops(10)
 
 
 def test_unknown_crops_are_refused() -> None:
@@ -218,16 +224,23 @@ def test_unknown_crops_are_refused() -> None:
         evaluation_crops(coordinate_frames(40, 60), 50, 1)
 
 
+RESIZED = {"train_crop": "random_resized"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"size": 300}, "short_side=256 is smaller than a crop of size=300"),
+        ({"size": 300, "short_side": 256}, "short_side=256 is smaller than a crop of size=300"),
         ({"test_size": 288}, "short_side=256 is smaller than a crop of size=224, test_size=288"),
         ({"max_short_side": 250}, "max_short_side=250 is below short_side=256"),
         ({"max_short_side": 320, "train_crop": "center"}, 'has no effect on train_crop="center"'),
         ({"aspect": 0.0}, "aspect=0.0 is not possible"),
-        ({"scale": (0.5, 1.5)}, r"scale=\(0.5, 1.5\) is not a range of positive numbers up to 1"),
-        ({"ratio": (2, 1)}, r"ratio=\(2, 1\) is not a range"),
+        (
+            {"scale": (0.5, 1.5), **RESIZED},
+            r"scale=\(0.5, 1.5\) is not a range of positive numbers up to 1",
+        ),
+        ({"ratio": (2, 1), **RESIZED}, r"ratio=\(2, 1\) is not a range"),
+        ({"scale": (0.5, 1.0)}, r"scale=\[0.5, 1.0\] has no effect on train_crop=\"short_side\""),
         ({"train_crop": "centre"}, 'train_crop="centre" is not possible'),
     ],
 )
@@ -235,4 +248,4 @@ def test_spatial_transform_refuses_settings_that_cannot_work(
     arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        SpatialTransform(**arguments)
+        Crops(**arguments)

@@ -8,9 +8,9 @@ from math import floor
 import numpy as np
 import pytest
 
+from datamodules.clips.clip_sampler import FrameSampler
 from datamodules.clips.sampling import (
     FrameIndices,
-    FrameSampler,
     dense_clip,
     dense_test_clips,
     segment_frames,

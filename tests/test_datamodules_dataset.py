@@ -10,9 +10,9 @@ from PIL import Image
 from video_files import cut, scene, write
 
 from datamodules.annotations.table import PackedStrings, VideoTable
-from datamodules.clips.crops import SpatialTransform
+from datamodules.clips.clip_sampler import FrameSampler
+from datamodules.clips.crops import Crops
 from datamodules.clips.input_spec import InputSpec
-from datamodules.clips.sampling import FrameSampler
 from datamodules.dataset import VideoDataset
 from datamodules.samplers import SampleKey
 from datamodules.video.errors import VideoError
@@ -20,7 +20,7 @@ from datamodules.video.quarantine import Quarantine
 from datamodules.video.reader import VideoReader, VideoSegment
 
 NAN = float("nan")
-SPEC = InputSpec(FrameSampler(8, 2), SpatialTransform(size=32, short_side=36))
+SPEC = InputSpec(FrameSampler(8, 2), Crops(size=32, short_side=36))
 
 
 def dataset(root: Path, paths: list[str], *, train: bool, **times: Any) -> VideoDataset:

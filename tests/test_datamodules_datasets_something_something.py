@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from dataset_trees import CLIP, first_clip, labelled, located, place_videos, write
+from grouped import data_settings
 
 from datamodules import SomethingSomethingV1DataModule, SomethingSomethingV2DataModule
 from datamodules.annotations.text_files import read_lines
+from datamodules.augmentation.pipeline import StandardAugmentation
 from datamodules.datasets.something_something import LEFT_RIGHT
 
 CLASSES = ["Holding something", LEFT_RIGHT[1], "Approaching something, with camera", LEFT_RIGHT[0]]
@@ -141,10 +143,13 @@ def test_left_and_right_are_never_mirrored_unless_said_otherwise(tmp_path: Path)
             ({"flip_exempt": [CLASSES[0]]}, [CLASSES[0]]),
             ({"flip_pairs": [LEFT_RIGHT[:2]]}, []),
         ):
-            data = kind(str(tmp_path), allow_missing=True, **options, **CLIP)  # type: ignore[arg-type]
+            given = {**CLIP, **data_settings(**options)}
+            data = kind(str(tmp_path), allow_missing=True, **given)
             data.setup()
-            assert data.on_device.flip_exempt == exempt
-            assert data.on_device.flip_probability == 0.5
+            assert isinstance(data.augmentation, StandardAugmentation)
+            mirrored = data.augmentation.mirrored(data.class_info)
+            assert list(mirrored.never_mirrored) == exempt
+            assert data.augmentation.flip_probability == 0.5
 
 
 V1, V2 = SomethingSomethingV1DataModule, SomethingSomethingV2DataModule
@@ -212,7 +217,7 @@ def test_real_pairs_are_read_in_the_form_of_v1(test_data: Path, tmp_path: Path) 
     official = SomethingSomethingV2DataModule(str(tmp_path), str(lists), **CLIP)
     assert data.class_names == official.class_names
     assert [len(data.train_set), len(data.val_set)] == [25157, 2000]
-    assert len(data.on_device.flip_exempt) == 6
+    assert len(data.class_info.never_mirrored) == 6
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,21 @@ from datamodules import (
     SomethingSomethingV2DataModule,
     UCF101DataModule,
 )
+from datamodules.clips.clip_sampler import FrameSampler
+from lightning_modules.training.initialization import refuse_seen_test_videos
 
 NAMES = {
-    "UCF101 split 2": UCF101DataModule(num_segments=2, split=2),
-    "HMDB51 split 3": HMDB51DataModule(num_segments=2, split=3),
-    "Kinetics k600": KineticsDataModule(num_segments=2, version="k600"),
-    "MomentsInTime v2": MomentsInTimeDataModule(num_segments=2, version="v2"),
-    "Diving48 v1": Diving48DataModule(num_segments=2, version="v1"),
-    "FineGym 288 classes v1.1": FineGymDataModule(num_segments=2, classes=288, version="v1.1"),
-    "SomethingSomethingV2": SomethingSomethingV2DataModule(num_segments=2),
+    "UCF101 split 2": UCF101DataModule(sampling=FrameSampler(num_segments=2), split=2),
+    "HMDB51 split 3": HMDB51DataModule(sampling=FrameSampler(num_segments=2), split=3),
+    "Kinetics k600": KineticsDataModule(sampling=FrameSampler(num_segments=2), version="k600"),
+    "MomentsInTime v2": MomentsInTimeDataModule(
+        sampling=FrameSampler(num_segments=2), version="v2"
+    ),
+    "Diving48 v1": Diving48DataModule(sampling=FrameSampler(num_segments=2), version="v1"),
+    "FineGym 288 classes v1.1": FineGymDataModule(
+        sampling=FrameSampler(num_segments=2), classes=288, version="v1.1"
+    ),
+    "SomethingSomethingV2": SomethingSomethingV2DataModule(sampling=FrameSampler(num_segments=2)),
     "MotionShapes": MotionShapesDataModule(),
 }
 
@@ -34,10 +40,12 @@ def test_dataset_is_named_with_its_edition(name: str) -> None:
 def test_weights_of_another_split_are_refused(
     kind: type[UCF101DataModule] | type[HMDB51DataModule],
 ) -> None:
-    data = kind(num_segments=2, split=3)
+    data = kind(sampling=FrameSampler(num_segments=2), split=3)
     dataset = data.dataset_name.split()[0]
     for split in (1, 2):
         with pytest.raises(ValueError, match=rf"x was trained on {dataset} split {split}, .* spli"):
-            data.refuse_other_split(f"{dataset} split {split}", "x")
+            refuse_seen_test_videos(
+                f"{dataset} split {split}", data.dataset_name, data.seen_by, "x"
+            )
     for harmless in (f"{dataset} split 3", "UCF11 split 1", "Kinetics k400"):
-        data.refuse_other_split(harmless, "x")
+        refuse_seen_test_videos(harmless, data.dataset_name, data.seen_by, "x")

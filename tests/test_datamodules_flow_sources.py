@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from grouped import augmented, data_settings, module_settings
 from lightning.pytorch import Trainer
 from PIL import Image
 from torch import Tensor
@@ -83,7 +84,7 @@ SAID: dict[str, Any] = {"method": "tvl1", "bound": 20}
 
 
 def data_of(root: Path, flow: FlowInput | None, **options: Any) -> VideoFolderDataModule:
-    data = VideoFolderDataModule(str(root), flow=flow, **{**OWN, **options})
+    data = VideoFolderDataModule(str(root), flow=flow, **data_settings(**{**OWN, **options}))
     data.setup()
     return data
 
@@ -153,8 +154,8 @@ def test_frames_and_flow_have_the_same_crop(frames_root: Path, tmp_path: Path) -
             for channel in range(2):
                 off = (stacks[:, :, channel, t] - frames[:, :, channel, t])[inner].abs()
                 assert off.max() <= 4, crop  # a pixel of the frames is 2 codes
-    assert data.spec.transform.train_crop == "border"
-    views = data.train_set.spec.transform.test(batch["clips"][0, 0].transpose(0, 1), "full_flip")
+    assert data.spec.crops.train_crop == "border"
+    views = data.train_set.spec.crops.test(batch["clips"][0, 0].transpose(0, 1), "full_flip")
     assert torch.equal(views[1], views[0].flip(-1))
 
 
@@ -165,7 +166,7 @@ def test_flips_mirror_both_and_turn_the_motion_across(frames_root: Path, tmp_pat
     clips, stacks = batch["clips"].clone(), batch["flow"].clone()
     stacks[..., 0] = 7  # tell left from right
     batch["flow"] = stacks.clone()
-    mirrored = data.on_device.augment(batch, data.class_names)
+    mirrored = augmented(data, batch)
     flipped = (mirrored["clips"] != clips).flatten(1).any(1)
     assert 0 < int(flipped.sum()) < 4
     for i, flip in enumerate(flipped.tolist()):
@@ -227,7 +228,8 @@ SIZES = {"num_train": 64, "num_val": 16, "num_test": 16}
 
 def motion_shapes(root: Path, flow: FlowInput | None = None, **options: Any) -> Any:
     given = {"num_workers": 0, "num_frames": 2, "frame_stride": 2, "batch_size": 8, **options}
-    data = MotionShapesDataModule(str(root), **SIZES, flow=flow or FlowInput(length=4), **given)
+    flow = flow or FlowInput(length=4)
+    data = MotionShapesDataModule(str(root), **SIZES, flow=flow, **data_settings(**given))
     data.setup()
     return data
 
@@ -340,7 +342,9 @@ def test_impossible_flow_is_refused(options: dict[str, Any], sentence: str) -> N
 
 
 def test_probe_of_frames_beside_flow_is_refused(frames_root: Path) -> None:
-    with pytest.raises(ValueError, match=r"data\.probe=reversed changes frames, and data.flow is"):
+    with pytest.raises(
+        ValueError, match=r"data\.evaluation\.probe=reversed changes frames, and data.flow is"
+    ):
         data_of(frames_root, FlowInput(), probe="reversed")
 
 
@@ -363,13 +367,19 @@ def test_fit_remembers_its_flow_and_a_test_on_other_flow_is_refused(
 ) -> None:
     options = {"num_frames": 5, "frame_stride": 1, "max_frame_stride": 3, "test_frames": 7}
     data = motion_shapes(motion_root, size=32, batch_size=4, num_crops=2, **options)
-    module = STResNetModule("st_resnet_tiny", num_classes=8, flow_length=4, star=True, lr=0.01)
+    module = STResNetModule(
+        "st_resnet_tiny",
+        num_classes=8,
+        flow_length=4,
+        star=True,
+        **module_settings(STResNetModule, lr=0.01),
+    )
     trainer = quiet_trainer(default_root_dir=tmp_path)
     trainer.fit(module, data)
     (checkpoint,) = tmp_path.rglob("*.ckpt")
     content = torch.load(checkpoint, weights_only=True)
     assert content["input_spec"]["flow"]["method"] == "rendered"
-    assert content["input_spec"]["sampling"]["test_frames"] == 7
+    assert content["input_spec"]["sampling"]["init_args"]["test_frames"] == 7
     tester = quiet_trainer(limit_test_batches=1, enable_checkpointing=False)
     tester.test(module, data, verbose=False)
     assert "test/top1" in tester.callback_metrics

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from datamodules.annotations.table import PackedStrings, VideoTable
-from datamodules.clips.crops import SpatialTransform
+from datamodules.clips.clip_sampler import FrameSampler
+from datamodules.clips.crops import Crops
 from datamodules.clips.input_spec import InputSpec
-from datamodules.clips.sampling import FrameSampler
 from datamodules.health.decode_check import VERDICTS, Probe
 from datamodules.health.findings import Finding, ListedSplit, count_of
 from datamodules.health.lists import check_classes, check_counts, check_leakage, check_missing
@@ -36,7 +36,7 @@ from datamodules.health.videos import (
 )
 
 ROOT = Path("/data")
-SPEC = InputSpec(FrameSampler(num_frames=8, frame_stride=2), SpatialTransform(112, 128))
+SPEC = InputSpec(FrameSampler(num_frames=8, frame_stride=2), Crops(112, 128))
 
 
 def split_of(
@@ -228,7 +228,7 @@ def test_odd_videos_are_found(
 def test_frame_rates_matter_to_dense_clips_only() -> None:
     probes = {i: {"frame_rate": 12.0} if i < 1 else {} for i in range(20)}
     split = split_of([str(i) for i in range(20)], probes=probes)
-    spread = InputSpec(FrameSampler(num_segments=8), SPEC.transform)
+    spread = InputSpec(FrameSampler(num_segments=8), SPEC.crops)
     assert check_shapes([split], spread) == []
 
 
@@ -241,7 +241,7 @@ def test_frame_rates_matter_to_dense_clips_only() -> None:
     ],
 )
 def test_clip_span_is_what_repeats_no_frame(sampler: FrameSampler, span: int) -> None:
-    spec = InputSpec(sampler, SPEC.transform)
+    spec = InputSpec(sampler, SPEC.crops)
     assert clip_span(spec) == span
     frames = sampler.test(span)[0]
     assert len(set(frames.tolist())) == len(frames)
@@ -317,7 +317,7 @@ def test_no_workers_are_never_advised() -> None:
 @pytest.mark.parametrize(
     ("configured", "expected", "sentence"),
     [
-        (0, "warning", "set data.num_workers=2"),
+        (0, "warning", "set data.loading.num_workers=2"),
         (2, "note", "100.0 clips/s with 2 workers"),
         (4, "note", "100.0 clips/s with 2 workers"),
         (9, "warning", "more than the 4 that may be used here"),

@@ -31,7 +31,7 @@ def test_train_order_changes_with_epoch_and_seed_and_drops_another_rest() -> Non
 
 
 def test_train_sampler_names_the_batch_that_does_not_fit() -> None:
-    with pytest.raises(ValueError, match=r"set data\.batch_size to at most 3"):
+    with pytest.raises(ValueError, match=r"set data\.loading\.batch_size to at most 3"):
         TrainSampler(np.arange(7), 4, 0, lambda: (0, 0), 0, 2)
 
 

@@ -170,8 +170,13 @@ CASES: dict[str, tuple[Callable[[Path], None], tuple[str, ...], str]] = {
 
 
 SMALL = (
-    *("--data.num_frames=8", "--data.frame_stride=2", "--data.size=32", "--data.short_side=32"),
-    *("--data.batch_size=3", "--data.val_fraction=0"),
+    *(
+        "--data.sampling.num_frames=8",
+        "--data.sampling.frame_stride=2",
+        "--data.crops.size=32",
+        "--data.crops.short_side=32",
+    ),
+    *("--data.loading.batch_size=3", "--data.val_fraction=0"),
     *("--model", "BaselineModule", "--model.network=c2d_tiny"),
 )
 

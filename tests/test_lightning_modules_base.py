@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from grouped import data_settings, module_settings
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from datamodules import MotionShapesDataModule, VideoFolderDataModule
+from datamodules.clips.clip_sampler import FrameSampler
+from datamodules.clips.crops import Crops
+from datamodules.settings import Loading
 from lightning_modules import (
     BaselineModule,
     CoSTModule,
@@ -24,6 +28,7 @@ from lightning_modules import (
 )
 from lightning_modules.callbacks.broken_videos import BrokenVideos
 from lightning_modules.cli import main
+from lightning_modules.training.optim import BatchNorm, Optimization
 from models import list_models
 from models.registry import MODELS
 
@@ -39,15 +44,15 @@ SIZES = {"num_train": 64, "num_val": 16, "num_test": 16}
 
 
 def data_of(root: Path, **kwargs: Any) -> MotionShapesDataModule:
-    defaults = {"batch_size": 16, "num_workers": 0, "num_frames": 4, "size": 32}
-    return MotionShapesDataModule(str(root), **SIZES, **{**defaults, **kwargs})
+    defaults = {"batch_size": 16, "num_workers": 0, "num_frames": 4, "frame_stride": 2, "size": 32}
+    return MotionShapesDataModule(str(root), **SIZES, **data_settings(**{**defaults, **kwargs}))
 
 
 def test_same_seed_gives_the_same_weights(motion_root: Path, tmp_path: Path) -> None:
     ends = []
     for workers in (0, 1):
         torch.manual_seed(0)
-        module = CoSTModule("cost_a_tiny", num_classes=8, lr=0.1)
+        module = CoSTModule("cost_a_tiny", num_classes=8, optimization=Optimization(lr=0.1))
         trainer = Trainer(max_epochs=1, limit_val_batches=0, enable_checkpointing=False, **QUIET)
         trainer.fit(module, data_of(motion_root, num_workers=workers, flip_probability=0.5))
         ends.append(module.network.state_dict())
@@ -73,7 +78,7 @@ def test_clip_accuracy_equals_a_plain_loop(motion_root: Path) -> None:
     data = data_of(motion_root, batch_size=3)
     trainer = Trainer(enable_checkpointing=False, **QUIET)
     (found,) = trainer.validate(module, data, verbose=False)
-    mean, std = (torch.tensor(v).view(3, 1, 1, 1) for v in (data.spec.mean, data.spec.std))
+    mean, std = (torch.tensor(v).view(3, 1, 1, 1) for v in (vars(data.spec.normalization).values()))
     right, losses = 0, []
     module.eval()
     for key in data.val_dataloader().sampler:  # type: ignore[union-attr]
@@ -107,7 +112,9 @@ def test_checkpoint_from_python_opens_as_its_class(motion_root: Path, tmp_path: 
 
 
 def test_learning_rate_is_scaled_by_the_batch(motion_root: Path) -> None:
-    module = CoSTModule("cost_a_tiny", num_classes=8, lr=0.02, reference_batch=64)
+    module = CoSTModule(
+        "cost_a_tiny", num_classes=8, optimization=Optimization(lr=0.02, reference_batch=64)
+    )
     trainer = Trainer(max_steps=1, accumulate_grad_batches=2, enable_checkpointing=False, **QUIET)
     trainer.fit(module, data_of(motion_root, batch_size=8))
     assert module.optimizers().param_groups[0]["initial_lr"] == pytest.approx(0.02 * 16 / 64)
@@ -118,11 +125,9 @@ def test_too_many_broken_videos_stop_the_run(class_folders: Path, limit: float) 
     (class_folders / "grow" / "bad.mp4").write_text("not a video")
     data = VideoFolderDataModule(
         str(class_folders),
-        num_frames=4,
-        frame_stride=2,
-        size=32,
-        batch_size=19,
-        num_workers=0,
+        sampling=FrameSampler(num_frames=4, frame_stride=2),
+        crops=Crops(size=32),
+        loading=Loading(batch_size=19, num_workers=0),
         val_fraction=0,
         max_broken_fraction=limit,
     )
@@ -153,11 +158,14 @@ def test_network_of_another_family_is_refused(network: str, sentence: str) -> No
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"lr": -1}, r"model\.lr=-1 must be at least 0"),
-        ({"head_lr_multiplier": -2}, r"model\.head_lr_multiplier=-2 must be at least 0"),
+        ({"lr": -1}, r"model\.optimization\.lr=-1 must be at least 0"),
+        (
+            {"head_lr_multiplier": -2},
+            r"model\.optimization\.head_lr_multiplier=-2 must be at least 0",
+        ),
         ({"label_smoothing": 1}, r"model\.label_smoothing=1 must lie in \[0, 1\)"),
-        ({"bn_momentum": 0}, r"model\.bn_momentum=0 must lie between 0 and 1"),
-        ({"bn_batch": 0}, r"model\.bn_batch=0 must be at least 1"),
+        ({"bn_momentum": 0}, r"model\.batch_norm\.momentum=0 must lie between 0 and 1"),
+        ({"bn_batch": 0}, r"model\.batch_norm\.batch_size=0 must be at least 1"),
         ({"schedule": "step"}, r"`step` needs milestones"),
         ({"schedule": "step", "milestones": [3, 2]}, r"must be epochs from 1 on, in order"),
         ({"schedule": "step", "milestones": [0]}, r"must be epochs from 1 on, in order"),
@@ -165,19 +173,22 @@ def test_network_of_another_family_is_refused(network: str, sentence: str) -> No
             {"schedule": "step", "milestones": [3], "warmup_epochs": 4},
             r"milestones=\[3\] begin before the warm-up ends",
         ),
-        ({"reference_batch": 0}, r"model\.reference_batch=0 must be at least 1"),
-        ({"gamma": 0}, r"model\.gamma=0 must lie in \(0, 1\]"),
-        ({"momentum": 1.0}, r"model\.momentum=1\.0 must lie in \[0, 1\)"),
+        ({"reference_batch": 0}, r"model\.optimization\.reference_batch=0 must be at least 1"),
+        ({"gamma": 0}, r"model\.optimization\.gamma=0 must lie in \(0, 1\]"),
+        ({"momentum": 1.0}, r"model\.optimization\.momentum=1\.0 must lie in \[0, 1\)"),
         ({"optimizer": "adamw", "nesterov": True}, r"nesterov=True is for sgd, and the opt"),
-        ({"optimizer": "adamw", "momentum": 0.5}, r"model\.momentum=0\.5 is for sgd"),
-        ({"frozen_bn": "all", "bn_batch": 4}, r"model\.bn_batch=4 has no effect"),
-        ({"frozen_bn": "all", "bn_momentum": 0.3}, r"model\.bn_momentum=0\.3 has no effect"),
+        ({"optimizer": "adamw", "momentum": 0.5}, r"model\.optimization\.momentum=0\.5 is for sgd"),
+        ({"frozen_bn": "all", "bn_batch": 4}, r"model\.batch_norm\.batch_size=4 has no effect"),
+        (
+            {"frozen_bn": "all", "bn_momentum": 0.3},
+            r"model\.batch_norm\.momentum=0\.3 has no effect",
+        ),
         ({"shift_div": 4}, r"tsn_tiny has no option shift_div; its options are dropout"),
     ],
 )
 def test_arguments_are_checked(arguments: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        BaselineModule("tsn_tiny", num_classes=8, **arguments)
+        BaselineModule("tsn_tiny", num_classes=8, **module_settings(BaselineModule, **arguments))
 
 
 def test_every_network_has_one_module() -> None:
@@ -207,12 +218,18 @@ def test_command_line_shows_the_papers_defaults(capsys: pytest.CaptureFixture[st
     shown = " ".join(capsys.readouterr().out.split())
     assert re.search(r"Weight decay\. \(type: float, default: 0\.0005\)", shown)
     assert re.search(r"Whether biases decay\. \(type: bool, default: False\)", shown)
-    assert re.search(r"--model\.schedule .*default: cosine", shown)
+    assert re.search(r"--model\.optimization\.schedule .*default: cosine", shown)
 
 
 def test_batch_is_normalised_a_few_videos_at_a_time(motion_root: Path) -> None:
     torch.manual_seed(0)
-    module = BaselineModule("tsn_tiny", num_classes=8, bn_batch=4, dropout=0.0, lr=0.0)
+    module = BaselineModule(
+        "tsn_tiny",
+        num_classes=8,
+        batch_norm=BatchNorm(batch_size=4),
+        dropout=0.0,
+        optimization=Optimization(lr=0.0),
+    )
     data = data_of(motion_root, batch_size=8, flip_probability=0.0)
     trainer = Trainer(max_steps=1, limit_val_batches=0, enable_checkpointing=False, **QUIET)
     trainer.fit(module, data)
@@ -237,15 +254,22 @@ def loader_of(data: MotionShapesDataModule) -> Any:
 
 
 def test_batch_that_cannot_be_divided_is_refused(motion_root: Path) -> None:
-    module = BaselineModule("tsn_tiny", num_classes=8, bn_batch=3)
+    module = BaselineModule("tsn_tiny", num_classes=8, batch_norm=BatchNorm(batch_size=3))
     trainer = Trainer(max_steps=1, enable_checkpointing=False, **QUIET)
-    with pytest.raises(ValueError, match=r"16 videos cannot be divided .*model\.bn_batch=3"):
+    with pytest.raises(
+        ValueError, match=r"16 videos cannot be divided .*model\.batch_norm\.batch_size=3"
+    ):
         trainer.fit(module, data_of(motion_root))
 
 
 @pytest.mark.filterwarnings("ignore:Found .* in eval mode at the start of training")
 def test_frozen_layers_stay_as_loaded(motion_root: Path) -> None:
-    module = BaselineModule("tsn_tiny", num_classes=8, frozen_bn="all", lr=0.1)
+    module = BaselineModule(
+        "tsn_tiny",
+        num_classes=8,
+        batch_norm=BatchNorm(frozen="all"),
+        optimization=Optimization(lr=0.1),
+    )
     before = {name: value.clone() for name, value in module.network.state_dict().items()}
     trainer = Trainer(max_epochs=2, enable_checkpointing=False, **QUIET)
     trainer.fit(module, data_of(motion_root))
@@ -255,7 +279,8 @@ def test_frozen_layers_stay_as_loaded(motion_root: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [{"frozen_bn": "all"}, {"bn_batch": 4}])
 def test_synchronised_layers_are_not_controlled(arguments: dict[str, Any]) -> None:
-    module = BaselineModule("tsn_tiny", num_classes=8, **arguments)
+    given = module_settings(BaselineModule, **arguments)
+    module = BaselineModule("tsn_tiny", num_classes=8, **given)
     module.on_train_start()
     module.network = nn.SyncBatchNorm.convert_sync_batchnorm(module.network)
     with pytest.raises(ValueError, match=r"trainer\.sync_batchnorm=true would undo"):
@@ -267,7 +292,9 @@ def test_compiled_network_keeps_its_names(motion_root: Path) -> None:
     with torch.compiler.set_stance("force_eager"):
         for wanted in (False, True):
             torch.manual_seed(0)
-            module = BaselineModule("tsn_tiny", num_classes=8, compile=wanted, ema_decay=0.9)
+            module = BaselineModule(
+                "tsn_tiny", num_classes=8, compile=wanted, optimization=Optimization(ema_decay=0.9)
+            )
             trainer = Trainer(max_steps=1, enable_checkpointing=False, **QUIET)
             trainer.fit(module, data_of(motion_root))
             assert (module.network._compiled_call_impl is not None) == wanted

@@ -19,8 +19,17 @@ from lightning_modules.cli import main
 
 CONFIGS = [f"--config={PROJECT_ROOT}/configs/{x}.yaml" for x in ("quickstart", "override/debug")]
 SMALL = [
-    *("--data.num_frames=2", "--data.frame_stride=4", "--data.size=24", "--data.short_side=28"),
-    *("--data.flip_probability=0.5", "--data.val_fraction=0", "--model.schedule=constant"),
+    *(
+        "--data.sampling.num_frames=2",
+        "--data.sampling.frame_stride=4",
+        "--data.crops.size=24",
+        "--data.crops.short_side=28",
+    ),
+    *(
+        "--data.augmentation.flip_probability=0.5",
+        "--data.val_fraction=0",
+        "--model.optimization.schedule=constant",
+    ),
     *("--trainer.limit_train_batches=1.0", "--trainer.limit_val_batches=1.0"),
     *("--data", "VideoFolderDataModule"),
     *("--model", "BaselineModule", "--model.network=c2d_tiny"),
@@ -73,7 +82,7 @@ def test_tree_with_a_tenth_damaged_stops_in_a_sentence(
 ) -> None:
     root = tree(tmp_path / "data", videos, "train", 18, bad=(3, 11))
     with pytest.raises(SystemExit) as ended:
-        main(["fit", *words(root, tmp_path, "--data.batch_size=5")])
+        main(["fit", *words(root, tmp_path, "--data.loading.batch_size=5")])
     assert ended.value.code == 2
     said = capsys.readouterr().err
     assert said.count("kinetoscope: ") == 1
@@ -89,8 +98,8 @@ def test_tree_with_few_damaged_is_trained_and_reported(
     tree(root, videos, "val", 9, bad=(4,))
     with (root / "val.txt").open("a") as rows:
         rows.write("\ngone.mp4 1")
-    listed = ["--data.val_list=val.txt", "--data.batch_size=25"]
-    main(["fit", *words(root, tmp_path, *listed, "--data.num_workers=2")])
+    listed = ["--data.val_list=val.txt", "--data.loading.batch_size=25"]
+    main(["fit", *words(root, tmp_path, *listed, "--data.loading.num_workers=2")])
     folder = tmp_path / "debug" / "0"
     said = capsys.readouterr().out.splitlines()
     assert said.count("broken video replaced in training: train77.mp4 (truncated)") == 1
@@ -117,7 +126,7 @@ def test_resume_is_exact_whatever_became_of_the_quarantine(
     videos: Path, tmp_path: Path, opened: list[str]
 ) -> None:
     root = tree(tmp_path / "data", videos, "train", 9, bad=(2, 5, 6))
-    base = ["--data.batch_size=4", "--data.max_broken_fraction=0.5", "--run.version=a"]
+    base = ["--data.loading.batch_size=4", "--data.max_broken_fraction=0.5", "--run.version=a"]
 
     def fit(name: str, epochs: int, *more: str) -> dict[str, torch.Tensor]:
         del opened[:]

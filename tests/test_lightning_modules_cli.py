@@ -78,7 +78,12 @@ def test_test_writes_scores_and_protocol(
     run_folder: Path, motion_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = str(run_folder / "checkpoints" / "best.ckpt")
-    where = [f"--data.root={motion_root}", *SMALL, "--data.num_clips=2", "--data.num_workers=0"]
+    where = [
+        f"--data.root={motion_root}",
+        *SMALL,
+        "--data.evaluation.num_clips=2",
+        "--data.loading.num_workers=0",
+    ]
     main(["test", "--config", QUICKSTART, "--ckpt_path", checkpoint, *where])
     printed = capsys.readouterr().out
     assert "16 / 16 videos, 8 frames x stride 2, 2 clip(s) x 1 crop(s)" in printed
@@ -101,7 +106,7 @@ def test_validate_gives_clip_accuracy(
 ) -> None:
     before = sorted(run_folder.rglob("*"))
     checkpoint = str(run_folder / "checkpoints" / "best.ckpt")
-    where = [f"--data.root={motion_root}", *SMALL, "--data.num_workers=0"]
+    where = [f"--data.root={motion_root}", *SMALL, "--data.loading.num_workers=0"]
     main(["validate", "--config", QUICKSTART, "--ckpt_path", checkpoint, *where])
     assert "val/top1" in capsys.readouterr().out
     assert sorted(run_folder.rglob("*")) == before
@@ -112,8 +117,8 @@ def test_swapped_network_trains_under_the_same_config(motion_root: Path, tmp_pat
     fit(motion_root, tmp_path, *swap)
     module = open_checkpoint(tmp_path / "control" / "0" / "checkpoints" / "last.ckpt")
     assert type(module).__name__ == "BaselineModule"
-    assert module.hparams["network"] == "c2d_tiny"
-    assert module.hparams["weight_decay"] == 5e-4
+    assert module.network_name == "c2d_tiny"
+    assert module.optimization.weight_decay == 5e-4
     fit(motion_root, tmp_path, *swap)
     assert (tmp_path / "control" / "1" / "checkpoints" / "last.ckpt").exists()
 
@@ -122,7 +127,11 @@ def test_init_from_takes_another_runs_weights(
     run_folder: Path, motion_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = run_folder / "checkpoints" / "last.ckpt"
-    still = ["--model.lr=0", "--model.weight_decay=0", "--run.name=second"]
+    still = [
+        "--model.optimization.lr=0",
+        "--model.optimization.weight_decay=0",
+        "--run.name=second",
+    ]
     fit(motion_root, tmp_path, f"--model.init_from={checkpoint}", *still)
     first = torch.load(checkpoint, weights_only=True)["state_dict"]
     path = tmp_path / "second" / "0" / "checkpoints" / "last.ckpt"
@@ -162,8 +171,16 @@ def test_resumed_fit_goes_on_in_its_folder(
 def test_resumed_fit_keeps_its_settings_and_its_epoch(
     motion_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    two = ["--trainer.max_epochs=2", "--data.num_workers=1", "--trainer.limit_train_batches=1.0"]
-    two += ["--data.batch_size=16", "--model.schedule=constant", "--trainer.limit_val_batches=0"]
+    two = [
+        "--trainer.max_epochs=2",
+        "--data.loading.num_workers=1",
+        "--trainer.limit_train_batches=1.0",
+    ]
+    two += [
+        "--data.loading.batch_size=16",
+        "--model.optimization.schedule=constant",
+        "--trainer.limit_val_batches=0",
+    ]
     fit(motion_root, tmp_path, "--run.name=whole", *two)
     fit(motion_root, tmp_path, "--run.name=parts", *two, "--trainer.max_epochs=1")
     fit(motion_root, tmp_path, "--run.name=parts", *two, "--ckpt_path=last")
@@ -177,7 +194,13 @@ def test_resumed_fit_keeps_its_settings_and_its_epoch(
         assert torch.equal(value, ends[1]["state_dict"][name]), name
     capsys.readouterr()
     with pytest.raises(SystemExit):
-        fit(motion_root, tmp_path, "--run.name=parts", "--ckpt_path=last", "--model.lr=0.7")
+        fit(
+            motion_root,
+            tmp_path,
+            "--run.name=parts",
+            "--ckpt_path=last",
+            "--model.optimization.lr=0.7",
+        )
     assert "lr=0.7 (was 0.1)" in capsys.readouterr().err
 
 
@@ -185,16 +208,16 @@ def test_partial_test_keeps_the_scores_of_the_whole(
     run_folder: Path, motion_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = str(run_folder / "checkpoints" / "best.ckpt")
-    where = [f"--data.root={motion_root}", *SMALL, "--data.num_workers=0"]
+    where = [f"--data.root={motion_root}", *SMALL, "--data.loading.num_workers=0"]
     words = ["test", "--config", QUICKSTART, "--ckpt_path", checkpoint, *where]
     main(words)
     before = (run_folder / "scores_test_1x1.npz").read_bytes()
-    main([*words, "--data.batch_size=2", "--trainer.limit_test_batches=2"])
+    main([*words, "--data.loading.batch_size=2", "--trainer.limit_test_batches=2"])
     printed = capsys.readouterr().out
     assert "4 / 16 videos" in printed
     assert "only a part was tested" in printed
     assert (run_folder / "scores_test_1x1.npz").read_bytes() == before
-    main([*words, "--data.size=48", "--data.short_side=64"])
+    main([*words, "--data.crops.size=48", "--data.crops.short_side=64"])
     assert (run_folder / "scores_test_1x1.1.npz").read_bytes() == before
 
 
@@ -203,7 +226,7 @@ def test_checkpoint_of_other_classes_is_refused(
 ) -> None:
     words = ["--ckpt_path", str(run_folder / "checkpoints" / "best.ckpt")]
     data = ["--data", "VideoFolderDataModule", f"--data.root={class_folders}"]
-    data += ["--data.num_frames=8", "--data.frame_stride=2"]
+    data += ["--data.sampling.num_frames=8", "--data.sampling.frame_stride=2"]
     assert "classes" in mistake(capsys, "test", "--config", QUICKSTART, *words, *data)
 
 
@@ -223,7 +246,11 @@ def test_broken_validation_video_is_named(
             shutil.copytree(class_folders / folder, tmp_path / "set" / name / folder)
     (tmp_path / "set" / "val" / "grow" / "bad.mp4").write_text("nothing")
     data = ["--data", "VideoFolderDataModule", f"--data.root={tmp_path / 'set'}"]
-    data += ["--data.num_frames=8", "--data.frame_stride=2", "--trainer.limit_val_batches=1.0"]
+    data += [
+        "--data.sampling.num_frames=8",
+        "--data.sampling.frame_stride=2",
+        "--trainer.limit_val_batches=1.0",
+    ]
     where = [f"--run.folder={tmp_path / 'runs'}"]
     main(["fit", "--config", QUICKSTART, "--config", DEBUG, *where, *data])
     assert "left out of validation: val/grow/bad.mp4 (not a video)" in capsys.readouterr().out
@@ -286,13 +313,13 @@ MISTAKES = [
     (["fit", "--model", "CoSTModul"], "did you mean CoSTModule"),
     (["fit", "--model", "os.system"], "class os.system is refused"),
     (["fit", "--data", "MotionShape"], "did you mean MotionShapesDataModule"),
-    (["fit", "--data.batch_size=many"], "batch_size=many does not fit: it must be int"),
-    (["fit", "--data.batch_size=999"], "do not fill one batch"),
+    (["fit", "--data.loading.batch_size=many"], "batch_size=many does not fit: it must be int"),
+    (["fit", "--data.loading.batch_size=999"], "do not fill one batch"),
     (["fit", "--trainer.accelerator=tpuu"], "invalid accelerator"),
     (["fit", "--run.name=a/b"], "cannot be a folder"),
     (["fit", "--ckpt_path=gone.ckpt"], "there is no file gone.ckpt"),
-    (["fit", "--model.schedule=step"], "needs milestones"),
-    (["fit", "--model.lr=-1"], "model.lr=-1.0 must be at least 0"),
+    (["fit", "--model.optimization.schedule=step"], "needs milestones"),
+    (["fit", "--model.optimization.lr=-1"], "model.optimization.lr=-1.0 must be at least 0"),
     (["fit", "--seed_everything=-1"], "must lie in [0, 2**32)"),
     (["fit", "--data.seed=3"], "set seed_everything"),
     (["fit", "--model.init_args.num_classes", "3"], "the classes come from the data"),

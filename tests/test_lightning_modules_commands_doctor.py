@@ -19,7 +19,7 @@ from datamodules.health.decode_log import ProbeLog
 from lightning_modules.cli import main
 
 CONFIG = str(PROJECT_ROOT / "configs" / "data" / "video_folder.yaml")
-QUICK = ["--measure=0", "--workers=1", "--data.size=32", "--data.short_side=32"]
+QUICK = ["--measure=0", "--workers=1", "--data.crops.size=32", "--data.crops.short_side=32"]
 
 DAMAGED = {
     "FlashVideo.flv": "no frames",
@@ -133,7 +133,7 @@ def test_healthy_dataset_passes_with_a_page_and_json(
 ) -> None:
     out = tmp_path / "report"
     where = [f"--data.root={class_folders}", f"--out={out}"]
-    assert doctor(*where, "--measure=0.01", "--data.batch_size=2", "--json") == 0
+    assert doctor(*where, "--measure=0.01", "--data.loading.batch_size=2", "--json") == 0
     printed = capsys.readouterr()
     found = json.loads(printed.out)
     assert found == json.loads((out / "findings.json").read_text())
@@ -199,11 +199,11 @@ def test_what_a_fit_refuses_is_fatal(
     class_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     where = [f"--data.root={class_folders}", f"--out={tmp_path / 'report'}", "--json"]
-    assert doctor(*where, "--data.batch_size=400") == 1
+    assert doctor(*where, "--data.loading.batch_size=400") == 1
     findings = json.loads(capsys.readouterr().out)["findings"]
     (fatal,) = [finding for finding in findings if finding["level"] == "fatal"]
     assert fatal["check"] == "setup"
-    assert "set data.batch_size to at most" in fatal["sentence"]
+    assert "set data.loading.batch_size to at most" in fatal["sentence"]
 
 
 def test_stopped_examination_goes_on(
@@ -262,7 +262,7 @@ def test_words_of_a_fit_are_taken(
         (["--workers=0"], "--workers 0 is too small; give at least 1"),
         (["--limit=0"], "--limit 0 is no time to decode in; give seconds above 0"),
         (["--data=os.system"], "the class os.system is refused"),
-        (["--data.num_frames=0"], "num_frames"),
+        (["--data.sampling.num_frames=0"], "num_frames"),
         (["--out=/dev/null/x"], "--out /dev/null/x cannot be made a folder (Not a directory)"),
     ],
 )

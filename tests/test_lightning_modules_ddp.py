@@ -12,7 +12,12 @@ from conftest import PROJECT_ROOT
 
 from lightning_modules.cli import main
 
-SMALL = ["--data.num_train=64", "--data.num_val=16", "--data.num_test=16", "--data.num_workers=0"]
+SMALL = [
+    "--data.num_train=64",
+    "--data.num_val=16",
+    "--data.num_test=16",
+    "--data.loading.num_workers=0",
+]
 
 
 def kinetoscope(*words: str) -> str:
@@ -35,7 +40,7 @@ def test_two_processes_train_and_score_like_one(
 ) -> None:
     base = ["--config", "configs/quickstart.yaml", f"--data.root={motion_root}", *SMALL]
     ddp = ["--config", "configs/trainer/ddp.yaml"]
-    short = ["--trainer.max_epochs=1", "--data.batch_size=8", "--trainer.logger=false"]
+    short = ["--trainer.max_epochs=1", "--data.loading.batch_size=8", "--trainer.logger=false"]
     kinetoscope("fit", *base, *ddp, *short, f"--run.folder={tmp_path}", "--run.name=two")
     folder = tmp_path / "two" / "0"
     checkpoint = folder / "checkpoints" / "last.ckpt"
@@ -46,7 +51,7 @@ def test_two_processes_train_and_score_like_one(
     accuracy: dict[str, list[str]] = {}
     monkeypatch.chdir(PROJECT_ROOT)
     for name, layer in (("one", ["--config", "configs/trainer/cpu.yaml"]), ("two", ddp)):
-        where = [*base, *layer, "--ckpt_path", str(checkpoint), "--data.batch_size=3"]
+        where = [*base, *layer, "--ckpt_path", str(checkpoint), "--data.loading.batch_size=3"]
         printed = ""
         for command in ("test", "validate"):
             if name == "one":

@@ -17,12 +17,13 @@ from video_files import scene, write
 
 from datamodules import MotionShapesDataModule
 from datamodules.annotations.table import PackedStrings, VideoTable
-from datamodules.clips.crops import SpatialTransform
+from datamodules.clips.clip_sampler import FrameSampler
+from datamodules.clips.crops import Crops
 from datamodules.clips.input_spec import InputSpec
 from datamodules.clips.probes import GREY, PROBES, Probe
-from datamodules.clips.sampling import FrameSampler
 from datamodules.dataset import VideoDataset
 from datamodules.samplers import SampleKey
+from datamodules.settings import Evaluation, Loading
 from lightning_modules import BaselineModule
 from lightning_modules.callbacks.score_file import ScoreFile
 from lightning_modules.cli import main
@@ -57,17 +58,23 @@ def test_words_are_read_and_written_back(words: str) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("backwards", "data.probe=backwards is no probe; choose one of shuffled, reversed, frozen"),
-        ("", "data.probe= is no probe"),
+        (
+            "backwards",
+            "data.evaluation.probe=backwards is no probe; choose one of shuffled, reversed, frozen",
+        ),
+        ("", "data.evaluation.probe= is no probe"),
         ("sparse(2", "is no probe"),
-        ("reversed(2)", "reversed has no strength; set data.probe=reversed"),
+        ("reversed(2)", "reversed has no strength; set data.evaluation.probe=reversed"),
         ("sparse", "the strength of sparse is a whole number from 2 on; set, say, .*sparse(2)"),
         ("sparse(2.5)", "a whole number from 2 on"),
         ("sparse(1)", "a whole number from 2 on"),
         ("occlusion(1.5)", "a number from 0.01 up to 0.99"),
         ("occlusion(e)", "a number from 0.01 up to 0.99"),
         ("recompression(0)", "a whole number from 1 up to 95"),
-        ("sparse(8)", "leaves one frame of 8; choose a smaller number, or data.probe=frozen"),
+        (
+            "sparse(8)",
+            "leaves one frame of 8; choose a smaller number, or data.evaluation.probe=frozen",
+        ),
         ("frame_drops(0.05)", "changes nothing in clips of 8 frame"),
     ],
 )
@@ -178,7 +185,7 @@ def views(video: Path, probe: str | None, *, train: bool = False, index: int = 0
     table = VideoTable(
         PackedStrings(["a", "b"]), PackedStrings([video.name] * 2), np.zeros(2, int), np.arange(2)
     )
-    spec = InputSpec(FrameSampler(8, 2), SpatialTransform(size=32, short_side=48))
+    spec = InputSpec(FrameSampler(8, 2), Crops(size=32, short_side=48))
     dataset = VideoDataset(
         table,
         video.parent,
@@ -233,7 +240,12 @@ def run_test(
     torch.manual_seed(0)
     sizes = {"num_train": 64, "num_val": 16, "num_test": 16}
     data = MotionShapesDataModule(
-        str(root), **sizes, size=32, batch_size=8, num_workers=0, num_frames=4, probe=probe
+        str(root),
+        **sizes,
+        crops=Crops(size=32),
+        loading=Loading(batch_size=8, num_workers=0),
+        sampling=FrameSampler(num_frames=4, frame_stride=2),
+        evaluation=Evaluation(probe=probe),
     )
     module = BaselineModule("tsn_tiny", num_classes=8)
     torch.nn.init.normal_(module.network.fc.weight)
@@ -272,9 +284,9 @@ def test_fit_is_not_probed(
     words = ["fit", "--config", quickstart, f"--data.root={motion_root}", *sizes]
     words += [f"--run.folder={tmp_path}", "--trainer.logger=false", "--trainer.accelerator=cpu"]
     with pytest.raises(SystemExit, match="2"):
-        main([*words, "--data.probe=sparse(2)"])
+        main([*words, "--data.evaluation.probe=sparse(2)"])
     error = capsys.readouterr().err
-    assert "data.probe=sparse(2) changes the clips of an evaluation" in error
+    assert "data.evaluation.probe=sparse(2) changes the clips of an evaluation" in error
     with pytest.raises(SystemExit, match="2"):
-        main([*words, "--data.probe=sparse(8)"])
-    assert "data.probe=sparse(8) leaves one frame of 8" in capsys.readouterr().err
+        main([*words, "--data.evaluation.probe=sparse(8)"])
+    assert "data.evaluation.probe=sparse(8) leaves one frame of 8" in capsys.readouterr().err

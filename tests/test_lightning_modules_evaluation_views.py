@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from grouped import data_settings
 from lightning.pytorch import Trainer
 from numpy.typing import NDArray
 from torch import Tensor
@@ -15,11 +16,12 @@ from video_files import scene, write
 import lightning_modules
 from datamodules import VideoBatch, VideoFolderDataModule
 from datamodules.annotations.table import PackedStrings, VideoTable
-from datamodules.clips.crops import NumCrops, SpatialTransform
+from datamodules.clips.clip_sampler import FrameSampler
+from datamodules.clips.crops import Crops, NumCrops
 from datamodules.clips.input_spec import InputSpec
-from datamodules.clips.sampling import FrameSampler
 from datamodules.dataset import VideoDataset
 from datamodules.samplers import SampleKey
+from datamodules.settings import Evaluation, Loading
 from lightning_modules import VideoClassifier
 from lightning_modules.callbacks.score_file import ScoreFile
 from models import list_models
@@ -43,7 +45,7 @@ def views(path: Path, sampler: FrameSampler, short_side: int, **how: Any) -> NDA
     table = VideoTable(
         PackedStrings(["a"]), PackedStrings([path.name]), np.zeros(1, int), np.arange(1)
     )
-    spec = InputSpec(sampler, SpatialTransform(size=32, short_side=short_side))
+    spec = InputSpec(sampler, Crops(size=32, short_side=short_side))
     dataset = VideoDataset(table, path.parent, spec, train=False, **how)
     pixels: NDArray[np.uint8] = dataset[SampleKey(0, 0)]["clips"].numpy()
     return pixels
@@ -197,14 +199,10 @@ def test_full_frames_of_different_sizes_are_tested_one_video_at_a_time(tmp_path:
             write(path, "ffv1", scene(12, height, width), pix_fmt="bgr0")
     data = VideoFolderDataModule(
         str(tmp_path / "videos"),
-        num_frames=4,
-        frame_stride=2,
-        size=32,
-        short_side=32,
-        batch_size=4,
-        num_workers=0,
-        num_clips=2,
-        num_crops="full",
+        sampling=FrameSampler(num_frames=4, frame_stride=2),
+        crops=Crops(size=32, short_side=32),
+        loading=Loading(batch_size=4, num_workers=0),
+        evaluation=Evaluation(num_clips=2, num_crops="full"),
         val_fraction=0.5,
     )
     module = module_of("c2d_tiny", num_classes=2)
@@ -230,7 +228,9 @@ def test_thirty_views_are_averaged_as_the_protocol_says(
         module = module_of("tsm_tiny", num_classes=3, average=average)
         clips = {"num_frames": 4, "frame_stride": 2, "size": 32, "num_clips": 10, "num_crops": 3}
         data = VideoFolderDataModule(
-            str(class_folders), **clips, batch_size=batch_size, num_workers=0, val_fraction=0.3
+            str(class_folders),
+            **data_settings(**clips, batch_size=batch_size, num_workers=0),
+            val_fraction=0.3,
         )
         scores = run_test(module, data, tmp_path / str(batch_size))
         assert module.views_at_once == batch_size

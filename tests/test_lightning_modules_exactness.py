@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from grouped import data_settings, module_settings
 from lightning.pytorch import Trainer
 from numpy.typing import NDArray
 from torch import Tensor
@@ -31,8 +32,9 @@ class FirstVideos(MotionShapesDataModule):
 
     def __init__(self, root: Path, count: int) -> None:
         sizes = {"num_train": 64, "num_val": 16, "num_test": 16}
-        clips = {"num_frames": 4, "size": 32, "batch_size": 4, "num_clips": 2, "num_workers": 0}
-        super().__init__(str(root), **sizes, **clips)
+        clips = {"num_frames": 4, "frame_stride": 2, "size": 32, "num_clips": 2}
+        loading = {"batch_size": 4, "num_workers": 0}
+        super().__init__(str(root), **sizes, **data_settings(**clips, **loading))
         self.count = count
 
     def read_split(self, split: Any) -> ListedVideos | None:
@@ -47,7 +49,8 @@ class Recorded(BaselineModule):
     """Keeps what this rank scored."""
 
     def __init__(self) -> None:
-        super().__init__("tsm_tiny", num_classes=8, lr=0.0, frozen_bn="all", weight_decay=0.0)
+        still = module_settings(BaselineModule, lr=0.0, frozen_bn="all", weight_decay=0.0)
+        super().__init__("tsm_tiny", num_classes=8, **still)
         torch.nn.init.normal_(self.network.fc.weight)
         self.has_weights = True
         self.scored: list[tuple[str, int, Tensor]] = []

@@ -27,15 +27,15 @@ def test_largest_network_trains_and_resumes_sharded(motion_root: Path, tmp_path:
         "--config", "configs/quickstart.yaml", "--config", "configs/override/debug.yaml",
         "--config", LAYER, "--trainer.accelerator=gpu", "--trainer.devices=2",
         "--model", "StNetModule", "--model.network=stnet_r152", "--model.frames_per_segment=5",
-        "--data.num_frames=null", "--data.frame_stride=null", "--data.num_segments=2",
-        "--data.frames_per_segment=5",
+        "--data.sampling.num_segments=2",
+        "--data.sampling.frames_per_segment=5",
         "--data.num_train=64", "--data.num_val=16", "--data.num_test=16",
         f"--data.root={motion_root}", f"--run.folder={tmp_path}", "--run.name=sharded",
         "--run.version=a", "--ckpt_path=last",
     ]  # fmt: skip
     for epochs in (1, 2):
         command = [sys.executable, "-m", "lightning_modules", "fit", *words]
-        command += [f"--trainer.max_epochs={epochs}", "--model.schedule=constant"]
+        command += [f"--trainer.max_epochs={epochs}", "--model.optimization.schedule=constant"]
         environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
         subprocess.run(command, cwd=PROJECT_ROOT, env=environment, check=True, timeout=900)
         path = tmp_path / "sharded" / "a" / "checkpoints" / "last.ckpt"

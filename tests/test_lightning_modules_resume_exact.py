@@ -7,10 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from datamodules.train_position import TrainPosition
 from resume_runs import SIZES, Run, batches, differences, fit, fit_apart, make_clips
 
 from datamodules import MotionShapesDataModule
-from datamodules.train_position import TrainPosition
+from datamodules.clips.clip_sampler import FrameSampler
+from datamodules.settings import Loading
 from lightning_modules.callbacks.left_out import LeftOut
 from lightning_modules.resume.exact_resume import random_states, set_random_states
 from lightning_modules.runs.folder import LAST
@@ -63,7 +65,7 @@ def test_resumed_fit_equals_the_unbroken_one(
     ("changed", "sentence"),
     [
         ({"accumulate": 1}, r"trainer\.accumulate_grad_batches was 2 and is now 1"),
-        ({"batch_size": 3}, r"devices x data\.batch_size \(was 6, now 3\)"),
+        ({"batch_size": 3}, r"devices x data\.loading\.batch_size \(was 6, now 3\)"),
     ],
 )
 def test_resume_that_would_differ_is_refused(
@@ -119,7 +121,13 @@ def check_killed_fit(
 
 def clips_of_batches(clips: Path, size: int) -> MotionShapesDataModule:
     """The clips as they are trained on, in batches of a size."""
-    data = MotionShapesDataModule(str(clips), **SIZES, num_frames=2, batch_size=size, seed=3)
+    data = MotionShapesDataModule(
+        str(clips),
+        **SIZES,
+        sampling=FrameSampler(num_frames=2, frame_stride=2),
+        loading=Loading(batch_size=size),
+        seed=3,
+    )
     data.setup()
     return data
 
@@ -186,5 +194,5 @@ def test_another_order_is_refused_by_name() -> None:
         saved.check_order(TrainPosition(seed=6, global_batch=8, num_videos=99))
     between = TrainPosition(epoch=1, batches=0, seed=5, global_batch=8, num_videos=100)
     between.check_order(TrainPosition(seed=6, global_batch=8, num_videos=99))
-    with pytest.raises(ValueError, match=r"devices x data.batch_size \(was 8, now 4\)"):
+    with pytest.raises(ValueError, match=r"devices x data.loading.batch_size \(was 8, now 4\)"):
         between.check_order(TrainPosition(seed=5, global_batch=4, num_videos=100))

@@ -21,12 +21,15 @@ from lightning_modules.resume.stop_signals import INTERRUPTED, STOPPED
 TINY = [
     "--config", str(PROJECT_ROOT / "configs" / "quickstart.yaml"),
     "--config", str(PROJECT_ROOT / "configs" / "override" / "debug.yaml"),
-    "--data.num_train=64", "--data.num_val=16", "--data.num_test=16", "--data.batch_size=16",
-    "--data.num_frames=8", "--data.size=32", "--data.short_side=32",
+    "--data.num_train=64", "--data.num_val=16", "--data.num_test=16",
+    "--data.loading.batch_size=16",
+    "--data.sampling.num_frames=8", "--data.sampling.frame_stride=2",
+    "--data.crops.size=32", "--data.crops.short_side=32",
     "--trainer.limit_train_batches=1.0", "--trainer.limit_val_batches=1.0",
     "--trainer.num_sanity_val_steps=1", "--trainer.max_epochs=2",
     "--trainer.enable_progress_bar=false",
-    "--model.ema_decay=0.9", "--model.dropout=0.2", "--model.schedule=constant",
+    "--model.optimization.ema_decay=0.9", "--model.dropout=0.2",
+    "--model.optimization.schedule=constant",
     "--ckpt_path=last", "--run.version=a",
 ]  # fmt: skip
 """Two epochs of four steps and one validation batch, 32 px, with dropout, BN and an average."""
@@ -142,7 +145,7 @@ def test_signalled_fit_saves_and_goes_on_exactly(
 
 @pytest.mark.slow
 def test_twenty_preemptions_end_at_the_same_weights(motion_root: Path, tmp_path: Path) -> None:
-    long = ["--trainer.max_epochs=3", "--data.batch_size=4", "--data.num_workers=1"]
+    long = ["--trainer.max_epochs=3", "--data.loading.batch_size=4", "--data.loading.num_workers=1"]
     assert fit(motion_root, tmp_path, "whole", *long) == 0
     steps = checkpoint(tmp_path, "whole")["global_step"]
     in_order = [
@@ -162,7 +165,7 @@ def test_twenty_preemptions_end_at_the_same_weights(motion_root: Path, tmp_path:
 def run_ranks(runs: Path, root: Path, name: str, *more: str) -> int:
     """A fit on two ranks that Lightning starts; its exit code."""
     words = [f"--data.root={root}", f"--run.folder={runs}", f"--run.name={name}"]
-    ranks = ["--config", "configs/trainer/ddp.yaml", "--data.batch_size=8"]
+    ranks = ["--config", "configs/trainer/ddp.yaml", "--data.loading.batch_size=8"]
     tests = str(PROJECT_ROOT / "tests")
     settings = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "PYTHONPATH": tests}
     command = [sys.executable, "-m", "lightning_modules", "fit", *TINY, *words, *ranks, *more]

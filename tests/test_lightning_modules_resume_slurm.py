@@ -17,11 +17,13 @@ pytestmark = pytest.mark.slurm
 
 TINY = [
     "--config", "configs/quickstart.yaml", "--config", "configs/override/debug.yaml",
-    "--data.num_train=64", "--data.num_val=16", "--data.num_test=16", "--data.batch_size=8",
-    "--data.num_workers=1", "--data.num_frames=8", "--data.size=32", "--data.short_side=32",
+    "--data.num_train=64", "--data.num_val=16", "--data.num_test=16", "--data.loading.batch_size=8",
+    "--data.loading.num_workers=1", "--data.sampling.num_frames=8",
+    "--data.sampling.frame_stride=2",
+    "--data.crops.size=32", "--data.crops.short_side=32",
     "--trainer.limit_train_batches=1.0", "--trainer.limit_val_batches=1.0",
     "--trainer.max_epochs=4", "--trainer.logger=true", "--trainer.log_every_n_steps=1",
-    "--model.ema_decay=0.9", "--model.dropout=0.2", "--run.name=job",
+    "--model.optimization.ema_decay=0.9", "--model.dropout=0.2", "--run.name=job",
 ]  # fmt: skip
 """Four epochs of four steps on two ranks."""
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from grouped import module_settings, network_of
 
-from datamodules.editions import Edition
+from datamodules.data_spec import DataSpec
 from lightning_modules import SELFYModule, STResNetModule
 from lightning_modules.training.initialization import initialize
 from lightning_modules.training.optim import parameter_groups
@@ -14,19 +15,19 @@ from models import get_model
 
 
 def test_learning_rates_and_decay_follow_the_code() -> None:
-    module = SELFYModule("selfy_tsm_tiny", num_classes=3, lr=0.1)
-    hparams = module.hparams
-    assert hparams["nesterov"]
+    module = SELFYModule("selfy_tsm_tiny", num_classes=3, **module_settings(SELFYModule, lr=0.1))
+    settings = module.optimization
+    assert settings.nesterov
     groups = parameter_groups(
         module.network,
-        hparams["lr"],
-        hparams["weight_decay"],
+        settings.lr,
+        settings.weight_decay,
         classifiers=module.network.classifiers,
-        bias_lr_multiplier=hparams["bias_lr_multiplier"],
-        norm_scale_lr_multiplier=hparams["norm_scale_lr_multiplier"],
-        head_lr_multiplier=hparams["head_lr_multiplier"],
-        decay_bias=hparams["decay_bias"],
-        decay_norm=hparams["decay_norm"],
+        bias_lr_multiplier=settings.bias_lr_multiplier,
+        norm_scale_lr_multiplier=settings.norm_scale_lr_multiplier,
+        head_lr_multiplier=settings.head_lr_multiplier,
+        decay_bias=settings.decay_bias,
+        decay_norm=settings.decay_norm,
     )
     found = {group["name"]: (group["lr"], group["weight_decay"]) for group in groups}
     assert found == {
@@ -72,19 +73,33 @@ def test_weights_of_other_comparisons_are_refused(
 ) -> None:
     trained = SELFYModule("selfy_tsn_tiny", num_classes=2)
     parts = {"state_dict": trained.state_dict(), "class_names": ["a", "b"]}
-    parts |= {"hyper_parameters": dict(trained.hparams), "protocol": {"dataset": "x"}}
+    parts |= {"network": network_of(trained), "protocol": {"dataset": "x"}}
     torch.save(parts, tmp_path / "x.ckpt")
     other = SELFYModule("selfy_tsn_tiny", num_classes=2, **options).network
 
     with pytest.raises(ValueError, match=sentence):
-        initialize(other, str(tmp_path / "x.ckpt"), ["a", "b"], Edition())
+        initialize(other, str(tmp_path / "x.ckpt"), ["a", "b"], DataSpec())
 
 
 def test_defaults_of_the_family_do_not_stand_in_the_way() -> None:
-    SELFYModule("selfy_tsn_tiny", num_classes=2, optimizer="adamw")
-    SELFYModule("selfy_tsn_tiny", num_classes=2, optimizer="adamw", nesterov=False)
-    STResNetModule("rgb_stream_tiny", num_classes=2, frozen_bn="all")
-    with pytest.raises(ValueError, match=r"model\.momentum=0\.5 is for sgd"):
-        SELFYModule("selfy_tsn_tiny", num_classes=2, optimizer="adamw", momentum=0.5)
-    with pytest.raises(ValueError, match=r"model\.bn_momentum=0\.2 has no effect"):
-        STResNetModule("rgb_stream_tiny", num_classes=2, frozen_bn="all", bn_momentum=0.2)
+    SELFYModule("selfy_tsn_tiny", num_classes=2, **module_settings(SELFYModule, optimizer="adamw"))
+    SELFYModule(
+        "selfy_tsn_tiny",
+        num_classes=2,
+        **module_settings(SELFYModule, optimizer="adamw", nesterov=False),
+    )
+    STResNetModule(
+        "rgb_stream_tiny", num_classes=2, **module_settings(STResNetModule, frozen_bn="all")
+    )
+    with pytest.raises(ValueError, match=r"model\.optimization\.momentum=0\.5 is for sgd"):
+        SELFYModule(
+            "selfy_tsn_tiny",
+            num_classes=2,
+            **module_settings(SELFYModule, optimizer="adamw", momentum=0.5),
+        )
+    with pytest.raises(ValueError, match=r"model\.batch_norm\.momentum=0\.2 has no effect"):
+        STResNetModule(
+            "rgb_stream_tiny",
+            num_classes=2,
+            **module_settings(STResNetModule, frozen_bn="all", bn_momentum=0.2),
+        )

@@ -5,17 +5,26 @@ from typing import Any
 
 import pytest
 import torch
+from grouped import module_settings, network_of
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from datamodules import HMDB51DataModule, MotionShapesDataModule, UCF101DataModule
-from datamodules.editions import Edition
+from datamodules.base import VideoDataModule
+from datamodules.clips.clip_sampler import FrameSampler
+from datamodules.clips.crops import Crops
+from datamodules.data_spec import DataSpec
+from datamodules.settings import Loading
 from lightning_modules import STResNetModule
 from lightning_modules.training.initialization import initialize
 from lightning_modules.training.optim import parameter_groups
 
 CLASSES = ["a", "b", "c"]
 SMALL: dict[str, Any] = {"num_classes": 3, "flow_length": 2}
+
+
+def spec_of(data: VideoDataModule) -> DataSpec:
+    return DataSpec(dataset=data.dataset_name, seen_by=data.seen_by)
 
 
 def batch_of(views: int = 1) -> Any:
@@ -32,7 +41,7 @@ def save_run(
 ) -> str:
     """A file with what `init_from` reads of a checkpoint."""
     parts = {"state_dict": module.state_dict(), "class_names": class_names}
-    parts |= {"hyper_parameters": dict(module.hparams)}
+    parts |= {"network": network_of(module)}
     torch.save({**parts, "protocol": {"dataset": dataset}}, path)
     return str(path)
 
@@ -82,7 +91,11 @@ def test_views_enter_as_samples_of_both_modalities() -> None:
 def test_missing_flow_is_named(motion_root: Path) -> None:
     sizes = {"num_train": 64, "num_val": 16, "num_test": 16}
     data = MotionShapesDataModule(
-        str(motion_root), **sizes, num_workers=0, num_frames=2, size=32, batch_size=4
+        str(motion_root),
+        **sizes,
+        loading=Loading(num_workers=0, batch_size=4),
+        sampling=FrameSampler(num_frames=2, frame_stride=2),
+        crops=Crops(size=32),
     )
     trainer = Trainer(
         accelerator="cpu",
@@ -98,17 +111,17 @@ def test_missing_flow_is_named(motion_root: Path) -> None:
 
 
 def test_learning_rates_follow_the_code() -> None:
-    module = STResNetModule("st_resnet_tiny", **SMALL, lr=0.1)
-    hparams = module.hparams
+    module = STResNetModule("st_resnet_tiny", **SMALL, **module_settings(STResNetModule, lr=0.1))
+    settings = module.optimization
     groups = parameter_groups(
         module.network,
-        hparams["lr"],
-        hparams["weight_decay"],
+        settings.lr,
+        settings.weight_decay,
         classifiers=module.network.classifiers,
-        bias_lr_multiplier=hparams["bias_lr_multiplier"],
-        norm_scale_lr_multiplier=hparams["norm_scale_lr_multiplier"],
-        decay_bias=hparams["decay_bias"],
-        decay_norm=hparams["decay_norm"],
+        bias_lr_multiplier=settings.bias_lr_multiplier,
+        norm_scale_lr_multiplier=settings.norm_scale_lr_multiplier,
+        decay_bias=settings.decay_bias,
+        decay_norm=settings.decay_norm,
     )
     found = {group["name"]: (group["lr"], group["weight_decay"]) for group in groups}
     assert found == {
@@ -130,7 +143,7 @@ def test_both_streams_start_from_their_own_runs(tmp_path: Path) -> None:
         save_run(tmp_path / "flow.ckpt", flow, CLASSES),
     ]
     network = STResNetModule("st_resnet_tiny", **SMALL).network
-    report = initialize(network, sources, ["c", "other", "a"], Edition())
+    report = initialize(network, sources, ["c", "other", "a"], DataSpec())
     assert report.matched_classes == 2
     state: dict[str, Tensor] = network.state_dict()
     for stream, name in ((rgb, "rgb"), (flow, "flow")):
@@ -163,7 +176,7 @@ def test_sources_that_do_not_join_are_refused(tmp_path: Path) -> None:
         ([], "init_from is an empty list"),
     ):
         with pytest.raises(ValueError, match=sentence):
-            initialize(network, sources, CLASSES, Edition())
+            initialize(network, sources, CLASSES, DataSpec())
 
 
 @pytest.mark.parametrize(
@@ -185,7 +198,7 @@ def test_weights_of_other_options_are_refused(
     before = {name: value.clone() for name, value in network.state_dict().items()}
 
     with pytest.raises(ValueError, match=sentence):
-        initialize(network, path, CLASSES, Edition())
+        initialize(network, path, CLASSES, DataSpec())
 
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
@@ -201,7 +214,7 @@ def test_weights_go_on_into_what_has_the_same_options(tmp_path: Path) -> None:
         path = save_run(tmp_path / "one.ckpt", module, CLASSES)
         other = STResNetModule(network, **SMALL, **asked).network
         torch.set_rng_state(chance)
-        assert initialize(other, path, CLASSES, Edition()).new == []
+        assert initialize(other, path, CLASSES, DataSpec()).new == []
         assert torch.equal(torch.get_rng_state(), chance)
     stream = STResNetModule("flow_stream_tiny", **SMALL)
     path = save_run(tmp_path / "flow.ckpt", stream, CLASSES)
@@ -210,7 +223,7 @@ def test_weights_go_on_into_what_has_the_same_options(tmp_path: Path) -> None:
             STResNetModule("flow_stream_tiny", **SMALL, stride_on="3x3").network,
             path,
             CLASSES,
-            Edition(),
+            DataSpec(),
         )
 
 
@@ -223,18 +236,20 @@ def test_2d_weights_need_the_stride_where_they_were_trained(tmp_path: Path, sour
         network = STResNetModule("rgb_stream_r50", num_classes=3).network
 
     with pytest.raises(ValueError, match=r"of init_from was .* set --model\.stride_on 3x3"):
-        initialize(network, source, CLASSES, Edition())
+        initialize(network, source, CLASSES, DataSpec())
 
 
 def test_run_of_an_unknown_network_is_refused(tmp_path: Path) -> None:
     module = STResNetModule("rgb_stream_tiny", num_classes=3)
     path = save_run(tmp_path / "one.ckpt", module, CLASSES)
     content = torch.load(path, weights_only=True)
-    content["hyper_parameters"]["network"] = "rgb_stream_r7"
+    content["network"]["name"] = "rgb_stream_r7"
     torch.save(content, path)
 
-    with pytest.raises(ValueError, match="the network 'rgb_stream_r7', which there is no more"):
-        initialize(module.network, path, CLASSES, Edition())
+    with pytest.raises(
+        ValueError, match="cannot be built here: there is no network 'rgb_stream_r7'"
+    ):
+        initialize(module.network, path, CLASSES, DataSpec())
 
 
 def test_weights_that_saw_the_test_videos_are_refused(tmp_path: Path) -> None:
@@ -244,10 +259,18 @@ def test_weights_that_saw_the_test_videos_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"one\.ckpt of init_from was trained on UCF101 split 1, am"
     ):
-        initialize(module.network, path, CLASSES, UCF101DataModule(split=2, num_segments=1))
+        initialize(
+            module.network,
+            path,
+            CLASSES,
+            spec_of(UCF101DataModule(split=2, sampling=FrameSampler(num_segments=1))),
+        )
 
-    for data in (UCF101DataModule(num_segments=1), HMDB51DataModule(split=2, num_segments=1)):
-        assert initialize(module.network, path, CLASSES, data).matched_classes == 3
+    for data in (
+        UCF101DataModule(sampling=FrameSampler(num_segments=1)),
+        HMDB51DataModule(split=2, sampling=FrameSampler(num_segments=1)),
+    ):
+        assert initialize(module.network, path, CLASSES, spec_of(data)).matched_classes == 3
 
 
 @pytest.mark.slow

@@ -11,8 +11,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from datamodules import MotionShapesDataModule
+from datamodules.clips.clip_sampler import FrameSampler
+from datamodules.clips.crops import Crops
+from datamodules.settings import Loading
 from lightning_modules import BaselineModule, open_checkpoint
 from lightning_modules.training.averaging import AveragedWeights
+from lightning_modules.training.optim import Optimization
 
 DECAY = 0.8
 
@@ -38,7 +42,11 @@ class Record(Callback):
 def data_of(root: Path) -> MotionShapesDataModule:
     sizes = {"num_train": 64, "num_val": 16, "num_test": 16}
     return MotionShapesDataModule(
-        str(root), **sizes, batch_size=16, num_workers=0, num_frames=2, size=32
+        str(root),
+        **sizes,
+        loading=Loading(batch_size=16, num_workers=0),
+        sampling=FrameSampler(num_frames=2, frame_stride=2),
+        crops=Crops(size=32),
     )
 
 
@@ -51,7 +59,10 @@ def fit(
 ) -> tuple[BaselineModule, Record, Trainer]:
     torch.manual_seed(0)
     module = BaselineModule(
-        "tsn_tiny", num_classes=8, lr=0.1, dropout=0.0, schedule="constant", ema_decay=DECAY
+        "tsn_tiny",
+        num_classes=8,
+        optimization=Optimization(lr=0.1, schedule="constant", ema_decay=DECAY),
+        dropout=0.0,
     )
     record = Record()
     every = ModelCheckpoint(folder, filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
@@ -113,7 +124,7 @@ def test_later_test_uses_what_it_loads(
 ) -> None:
     _, _, trainer, folder = whole
     path = folder / "epoch=0.ckpt"
-    module = BaselineModule("tsn_tiny", num_classes=8, ema_decay=DECAY)
+    module = BaselineModule("tsn_tiny", num_classes=8, optimization=Optimization(ema_decay=DECAY))
     trainer.test(module, data_of(motion_root), ckpt_path=path, weights_only=True, verbose=False)
     assert equal(module.state_dict(), torch.load(path, weights_only=True)["state_dict"])
     trainer.validate(module, data_of(motion_root), ckpt_path=path, weights_only=True, verbose=False)
@@ -148,7 +159,7 @@ def test_checkpoint_of_a_validation_names_both_sets_of_weights(
 
 
 def test_average_begins_with_what_is_loaded() -> None:
-    module = BaselineModule("tsn_tiny", num_classes=8, ema_decay=DECAY)
+    module = BaselineModule("tsn_tiny", num_classes=8, optimization=Optimization(ema_decay=DECAY))
     callback = AveragedWeights(DECAY)
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     callback.setup(trainer, module, "fit")
@@ -162,12 +173,14 @@ def test_average_begins_with_what_is_loaded() -> None:
 
 @pytest.mark.parametrize("decay", [0.0, 1.0])
 def test_decay_is_checked(decay: float) -> None:
-    with pytest.raises(ValueError, match=r"model\.ema_decay=.* must lie between 0 and 1"):
-        BaselineModule("tsn_tiny", num_classes=8, ema_decay=decay)
+    with pytest.raises(
+        ValueError, match=r"model\.optimization\.ema_decay=.* must lie between 0 and 1"
+    ):
+        BaselineModule("tsn_tiny", num_classes=8, optimization=Optimization(ema_decay=decay))
 
 
 def test_average_refuses_weights_of_16_bits(motion_root: Path) -> None:
-    module = BaselineModule("tsn_tiny", num_classes=8, ema_decay=DECAY)
+    module = BaselineModule("tsn_tiny", num_classes=8, optimization=Optimization(ema_decay=DECAY))
     trainer = Trainer(accelerator="cpu", precision="bf16-true", logger=False, fast_dev_run=True)
     with pytest.raises(ValueError, match=r"ema_decay needs weights of 32 bits.* to bf16-mixed"):
         trainer.fit(module, data_of(motion_root))

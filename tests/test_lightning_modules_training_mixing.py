@@ -11,7 +11,10 @@ from torch import nn
 
 from datamodules import MotionShapesDataModule
 from datamodules.augmentation.mixing import Mixing, mix_clips, mix_labels, pixel_shares
+from datamodules.clips.clip_sampler import FrameSampler
+from datamodules.clips.crops import Crops
 from datamodules.randomness import sample_generator
+from datamodules.settings import Loading
 from lightning_modules import BaselineModule
 
 SHAPE = (4, 1, 3, 2, 8, 12)  # B, V, C, T, H, W
@@ -75,7 +78,7 @@ def test_both_are_drawn_equally_often() -> None:
 def test_strengths_are_checked() -> None:
     assert not Mixing()
     assert Mixing(cutmix_alpha=0.5)
-    with pytest.raises(ValueError, match=r"data\.cutmix_alpha=-1 is not possible"):
+    with pytest.raises(ValueError, match=r"data\.augmentation\.cutmix_alpha=-1 is not possible"):
         Mixing(cutmix_alpha=-1)
 
 
@@ -83,7 +86,12 @@ def mixed_batches(root: Path, **mixing: float) -> list[dict[str, Any]]:
     """The training batches of an epoch, as the network gets them."""
     sizes = {"num_train": 64, "num_val": 16, "num_test": 16}
     data = MotionShapesDataModule(
-        str(root), **sizes, num_workers=0, num_frames=2, size=32, batch_size=16, **mixing
+        str(root),
+        **sizes,
+        loading=Loading(num_workers=0, batch_size=16),
+        sampling=FrameSampler(num_frames=2, frame_stride=2),
+        crops=Crops(size=32),
+        **mixing,
     )
     module = BaselineModule("tsn_tiny", num_classes=8)
     batches: list[dict[str, Any]] = []

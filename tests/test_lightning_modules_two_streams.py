@@ -16,10 +16,14 @@ from lightning_modules.cli import main
 
 cv2 = pytest.importorskip("cv2", reason="needs the extra `flow`")
 
-SMALL = ["--trainer.accumulate_grad_batches=1", "--data.test_frames=3", "--model.bn_batch=2"]
+SMALL = [
+    "--trainer.accumulate_grad_batches=1",
+    "--data.sampling.test_frames=3",
+    "--model.batch_norm.batch_size=2",
+]
 SMALL += [
-    "--data.size=32",
-    "--data.short_side=36",
+    "--data.crops.size=32",
+    "--data.crops.short_side=36",
     "--data.flow.length=4",
     "--model.flow_length=4",
 ]
@@ -59,7 +63,7 @@ def test_four_phases_run_one_after_another_and_label_a_video(
     video = next(class_folders.glob("grow/*g06*"))
     flow, runs = make_flow(class_folders, tmp_path / "flow"), tmp_path / "runs"
     place = (class_folders, flow)
-    scratch, keep = "--model.init_from=null", "--model.lr=1e-12"
+    scratch, keep = "--model.init_from=null", "--model.optimization.lr=1e-12"
     motion = phase(runs, "st_resnet_ucf101_motion", "flow_stream_tiny", *place, scratch)
     appearance = phase(runs, "st_resnet_ucf101_appearance", "rgb_stream_tiny", *place, scratch)
     both = f"--model.init_from=[{motion}, {appearance}]"

@@ -9,7 +9,7 @@ from stnet_networks import check_trunk_fills
 from torch import nn
 
 import models
-from datamodules.editions import Edition
+from datamodules.data_spec import DataSpec
 from lightning_modules.training.initialization import initialize
 from models.norm import split_batch_norm
 from models.stnet_irv2 import StNetIRv2
@@ -115,7 +115,7 @@ def test_imagenet_by_name_says_how_to_get_the_file() -> None:
     sentence = r"torchvision has no inception_resnet_v2, .* come from timm; run torch\.save\(timm"
     sentence += r"\.create_model\('inception_resnet_v2', pretrained=True\)\.state_dict\(\), FILE\)"
     with pytest.raises(ValueError, match=sentence):
-        initialize(build_on_meta(), "imagenet", list("ab"), Edition())
+        initialize(build_on_meta(), "imagenet", list("ab"), DataSpec())
 
 
 @pytest.mark.usefixtures("_timm")
@@ -129,7 +129,7 @@ def test_file_of_timms_weights_is_read(tmp_path: Path) -> None:
     torch.save(source, tmp_path / "irv2.pth")
 
     report = initialize(
-        network, str(tmp_path / "irv2.pth"), [str(i) for i in range(600)], Edition()
+        network, str(tmp_path / "irv2.pth"), [str(i) for i in range(600)], DataSpec()
     )
 
     assert report.inflated == ["conv2d_1a.conv.weight"]

@@ -2,12 +2,13 @@
 
 import gc
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 
 from datamodules.annotations.listed_videos import ListedVideos
@@ -28,6 +29,67 @@ def without_collector() -> Iterator[None]:
     finally:
         if running:
             gc.enable()
+
+
+def divide(
+    lists: Mapping[Split, ListedVideos | None],
+    official: Mapping[Split, int],
+    hold_out: Callable[[ListedVideos], tuple[ListedVideos, ListedVideos]],
+) -> dict[Split, ListedVideos]:
+    """The three splits of a dataset, of which its lists may lack some.
+
+    Args:
+        lists: The listed videos of each split; None where there is no such list.
+        official: Number of videos in the official lists, where it is known.
+        hold_out: Divides the training videos into train and val; used where there is no val.
+
+    Raises:
+        UserError: If a video is in training and in another split.
+    """
+    train = lists["train"] or ListedVideos([], [])
+    val, test = lists["val"], lists["test"]
+    report_counts({"train": train, "val": val, "test": test}, official)
+    held_out, own_test = val is None, test is not None
+    if val is None:
+        train, val = hold_out(train)
+    if not val:
+        rank_zero_info("no validation split: nothing is validated, no best checkpoint is kept")
+    if test is None:
+        rank_zero_info("no test split: the validation videos are the test set")
+        test = val
+    check_disjoint("val", val.video_ids, [train.video_ids])
+    if own_test:
+        fitted = [train.video_ids, val.video_ids] if held_out else [train.video_ids]
+        check_disjoint("test", test.video_ids, fitted)
+    return {"train": train, "val": val, "test": test}
+
+
+def held_out_videos(
+    train: ListedVideos,
+    groups: Sequence[str],
+    fraction: float,
+    seed: int,
+    names: Mapping[str, str],
+) -> tuple[ListedVideos, ListedVideos]:
+    """Divide the training videos into train and val, as a function of the seed.
+
+    Args:
+        train: The training videos.
+        groups: Each one's group; videos of one group are never divided.
+        fraction: Share of the videos to hold out; 0 for none.
+        seed: Seed of the draw.
+        names: Class as written -> its name.
+
+    Raises:
+        UserError: If all training videos of a class would be held out.
+    """
+    if fraction == 0 or not train:
+        return train, train.take(np.array([], np.int64))
+    held = held_out_groups(train, groups, fraction, seed)
+    is_held = np.array([group in held for group in groups])
+    kept, val = train.take(np.flatnonzero(~is_held)), train.take(np.flatnonzero(is_held))
+    check_classes_kept(train.labels, kept.labels, fraction, names)
+    return kept, val
 
 
 def held_out_groups(

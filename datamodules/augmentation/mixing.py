@@ -40,8 +40,8 @@ class Mixing:
         for name in ("mixup_alpha", "cutmix_alpha"):
             if getattr(self, name) < 0:
                 raise UserError(
-                    f"data.{name}={getattr(self, name)} is not possible; it must be at least 0, "
-                    "and 0 turns it off"
+                    f"data.augmentation.{name}={getattr(self, name)} is not possible; it must be "
+                    "at least 0, and 0 turns it off"
                 )
 
     def __bool__(self) -> bool:

@@ -1,4 +1,7 @@
-"""What a batch goes through on the device that trains: mirroring, colour, normalization, mixing."""
+"""Changes of training batches on the device: the base of own augmentations, and the usual ones.
+
+B batch, V views (1 in training), C channels, T frames, H, W, K classes.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,65 +17,48 @@ from datamodules.augmentation.functional import (
     flip_horizontally,
     flip_labels,
     flip_mask,
-    normalize,
-    normalize_flow,
 )
 from datamodules.augmentation.mixing import Mixing, mix_clips, mix_labels, pixel_shares
 from datamodules.batch import VideoBatch
+from datamodules.described import DescribedValue
 from datamodules.errors import UserError
-from datamodules.randomness import sample_generator
+from datamodules.randomness import BatchDraws
+
+__all__ = ["Augmentation", "ClassInfo", "StandardAugmentation"]
 
 
-@dataclass
-class DeviceTransforms:
-    """Augmentation by draws from (seed, epoch, index), and normalization.
+@dataclass(frozen=True)
+class ClassInfo:
+    """What an augmentation may know of a dataset's classes.
 
     Attributes:
-        mean: Mean of each colour channel on the scale [0, 1].
-        std: Standard deviation of each colour channel on that scale.
-        flip_probability: Share of training clips that are mirrored.
-        flip_exempt: Classes that are never mirrored.
-        flip_pairs: Pairs of classes that are each other's mirror image.
-        color: Jitter of brightness, contrast, saturation and hue; None for none.
-        mixing: How training clips are mixed.
-        seed: Seed of the draws.
-
-    Raises:
-        UserError: If a number is out of its range.
+        names: Names of the classes in label order.
+        mirror_pairs: Pairs of classes that are each other's mirror image.
+        never_mirrored: Classes whose mirror image is none of theirs.
     """
 
-    mean: Sequence[float]
-    std: Sequence[float]
-    flip_probability: float
-    flip_exempt: list[str]
-    flip_pairs: list[tuple[str, str]]
-    color: ColorJitter | None
-    mixing: Mixing
-    seed: int
+    names: Sequence[str]
+    mirror_pairs: Sequence[tuple[str, str]] = ()
+    never_mirrored: Sequence[str] = ()
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.flip_probability <= 1:
-            raise UserError(
-                f"data.flip_probability={self.flip_probability} is not possible; it must lie in "
-                "[0, 1]"
-            )
-        if not len(self.mean) == len(self.std) == 3:
-            raise UserError(
-                f"data.mean has {len(self.mean)} and data.std {len(self.std)} values; give one of "
-                "each for red, green and blue"
-            )
-        if min(self.std) <= 0:
-            raise UserError(
-                f"data.std={list(self.std)} is not possible; its values must be above 0"
-            )
+
+class Augmentation(DescribedValue):
+    """Base of what changes training batches on the device: derive from it for one of your own.
+
+    All randomness comes from the generators that are handed in, one for each sample, made from
+    (seed, epoch, index, view): so the same clips come out on any number of workers and devices, and
+    in a run that was killed and goes on. An augmentation keeps no state. What changes where things
+    are in the picture has to change `flow` alike, where a batch has it. An evaluation is never
+    augmented.
+    """
 
     @property
     def named_classes(self) -> list[str]:
-        """Classes that are named for what their mirror image is."""
-        return [*self.flip_exempt, *chain.from_iterable(self.flip_pairs)]
+        """Classes that its arguments name; each must be one of the dataset's."""
+        return []
 
     def check_classes(self, class_names: Sequence[str]) -> None:
-        """Check the names of mirrored classes.
+        """Check the names of classes.
 
         Args:
             class_names: Names of the classes in label order.
@@ -83,64 +69,116 @@ class DeviceTransforms:
         for name in self.named_classes:
             if name not in class_names:
                 raise UserError(
-                    f"data.flip_exempt or data.flip_pairs names {name!r}, which is not a class; "
-                    f"classes are {', '.join(class_names[:10])}"
+                    f"data.augmentation (flip_exempt, flip_pairs) names {name!r}, which is not a "
+                    f"class; classes are {', '.join(class_names[:10])}"
                 )
 
-    def augment(self, batch: VideoBatch, class_names: Sequence[str]) -> VideoBatch:
-        """Mirror and recolour training clips; mirror their flow and rename their classes alike.
+    def augment(self, batch: VideoBatch, draws: BatchDraws, classes: ClassInfo) -> VideoBatch:
+        """Change clips before they are normalized.
 
         Args:
-            batch: A batch as it comes from the loader; it is changed.
-            class_names: Names of the classes in label order.
+            batch: A batch as it comes from the loader, clips uint8, (B, V, C, T, H, W); it may be
+                changed in place.
+            draws: Where generators come from: `draws.generators("any word")`, B of them.
+            classes: The dataset's classes.
+
+        Returns:
+            The batch; its clips are uint8, or float in [0, 1].
         """
-        draws = [
-            sample_generator(self.seed, batch["epoch"], index, purpose="device")
-            for index in batch["index"].tolist()
-        ]
+        return batch
+
+    def mix(self, batch: VideoBatch, draws: BatchDraws, num_classes: int) -> VideoBatch:
+        """Mix clips and targets after clips were normalized.
+
+        Args:
+            batch: A normalized batch; it may be changed in place.
+            draws: Where generators come from.
+            num_classes: Number of classes, K.
+
+        Returns:
+            The batch, with a `target` (B, K) where labels were mixed.
+        """
+        return batch
+
+
+class StandardAugmentation(Augmentation):
+    """Mirroring, colour jitter, mixup and cutmix.
+
+    Args:
+        flip_probability: Share of training clips that are mirrored.
+        flip_exempt: Classes that are never mirrored; null for those that the dataset knows of.
+        flip_pairs: Pairs of classes that are each other's mirror image; null likewise.
+        color: Strength of brightness, contrast and saturation jitter; a quarter of it for hue.
+        mixup_alpha: Strength of mixup, which adds pairs of training clips; 0 for none, 0.2 to 0.8
+            is usual.
+        cutmix_alpha: Strength of cutmix, which pastes a box of one training clip into another; 0
+            for none, 1 is usual. With both, each clip is mixed one way or the other.
+
+    Raises:
+        UserError: If a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        flip_probability: float = 0.5,
+        flip_exempt: Sequence[str] | None = None,
+        flip_pairs: Sequence[tuple[str, str]] | None = None,
+        color: float = 0.0,
+        mixup_alpha: float = 0.0,
+        cutmix_alpha: float = 0.0,
+    ) -> None:
+        if not 0 <= flip_probability <= 1:
+            raise UserError(
+                f"data.augmentation.flip_probability={flip_probability} is not possible; it must "
+                "lie in [0, 1]"
+            )
+        self.flip_probability = flip_probability
+        self.flip_exempt = flip_exempt
+        self.flip_pairs = flip_pairs
+        self.color = ColorJitter(color, color, color, color / 4) if color else None
+        self.mixing = Mixing(mixup_alpha, cutmix_alpha)
+
+    def mirrored(self, classes: ClassInfo) -> ClassInfo:
+        """The classes with what this augmentation takes for their mirror images."""
+        given, own = self.flip_pairs, self.flip_exempt
+        pairs = classes.mirror_pairs if given is None else [(x, y) for x, y in given]
+        paired = set(chain.from_iterable(pairs))
+        exempt = sorted(set(classes.never_mirrored) - paired) if own is None else list(own)
+        return ClassInfo(classes.names, pairs, exempt)
+
+    @property
+    def named_classes(self) -> list[str]:
+        """Classes that are named for what their mirror image is."""
+        return [*(self.flip_exempt or ()), *chain.from_iterable(self.flip_pairs or ())]
+
+    def augment(self, batch: VideoBatch, draws: BatchDraws, classes: ClassInfo) -> VideoBatch:
+        """Mirror and recolour clips; mirror their flow and rename their classes alike."""
+        generators = draws.generators("device")
         if self.flip_probability:
-            wanted = [draw.random() < self.flip_probability for draw in draws]
-            self._flip(batch, np.array(wanted), class_names)
+            wanted = [rng.random() < self.flip_probability for rng in generators]
+            self._flip(batch, np.array(wanted), self.mirrored(classes))
         if self.color is not None:
-            factors = torch.tensor([self.color.draw(draw) for draw in draws])
+            factors = torch.tensor([self.color.draw(rng) for rng in generators])
             clips = batch["clips"]
             batch["clips"] = color_jitter(clips.float() / 255, factors.to(clips.device))
         return batch
 
-    def _flip(self, batch: VideoBatch, wanted: np.ndarray, class_names: Sequence[str]) -> None:
-        labels, index = batch["label"], class_names.index
-        exempt = [index(name) for name in self.flip_exempt]
-        swaps = {index(a): index(b) for x, y in self.flip_pairs for a, b in ((x, y), (y, x))}
+    def _flip(self, batch: VideoBatch, wanted: np.ndarray, classes: ClassInfo) -> None:
+        labels, index = batch["label"], classes.names.index
+        exempt = [index(name) for name in classes.never_mirrored]
+        swaps = {index(a): index(b) for x, y in classes.mirror_pairs for a, b in ((x, y), (y, x))}
         mask = flip_mask(torch.from_numpy(wanted).to(labels.device), labels, exempt)
         batch["clips"] = flip_horizontally(batch["clips"], mask)
         if "flow" in batch:
             batch["flow"] = flip_flow(batch["flow"], mask)
         batch["label"] = flip_labels(labels, mask, swaps)
 
-    def normalize(self, batch: VideoBatch, dtype: torch.dtype) -> VideoBatch:
-        """Bring clips and flow to the scale that networks take.
-
-        Args:
-            batch: A batch of codes, or of colours in [0, 1] once they were jittered; it is changed.
-            dtype: Type of the result.
-        """
-        batch["clips"] = normalize(batch["clips"], self.mean, self.std, dtype)
-        if "flow" in batch:
-            batch["flow"] = normalize_flow(batch["flow"], dtype)
-        return batch
-
-    def mix(self, batch: VideoBatch, num_classes: int) -> VideoBatch:
-        """Mix normalized training clips, each with the next one of its device's batch.
-
-        Args:
-            batch: A normalized batch; it is changed, and gets its targets.
-            num_classes: Number of classes, K.
-        """
-        draws = [
-            self.mixing.draw(sample_generator(self.seed, batch["epoch"], index, purpose="mixing"))
-            for index in batch["index"].tolist()
-        ]
-        shares = pixel_shares(draws, *batch["clips"].shape[-2:]).to(batch["clips"].device)
+    def mix(self, batch: VideoBatch, draws: BatchDraws, num_classes: int) -> VideoBatch:
+        """Mix clips, each with the next one of its device's batch."""
+        if not self.mixing:
+            return batch
+        drawn = [self.mixing.draw(rng) for rng in draws.generators("mixing")]
+        shares = pixel_shares(drawn, *batch["clips"].shape[-2:]).to(batch["clips"].device)
         batch["clips"] = mix_clips(batch["clips"], shares)
         if "flow" in batch:
             batch["flow"] = mix_clips(batch["flow"], shares)

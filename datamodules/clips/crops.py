@@ -30,8 +30,8 @@ from datamodules.errors import UserError
 __all__ = [
     "Box",
     "Crop",
+    "Crops",
     "NumCrops",
-    "SpatialTransform",
     "TrainCrop",
     "center_box",
     "count_crops",
@@ -48,6 +48,7 @@ TrainCrop: TypeAlias = Literal[
     "short_side", "random_resized", "multi_scale", "corners", "border", "center"
 ]
 NumCrops: TypeAlias = Literal[1, 2, 3, 10, "full", "full_flip"]
+_DEFAULTS = {"scale": (0.08, 1.0), "ratio": (3 / 4, 4 / 3)}  # of "random_resized"
 
 
 def crop_and_resize(frames: Tensor, box: Box, size: int) -> Tensor:
@@ -143,11 +144,11 @@ def evaluation_crops(frames: Tensor, size: int, num_crops: NumCrops) -> Tensor:
 
 
 @dataclass(frozen=True)
-class SpatialTransform:
+class Crops:
     """How frames become the square crops of training and the views of evaluation.
 
-    The working frame has a short side of `short_side`, in training drawn anew for each clip from
-    `short_side` to `max_short_side` where that is given. From it, training takes one crop:
+    The working frame has a short side of `side`, in training drawn anew for each clip from
+    that to `max_short_side` where that is given. From it, training takes one crop:
 
     - "short_side": a square of `size`, anywhere (CoST: 256 to 320, size 224);
     - "random_resized": a rectangle of random area and aspect, anywhere;
@@ -158,7 +159,8 @@ class SpatialTransform:
 
     Attributes:
         size: Side of a training crop, in pixels.
-        short_side: Shorter side of the working frame, in pixels.
+        short_side: Shorter side of the working frame, in pixels; null for 8/7 of `size` (256 for
+            224).
         train_crop: The crop of training.
         max_short_side: Upper end of the range of short sides in training.
         test_size: Side of an evaluation crop, in pixels; `size` where not given.
@@ -171,13 +173,13 @@ class SpatialTransform:
     """
 
     size: int = 224
-    short_side: int = 256
+    short_side: int | None = None
     train_crop: TrainCrop = "short_side"
     max_short_side: int | None = None
     test_size: int | None = None
     aspect: float | None = None
-    scale: tuple[float, float] = (0.08, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    scale: tuple[float, float] = _DEFAULTS["scale"]
+    ratio: tuple[float, float] = _DEFAULTS["ratio"]
 
     def __post_init__(self) -> None:
         if self.train_crop not in get_args(TrainCrop):
@@ -185,14 +187,14 @@ class SpatialTransform:
                 f'train_crop="{self.train_crop}" is not possible; set train_crop to one of '
                 f"{', '.join(get_args(TrainCrop))}"
             )
-        if self.size < 1 or self.short_side < max(self.size, self.crop_size):
+        if self.size < 1 or self.side < max(self.size, self.crop_size):
             raise UserError(
-                f"short_side={self.short_side} is smaller than a crop of size={self.size}, "
+                f"short_side={self.side} is smaller than a crop of size={self.size}, "
                 f"test_size={self.crop_size}; raise short_side or lower size and test_size"
             )
-        if self.max_short_side is not None and self.max_short_side < self.short_side:
+        if self.max_short_side is not None and self.max_short_side < self.side:
             raise UserError(
-                f"max_short_side={self.max_short_side} is below short_side={self.short_side}; "
+                f"max_short_side={self.max_short_side} is below short_side={self.side}; "
                 "raise max_short_side or leave it out"
             )
         if self.max_short_side is not None and self.train_crop != "short_side":
@@ -202,12 +204,27 @@ class SpatialTransform:
             )
         if self.aspect is not None and self.aspect <= 0:
             raise UserError(f"aspect={self.aspect} is not possible; aspect must be above 0")
+        self._check_ranges()
+
+    def _check_ranges(self) -> None:
+        for name in ("scale", "ratio"):
+            if self.train_crop != "random_resized" and getattr(self, name) != _DEFAULTS[name]:
+                raise UserError(
+                    f"{name}={list(getattr(self, name))} has no effect on "
+                    f'train_crop="{self.train_crop}"; leave it out or set train_crop to '
+                    '"random_resized"'
+                )
         for name, (low, high) in {"scale": self.scale, "ratio": self.ratio}.items():
             if not 0 < low <= high or (name == "scale" and high > 1):
                 raise UserError(
                     f"{name}=({low}, {high}) is not a range of positive numbers"
                     f"{' up to 1' if name == 'scale' else ''}; change {name}"
                 )
+
+    @property
+    def side(self) -> int:
+        """Shorter side of the working frame, in pixels."""
+        return round(self.size * 8 / 7) if self.short_side is None else self.short_side
 
     @property
     def crop_size(self) -> int:
@@ -220,20 +237,15 @@ class SpatialTransform:
         Raises:
             UserError: If crops as high as the working frame are to be taken at its corners.
         """
-        if num_crops == 10 and self.crop_size == self.short_side:
+        if num_crops == 10 and self.crop_size == self.side:
             raise UserError(
                 f"num_crops=10 takes corners, and those of {self.crop_size} pixels coincide in "
-                f"frames with short_side={self.short_side}; set test_size lower, or num_crops to 3"
+                f"frames with short_side={self.side}; set test_size lower, or num_crops to 3"
             )
-
-    def train_box(self, height: int, width: int, rng: np.random.Generator) -> Box:
-        """Random training crop, in pixels of a source frame of the given height and width."""
-        crop = self.draw(height, width, rng)
-        return crop.box.scaled(crop.frame, (height, width))
 
     def draw(self, height: int, width: int, rng: np.random.Generator) -> Crop:
         """Random training crop of a video whose frames have the given height and width."""
-        short_side = self.short_side
+        short_side = self.side
         if self.max_short_side is not None:
             short_side = int(rng.integers(short_side, self.max_short_side + 1))
         frame = working_size(height, width, short_side, self.aspect)
@@ -251,23 +263,10 @@ class SpatialTransform:
             box = center_box(frame, self.size)
         return Crop(box, frame, self.size)
 
-    def train(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
-        """One random crop, the same for all frames.
-
-        Args:
-            frames: Decoded frames, (T, C, H, W), uint8.
-            rng: Source of the random choice.
-
-        Returns:
-            (T, C, size, size), uint8.
-        """
-        height, width = frames.shape[-2:]
-        return self.draw(height, width, rng)(frames)
-
     def test(
         self, frames: Tensor, num_crops: NumCrops = 1, source: tuple[int, int] | None = None
     ) -> Tensor:
-        """The fixed crops of an evaluation, after resizing to `short_side`.
+        """The fixed crops of an evaluation, after resizing to `side`.
 
         Args:
             frames: Decoded frames, (T, C, H, W), uint8.
@@ -278,6 +277,6 @@ class SpatialTransform:
             (number of crops, T, C, H', W'), uint8.
         """
         height, width = source or frames.shape[-2:]
-        frame = working_size(height, width, self.short_side, self.aspect)
+        frame = working_size(height, width, self.side, self.aspect)
         resized: Tensor = tvf.resize(frames, list(frame), antialias=True)
         return evaluation_crops(resized, self.crop_size, num_crops)

@@ -1,11 +1,13 @@
 """What a network expects of a clip: all that a checkpoint must remember to label a video."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from datamodules.clips.crops import SpatialTransform
-from datamodules.clips.sampling import FrameSampler
+from datamodules.clips.clip_sampler import ClipSampler
+from datamodules.clips.crops import Crops
+from datamodules.described import plain, rebuild
+from datamodules.errors import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -33,35 +35,78 @@ class FlowSpec:
 
 
 @dataclass(frozen=True)
-class InputSpec:
-    """Sampling, size, crop and normalization of the clips.
+class Normalization:
+    """The scale that colours are brought to, on the device.
 
     Attributes:
-        sampling: Which frames make a clip, at the video's own frame rate.
-        transform: How frames become crops.
         mean: Mean of each colour channel on the scale [0, 1].
         std: Standard deviation of each colour channel on that scale.
-        flow: Optical flow beside the frames; None for frames alone.
+
+    Raises:
+        UserError: If there are not three of each, or a deviation is not above 0.
     """
 
-    sampling: FrameSampler
-    transform: SpatialTransform
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        if not len(self.mean) == len(self.std) == 3:
+            raise UserError(
+                f"data.normalization.mean has {len(self.mean)} and std {len(self.std)} values; "
+                "give one of each for red, green and blue"
+            )
+        if min(self.std) <= 0:
+            raise UserError(
+                f"data.normalization.std={list(self.std)} is not possible; its values must be "
+                "above 0"
+            )
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """Sampling, crops and normalization of the clips.
+
+    Attributes:
+        sampling: Which frames make a clip.
+        crops: How frames become crops.
+        normalization: The scale of colours.
+        flow: Optical flow beside the frames; None for frames alone.
+        augmentation: What training changed on the device, as a description; it says how the
+            weights were made, and changes no evaluation.
+    """
+
+    sampling: ClipSampler
+    crops: Crops
+    normalization: Normalization = Normalization()
     flow: FlowSpec | None = None
+    augmentation: Mapping[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as a checkpoint holds them; `from_dict` reads them back."""
-        plain = asdict(self)
-        return {**plain, "frame_rate": "native", "mean": list(self.mean), "std": list(self.std)}
+        return {
+            "sampling": self.sampling.description(),
+            "frame_rate": "native",
+            "crops": plain(replace(self.crops, short_side=self.crops.side), "data.crops"),
+            "normalization": plain(self.normalization, "data.normalization"),
+            "flow": None if self.flow is None else asdict(self.flow),
+            "augmentation": None if self.augmentation is None else dict(self.augmentation),
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "InputSpec":
-        """The specification that `as_dict` described."""
+        """The specification that `as_dict` described.
+
+        Raises:
+            UserError: If its sampler is part of a plugin that is not there.
+        """
+        crops: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values["crops"].items()
+        }
+        normalization = {name: tuple(v) for name, v in values["normalization"].items()}
         return cls(
-            sampling=FrameSampler(**values["sampling"]),
-            transform=SpatialTransform(**values["transform"]),
-            mean=tuple(values["mean"]),
-            std=tuple(values["std"]),
-            flow=None if values.get("flow") is None else FlowSpec(**values["flow"]),
+            sampling=rebuild(values["sampling"], ClipSampler),  # type: ignore[type-abstract]
+            crops=Crops(**crops),
+            normalization=Normalization(**normalization),
+            flow=None if values["flow"] is None else FlowSpec(**values["flow"]),
+            augmentation=values["augmentation"],
         )

@@ -92,18 +92,23 @@ class Probe:
         found = re.fullmatch(r"\s*([a-z_]+)\s*(?:\(\s*([0-9.eE+-]+)\s*\))?\s*", words)
         name = found[1] if found else words
         if name not in PROBES:
-            raise UserError(f"data.probe={words} is no probe; choose one of {', '.join(_EXAMPLES)}")
+            raise UserError(
+                f"data.evaluation.probe={words} is no probe; choose one of {', '.join(_EXAMPLES)}"
+            )
         assert found is not None
         allowed, given = PROBES[name], found[2]
         if allowed is None and given is not None:
-            raise UserError(f"data.probe={words}: {name} has no strength; set data.probe={name}")
+            raise UserError(
+                f"data.evaluation.probe={words}: {name} has no strength; set "
+                f"data.evaluation.probe={name}"
+            )
         if allowed is None:
             return cls(name)
         value = _number(given)
         if not allowed.holds(value):
             raise UserError(
-                f"data.probe={words}: the strength of {name} is {allowed}; "
-                f"set, say, data.probe={allowed.example}"
+                f"data.evaluation.probe={words}: the strength of {name} is {allowed}; "
+                f"set, say, data.evaluation.probe={allowed.example}"
             )
         return cls(name, value)
 
@@ -115,32 +120,25 @@ class Probe:
         """What a file name says of it, such as `occlusion-0.25`."""
         return self.name if self.strength is None else f"{self.name}-{self.strength:g}"
 
-    def check_clip(self, clip_len: int, with_flow: bool = False) -> None:
+    def check_clip(self, clip_len: int) -> None:
         """Refuse a strength that leaves nothing of a clip, or changes nothing in it.
 
         Args:
             clip_len: Frames of a clip, T.
-            with_flow: Whether optical flow comes beside the frames.
 
         Raises:
-            UserError: If a clip has too few frames for the probe, or has flow, which tells of the
-                frames as they were.
+            UserError: If a clip has too few frames for the probe.
         """
-        if with_flow:
-            raise UserError(
-                f"data.probe={self} changes frames, while data.flow would still show the motion of "
-                "the unchanged video; probe a network without flow, or leave data.probe out"
-            )
         if self.name == "sparse" and (self.strength or 0) >= clip_len:
             raise UserError(
-                f"data.probe={self} leaves one frame of {clip_len}; choose a smaller number, or "
-                "data.probe=frozen"
+                f"data.evaluation.probe={self} leaves one frame of {clip_len}; choose a smaller "
+                "number, or data.evaluation.probe=frozen"
             )
         changes = _num_dropped(clip_len, self.strength or 0) if self.name == "frame_drops" else 1
         if self.name in _ORDERS and (clip_len < 2 or not changes):
             raise UserError(
-                f"data.probe={self} changes nothing in clips of {clip_len} frame(s); raise "
-                "data.num_frames, or choose another probe"
+                f"data.evaluation.probe={self} changes nothing in clips of {clip_len} frame(s); "
+                "raise data.sampling.num_frames, or choose another probe"
             )
 
     def order(self, chosen: FrameIndices, seed: int, index: int) -> FrameIndices:

@@ -23,18 +23,15 @@ from a reversed video are distributed as the reversed frames of the video, so no
 two classes apart that are each other's reversal.
 """
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.clips.chunks import chunk_frames, even_test_clip
 from datamodules.errors import UserError
 
 __all__ = [
     "FrameIndices",
-    "FrameSampler",
     "dense_clip",
     "dense_test_clips",
     "segment_frames",
@@ -70,7 +67,7 @@ def dense_clip(
     Returns:
         Frame indices, (T,).
     """
-    _check_counts(num_frames=num_frames, clip_len=clip_len, frame_stride=frame_stride)
+    check_counts(num_frames=num_frames, clip_len=clip_len, frame_stride=frame_stride)
     room = _dense_room(num_frames, clip_len, frame_stride)
     start = room // 2 if rng is None else int(rng.integers(room + 1))
     return (start + _multiples(clip_len, frame_stride)) % num_frames
@@ -95,10 +92,10 @@ def dense_test_clips(
     Returns:
         Frame indices, (num_clips, T).
     """
-    _check_counts(num_clips=num_clips)
+    check_counts(num_clips=num_clips)
     if num_clips == 1:
         return dense_clip(num_frames, clip_len, frame_stride, None)[None]
-    _check_counts(num_frames=num_frames, clip_len=clip_len, frame_stride=frame_stride)
+    check_counts(num_frames=num_frames, clip_len=clip_len, frame_stride=frame_stride)
     room = _dense_room(num_frames, clip_len, frame_stride)
     starts = _multiples(num_clips, room) // (num_clips - 1)
     return (starts[:, None] + _multiples(clip_len, frame_stride)) % num_frames
@@ -127,7 +124,7 @@ def segment_frames(
     Returns:
         Frame indices in order, (K,).
     """
-    _check_counts(num_frames=num_frames, num_segments=num_segments)
+    check_counts(num_frames=num_frames, num_segments=num_segments)
     if rng is None:
         return segment_test_clips(num_frames, num_segments, 1).reshape(-1)
     offsets = rng.integers(num_frames, size=num_segments)
@@ -149,7 +146,7 @@ def uniform_frames(num_frames: int, clip_len: int, rng: np.random.Generator | No
     Returns:
         Frame indices in order, (T,).
     """
-    _check_counts(num_frames=num_frames, clip_len=clip_len)
+    check_counts(num_frames=num_frames, clip_len=clip_len)
     if rng is None:
         return segment_test_clips(num_frames, clip_len, 1).reshape(-1)
     offset = int(rng.integers(num_frames))
@@ -171,7 +168,7 @@ def segment_test_clips(num_frames: int, num_segments: int, num_clips: int) -> Fr
     Returns:
         Frame indices, (num_clips, K).
     """
-    _check_counts(num_frames=num_frames, num_segments=num_segments, num_clips=num_clips)
+    check_counts(num_frames=num_frames, num_segments=num_segments, num_clips=num_clips)
     fractions, whole = _test_fractions(num_clips)
     points = _multiples(num_segments, whole) + fractions[:, None]
     frames: FrameIndices = num_frames * points // (whole * num_segments)
@@ -222,7 +219,7 @@ def super_image_test_clips(
     Returns:
         Frame indices, segment by segment, (num_clips, K * N).
     """
-    _check_counts(num_clips=num_clips)
+    check_counts(num_clips=num_clips)
     starts, room = _super_image_room(num_frames, num_segments, frames_per_segment)
     fractions, whole = _test_fractions(num_clips)
     offsets = fractions * room // whole
@@ -231,135 +228,7 @@ def super_image_test_clips(
     return frames.reshape(num_clips, -1) % num_frames
 
 
-@dataclass(frozen=True)
-class FrameSampler:
-    """The frames of a clip, by one of five rules.
-
-    Attributes:
-        num_frames: Frames of a clip: dense with `frame_stride`, uniform without.
-        frame_stride: Distance between the frames of a dense clip, in frames.
-        num_segments: Parts of the video that give a frame, or a run of frames, each.
-        frames_per_segment: Consecutive frames out of each segment; above 1 for StNet only.
-        max_frame_stride: Upper end of the range from `frame_stride` that training draws the
-            distance from (ST-ResNet).
-        test_frames: Frames of the one clip of an evaluation, evenly spread over the whole video,
-            for networks that take any number (25 in two-stream tests).
-
-    Raises:
-        UserError: If the combination names no rule, or two, or a number is below 1.
-    """
-
-    num_frames: int | None = None
-    frame_stride: int | None = None
-    num_segments: int | None = None
-    frames_per_segment: int = 1
-    max_frame_stride: int | None = None
-    test_frames: int | None = None
-
-    def __post_init__(self) -> None:
-        given = {
-            "num_frames": self.num_frames,
-            "frame_stride": self.frame_stride,
-            "num_segments": self.num_segments,
-            "frames_per_segment": self.frames_per_segment,
-            "test_frames": self.test_frames,
-        }
-        _check_counts(**{name: value for name, value in given.items() if value is not None})
-        if self.max_frame_stride is not None and (
-            self.frame_stride is None or self.max_frame_stride < self.frame_stride
-        ):
-            raise UserError(
-                f"max_frame_stride={self.max_frame_stride} needs a frame_stride up to that, not "
-                f"{self.frame_stride}; correct one of them, or set max_frame_stride to null"
-            )
-        if self.num_segments is not None:
-            for name in ("num_frames", "frame_stride"):
-                if given[name] is not None:
-                    raise UserError(
-                        f"num_segments={self.num_segments} and {name}={given[name]} exclude each "
-                        "other; set num_frames and frame_stride to null to sample segments, or "
-                        "num_segments to null"
-                    )
-            return
-        if self.num_frames is None:
-            raise UserError(
-                "neither num_segments nor num_frames was given; set num_segments for one frame per "
-                "segment, or num_frames with frame_stride for a dense clip"
-            )
-        if self.frames_per_segment != 1:
-            raise UserError(
-                f"frames_per_segment={self.frames_per_segment} needs num_segments, which is not "
-                "given; set num_segments, or leave frames_per_segment at 1"
-            )
-
-    @property
-    def test_len(self) -> int:
-        """Frames of an evaluation's clip."""
-        return self.clip_len if self.test_frames is None else self.test_frames
-
-    @property
-    def clip_len(self) -> int:
-        """Frames of a training clip, T."""
-        if self.num_segments is not None:
-            return self.num_segments * self.frames_per_segment
-        assert self.num_frames is not None
-        return self.num_frames
-
-    def train(self, total_frames: int, rng: np.random.Generator) -> FrameIndices:
-        """Random clip of a video of `total_frames` frames, (1, T)."""
-        return self._clip(total_frames, rng)[None]
-
-    def test(self, total_frames: int, num_clips: int = 1) -> FrameIndices:
-        """Fixed clips of a video of `total_frames` frames, (num_clips, T).
-
-        Raises:
-            UserError: If more than one clip is to be spread over the whole video.
-        """
-        if self.test_frames is not None:
-            if num_clips != 1:
-                raise UserError(
-                    f"test_frames={self.test_frames} spreads one clip over the whole video, but "
-                    f"num_clips={num_clips}; set num_clips to 1, or test_frames to null"
-                )
-            return even_test_clip(total_frames, self.test_frames)[None]
-        if self.num_segments is not None and self.frames_per_segment > 1:
-            return super_image_test_clips(
-                total_frames, self.num_segments, self.frames_per_segment, num_clips
-            )
-        if self.frame_stride is not None:
-            return dense_test_clips(total_frames, self.clip_len, self.frame_stride, num_clips)
-        return segment_test_clips(total_frames, self.clip_len, num_clips)
-
-    def describe(self) -> str:
-        """The rule in words for the protocol line, such as "8 frames x stride 8"."""
-        if self.test_frames is not None:
-            return f"{self.test_frames} frames spread over the video, trained on {self._rule()}"
-        return self._rule()
-
-    def _rule(self) -> str:
-        if self.num_segments is not None:
-            run = "1 frame" if self.frames_per_segment == 1 else f"{self.frames_per_segment} frames"
-            return f"{self.num_segments} segments x {run}"
-        if self.max_frame_stride is not None:
-            return f"{self.clip_len} frames x stride {self.frame_stride} to {self.max_frame_stride}"
-        if self.frame_stride is not None:
-            return f"{self.clip_len} frames x stride {self.frame_stride}"
-        return f"{self.clip_len} frames spread over the video"
-
-    def _clip(self, total_frames: int, rng: np.random.Generator) -> FrameIndices:
-        if self.num_segments is not None:
-            if self.frames_per_segment == 1:
-                return segment_frames(total_frames, self.num_segments, rng)
-            return super_image_frames(total_frames, self.num_segments, self.frames_per_segment, rng)
-        if self.frame_stride is not None and self.max_frame_stride is not None:
-            strides = (self.frame_stride, self.max_frame_stride)
-            return chunk_frames(total_frames, self.clip_len, strides, rng)
-        if self.frame_stride is not None:
-            return dense_clip(total_frames, self.clip_len, self.frame_stride, rng)
-        return uniform_frames(total_frames, self.clip_len, rng)
-
-
-def _check_counts(**counts: int) -> None:
+def check_counts(**counts: int) -> None:
     """Refuse counts below 1, naming the first."""
     for name, value in counts.items():
         if value < 1:
@@ -375,7 +244,7 @@ def _super_image_room(
     num_frames: int, num_segments: int, frames_per_segment: int
 ) -> tuple[FrameIndices, int]:
     """First frame of every part, (K,), and how many frames a run can be moved by in it."""
-    _check_counts(
+    check_counts(
         num_frames=num_frames, num_segments=num_segments, frames_per_segment=frames_per_segment
     )
     part = num_frames // num_segments

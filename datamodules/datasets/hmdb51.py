@@ -9,7 +9,6 @@ from datamodules.annotations.listed_videos import ListedVideo, ListedVideos
 from datamodules.annotations.search_folders import OfficialLists
 from datamodules.annotations.text_files import read_lines
 from datamodules.base import Split, VideoDataModule
-from datamodules.editions import ThreeSplits
 from datamodules.errors import UserError
 
 LIST_FOLDERS = ("testTrainMulti_7030_splits", "test_train_splits", "lists", "splits")
@@ -22,7 +21,7 @@ DESCRIPTION = r"_[a-z]+_[a-z]+_np\d+_[a-z]+_[a-z]+_\d+\.\w+"
 """What follows the class in a file name: body part, camera, people, view, quality, number."""
 
 
-class HMDB51DataModule(ThreeSplits, VideoDataModule):
+class HMDB51DataModule(VideoDataModule):
     """HMDB51 as it is downloaded: `<class>/<name>.avi` and 51 lists for each split.
 
     Videos may lie in class folders or in one, as files or as frame folders, with any suffix.
@@ -60,6 +59,16 @@ class HMDB51DataModule(ThreeSplits, VideoDataModule):
             UserError: If there is no list.
         """
         return sorted(self._lists)
+
+    @property
+    def edition(self) -> str:
+        """The official split."""
+        return f"split {self.number}"
+
+    @property
+    def other_splits(self) -> list[str]:
+        """The two other official splits."""
+        return [f"split {number}" for number in (1, 2, 3) if number != self.number]
 
     def official_counts(self) -> dict[Split, int]:
         """Videos of each split: 70 and 30 of every class."""

@@ -1,6 +1,6 @@
 """MotionShapesDataModule: the generated dataset, made where it is not there yet."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +13,10 @@ from datamodules.annotations.class_files import read_class_list
 from datamodules.annotations.listed_videos import ListedVideos
 from datamodules.annotations.table import VideoTable
 from datamodules.annotations.video_lists import read_video_list
+from datamodules.augmentation.pipeline import Augmentation, ClassInfo, StandardAugmentation
 from datamodules.base import Split, VideoDataModule
+from datamodules.clips.clip_sampler import ClipSampler, FrameSampler
+from datamodules.clips.crops import Crops
 from datamodules.clips.input_spec import FlowSpec
 from datamodules.errors import UserError
 from datamodules.flow.coding import FlowCoding
@@ -27,6 +30,8 @@ from datamodules.motion_shapes.rendering import CLASS_NAMES, flow_from_motion
 from datamodules.video.errors import VideoError
 from datamodules.video.frame_folder import Indices
 
+MIRRORED = (("move_left", "move_right"), ("turn_clockwise", "turn_anticlockwise"))
+"""Classes that are each other's mirror image."""
 METHOD = "rendered"
 """Method of the flow that is not estimated, but known."""
 
@@ -112,11 +117,9 @@ class MotionShapesDataModule(VideoDataModule):
         num_val: Validation clips to make.
         num_test: Test clips to make.
         data_seed: Seed of the clips that are made.
-        num_frames: Frames of a clip.
-        frame_stride: Distance between the frames of a clip.
-        size: Side of the videos and of the crops, in pixels.
-        short_side: Short side that frames are resized to, in pixels; null for `size`: no cropping.
-        flip_probability: Share of training clips that are mirrored; classes are renamed then.
+        sampling: Which frames make a clip; null for 8 with stride 2.
+        crops: Which pixels of them; a null `short_side` is `size`, so that nothing is cut off.
+        augmentation: What training changes; null for nothing.
         kwargs: Arguments of `VideoDataModule`.
     """
 
@@ -127,22 +130,16 @@ class MotionShapesDataModule(VideoDataModule):
         num_val: int = 400,
         num_test: int = 400,
         data_seed: int = 0,
-        num_frames: int | None = 8,
-        frame_stride: int | None = 2,
-        size: int = 64,
-        short_side: int | None = None,
-        flip_probability: float = 0.0,
+        sampling: FrameSampler | ClipSampler | None = None,
+        crops: Crops = Crops(size=64),
+        augmentation: StandardAugmentation | Augmentation | None = None,
         **kwargs: Any,
     ) -> None:
-        mirrored = [("move_left", "move_right"), ("turn_clockwise", "turn_anticlockwise")]
         super().__init__(
             root=root,
-            num_frames=num_frames,
-            frame_stride=frame_stride,
-            size=size,
-            short_side=short_side or size,
-            flip_probability=flip_probability,
-            flip_pairs=mirrored,
+            sampling=sampling or FrameSampler(num_frames=8, frame_stride=2),
+            crops=replace(crops, short_side=crops.short_side or crops.size),
+            augmentation=augmentation or StandardAugmentation(flip_probability=0.0),
             **kwargs,
         )
         self.settings = MotionShapesSettings(
@@ -153,6 +150,11 @@ class MotionShapesDataModule(VideoDataModule):
     def class_names(self) -> list[str]:
         """The eight motions."""
         return list(CLASS_NAMES)
+
+    @property
+    def class_info(self) -> ClassInfo:
+        """The motions, of which four are mirror images of one another."""
+        return ClassInfo(self.class_names, mirror_pairs=MIRRORED)
 
     @cached_property
     def flow_source(self) -> FlowSource | None:

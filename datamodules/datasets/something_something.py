@@ -11,6 +11,7 @@ from datamodules.annotations.json_files import read_json_records
 from datamodules.annotations.listed_videos import ListedVideos
 from datamodules.annotations.search_folders import OfficialLists
 from datamodules.annotations.text_files import read_lines
+from datamodules.augmentation.pipeline import ClassInfo
 from datamodules.base import Split, VideoDataModule
 from datamodules.errors import UserError
 
@@ -35,8 +36,6 @@ class _SomethingSomethingDataModule(VideoDataModule):
     Args:
         root: Folder of the dataset.
         annotations: Folder of the lists.
-        flip_exempt: Classes that are never mirrored; None for those of `LEFT_RIGHT` that the
-            labels name and `flip_pairs` does not.
         kwargs: Arguments of `VideoDataModule`.
     """
 
@@ -45,24 +44,15 @@ class _SomethingSomethingDataModule(VideoDataModule):
     suffix: ClassVar[str]
     """What the names of the videos end in, as they are distributed."""
 
-    def __init__(
-        self,
-        root: str,
-        annotations: str | None,
-        flip_exempt: Sequence[str] | None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(root=root, flip_exempt=flip_exempt or (), **kwargs)
+    def __init__(self, root: str, annotations: str | None, **kwargs: Any) -> None:
+        super().__init__(root=root, **kwargs)
         self.annotations = annotations
-        self._exempts_left_right = flip_exempt is None
 
-    def setup(self, stage: str | None = None) -> None:
-        """Read the splits, see `VideoDataModule.setup`."""
-        super().setup(stage)
-        if self._exempts_left_right:
-            exempt = set(LEFT_RIGHT) & set(self.class_names)
-            flips = self.on_device
-            flips.flip_exempt = sorted(exempt.difference(*flips.flip_pairs))
+    @property
+    def class_info(self) -> ClassInfo:
+        """The classes; those of `LEFT_RIGHT` are never mirrored."""
+        left_right = [name for name in LEFT_RIGHT if name in self.class_names]
+        return ClassInfo(self.class_names, never_mirrored=left_right)
 
     def read_split(self, split: Split) -> ListedVideos | None:
         """The videos of a split; the validation videos are those that are reported."""
@@ -102,8 +92,6 @@ class SomethingSomethingV1DataModule(_SomethingSomethingDataModule):
             name, so either order takes checkpoints of the other.
         annotations: Folder of the lists, relative to the root or as it is; null looks in the root
             and in `annotations` and `labels`.
-        flip_exempt: Classes that are never mirrored; null for those that tell left from right, but
-            for those that `flip_pairs` names.
         kwargs: Arguments of `VideoDataModule`.
 
     Raises:
@@ -118,10 +106,9 @@ class SomethingSomethingV1DataModule(_SomethingSomethingDataModule):
         root: str = "data/something-something-v1",
         class_order: ClassOrder = "sorted",
         annotations: str | None = None,
-        flip_exempt: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(root=root, annotations=annotations, flip_exempt=flip_exempt, **kwargs)
+        super().__init__(root=root, annotations=annotations, **kwargs)
         self.class_order: ClassOrder = class_order
 
     @cached_property
@@ -159,8 +146,6 @@ class SomethingSomethingV2DataModule(_SomethingSomethingDataModule):
         root: Folder of the dataset: of `20bn-something-something-v2`, or that folder itself.
         annotations: Folder of the lists, relative to the root or as it is; null looks in the root
             and in `annotations` and `labels`.
-        flip_exempt: Classes that are never mirrored; null for those that tell left from right, but
-            for those that `flip_pairs` names.
         kwargs: Arguments of `VideoDataModule`.
 
     Raises:
@@ -177,10 +162,9 @@ class SomethingSomethingV2DataModule(_SomethingSomethingDataModule):
         self,
         root: str = "data/something-something-v2",
         annotations: str | None = None,
-        flip_exempt: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(root=root, annotations=annotations, flip_exempt=flip_exempt, **kwargs)
+        super().__init__(root=root, annotations=annotations, **kwargs)
 
     @cached_property
     def class_names(self) -> list[str]:

@@ -12,7 +12,6 @@ from datamodules.annotations.listed_videos import ListedVideo, ListedVideos
 from datamodules.annotations.search_folders import OfficialLists
 from datamodules.annotations.video_lists import read_video_list
 from datamodules.base import Split, VideoDataModule
-from datamodules.editions import ThreeSplits
 from datamodules.errors import UserError
 from datamodules.video.suffixes import letters_of, stem_of
 
@@ -23,7 +22,7 @@ COUNTS: dict[int, tuple[int, int]] = {1: (9537, 3783), 2: (9586, 3734), 3: (9624
 """Videos of the train and test list of each split."""
 
 
-class UCF101DataModule(ThreeSplits, VideoDataModule):
+class UCF101DataModule(VideoDataModule):
     """UCF101 as it is downloaded: `UCF-101/<Class>/v_<Class>_gNN_cNN.avi` and its lists.
 
     Videos may lie in class folders or in one, as files or as frame folders, with any suffix.
@@ -65,6 +64,16 @@ class UCF101DataModule(ThreeSplits, VideoDataModule):
         """Class as the lists write it, a number or the letters of its folder -> label."""
         numbers = {written: label for label, written in enumerate(self._classes)}
         return numbers | index_of_letters(self.class_names)
+
+    @property
+    def edition(self) -> str:
+        """The official split."""
+        return f"split {self.number}"
+
+    @property
+    def other_splits(self) -> list[str]:
+        """The two other official splits."""
+        return [f"split {number}" for number in (1, 2, 3) if number != self.number]
 
     def official_counts(self) -> dict[Split, int]:
         """Videos in the lists of the chosen split."""

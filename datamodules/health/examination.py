@@ -263,25 +263,24 @@ def _measure(
 ) -> list[Finding]:
     """Load training clips with several numbers of workers."""
     data, cores = found.data, usable_cores()
-    per_batch = batch_bytes(data.spec, data.batch_size)
-    findings = check_shared_memory(free_shared_memory(), per_batch, data.num_workers)
+    per_batch = batch_bytes(data.spec, data.loading.batch_size)
+    findings = check_shared_memory(free_shared_memory(), per_batch, data.loading.num_workers)
     good = [i for i, probe in train.decoded.items() if probe.verdict is None]
     if not good or not settings.measure:
         return findings
     dataset = VideoDataset(train.table, train.root, data.spec, train=True, seed=data.seed)
     with progress_bar("settings", shown=settings.progress) as bar:
-        counts = worker_counts(cores, data.num_workers)
+        counts = worker_counts(cores, data.loading.num_workers)
         for workers in bar.track(counts, description="measuring the loader"):
             try:
-                speed = measure_loader(
-                    dataset, good, data.batch_size, workers, settings.measure, settings.limit
-                )
+                batch, limit = data.loading.batch_size, settings.limit
+                speed = measure_loader(dataset, good, batch, workers, settings.measure, limit)
             except RuntimeError as error:  # how a loader says that a worker died or hangs
                 text = f"The loader fails with {count_of(workers, 'worker')}: {error}; use fewer."
                 findings.append(Finding("warning", "workers", text))
                 break
             found.speeds.append(speed)
-    return findings + check_loader(found.speeds, data.num_workers, cores)
+    return findings + check_loader(found.speeds, data.loading.num_workers, cores)
 
 
 def _refusal(found: Examination) -> list[Finding]:

@@ -147,7 +147,7 @@ def check_loader(speeds: Sequence[LoaderSpeed], configured: int, num_cores: int)
 
     Args:
         speeds: What was measured.
-        configured: `data.num_workers`.
+        configured: `data.loading.num_workers`.
         num_cores: Cores that may be used.
     """
     if not speeds:
@@ -160,15 +160,16 @@ def check_loader(speeds: Sequence[LoaderSpeed], configured: int, num_cores: int)
     says = f"{advised.clips_per_second:.1f} clips/s with {count_of(advised.num_workers, 'worker')}"
     if configured > num_cores:
         text = (
-            f"More workers than cores wait for each other, and data.num_workers={configured} is "
-            f"more than the {num_cores} that may be used here; the loader gave {says}, so set that."
+            "More workers than cores wait for each other, and "
+            f"data.loading.num_workers={configured} is more than the {num_cores} that may be used "
+            f"here; the loader gave {says}, so set that."
         )
         return [Finding("warning", "workers", text)]
     if ours is not None and ours.clips_per_second < SLOW * best:
         text = (
             f"The loader gave {ours.clips_per_second:.1f} clips/s with the configured "
             f"{count_of(configured, 'worker')}, but {says}: set "
-            f"data.num_workers={advised.num_workers}."
+            f"data.loading.num_workers={advised.num_workers}."
         )
         return [Finding("warning", "workers", text)]
     text = (
@@ -185,7 +186,7 @@ def batch_bytes(spec: InputSpec, batch_size: int) -> int:
         spec: What clips are like.
         batch_size: Clips.
     """
-    return batch_size * 3 * spec.sampling.clip_len * spec.transform.size**2
+    return batch_size * 3 * spec.sampling.clip_len * spec.crops.size**2
 
 
 def check_shared_memory(free: int | None, per_batch: int, num_workers: int) -> list[Finding]:
@@ -203,8 +204,8 @@ def check_shared_memory(free: int | None, per_batch: int, num_workers: int) -> l
     if needed > free:
         text = (
             f"{count_of(num_workers, 'worker')} may hold {sizes}: the loader dies with a bus "
-            "error; give the container more (docker run --shm-size=8g), or lower data.num_workers "
-            "or data.batch_size."
+            "error; give the container more (docker run --shm-size=8g), or lower "
+            "data.loading.num_workers or data.loading.batch_size."
         )
         return [Finding("warning", "shared memory", text)]
     text = f"{count_of(num_workers, 'worker')} may hold {sizes}: enough."

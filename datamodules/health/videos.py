@@ -192,7 +192,7 @@ def _lengths(readable: _Readable, spec: InputSpec) -> list[Finding]:
 
 
 def _sizes(readable: _Readable, spec: InputSpec) -> list[Finding]:
-    wanted = spec.transform.short_side
+    wanted = spec.crops.side
     sides = {p: (min(p.height, p.width), max(p.height, p.width)) for p in readable.probes}
     small = {p: f"{p.width}x{p.height}" for p, (short, _) in sides.items() if short < wanted / 2}
     large = {p: f"{p.width}x{p.height}" for p, (short, _) in sides.items() if short > 2 * wanted}
@@ -207,8 +207,8 @@ def _sizes(readable: _Readable, spec: InputSpec) -> list[Finding]:
             "small",
             small,
             f"have less than half of the {wanted} px that their short side is resized to: their "
-            "clips are blurred; a smaller data.short_side and data.size costs less and shows as "
-            "much.",
+            "clips are blurred; a smaller data.crops.short_side and data.crops.size costs less and "
+            "shows as much.",
         ),
         *readable.finding(
             "large",

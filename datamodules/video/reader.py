@@ -337,6 +337,12 @@ class VideoSegment:
             detail = f"no frame from {start:.3f} to {end:.3f} s, {shown}"
             raise VideoError(path, "empty segment", detail)
 
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second; NaN for a frame folder, which does not tell."""
+        video = self._video
+        return math.nan if isinstance(video, FrameFolderReader) else video.frame_rate
+
     def get_frames(self, indices: Indices) -> Tensor:
         """Decodes frames of the segment, see `VideoReader.get_frames`.
 

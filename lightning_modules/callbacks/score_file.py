@@ -64,7 +64,7 @@ class ScoreFile(Callback):
         pl_module.log("test/mean_class", mean_class, rank_zero_only=True)
         part = self._part_path(data, trainer.global_rank)
         part.parent.mkdir(parents=True, exist_ok=True)
-        _write_part(part, self._parts, data.num_views, data.num_classes)
+        _write_part(part, self._parts, data.evaluation.num_views, data.num_classes)
         trainer.strategy.barrier("score parts written")
         if trainer.is_global_zero:
             merged = self._merge(data, trainer.world_size)
@@ -147,7 +147,7 @@ class ScoreFile(Callback):
 def name_of_test(data: VideoDataModule) -> str:
     """What the files of a test are called after: split, views and probe."""
     probe = "" if data.probe is None else f"_{data.probe.file_part}"
-    return f"test_{data.num_clips}x{data.num_crops}{probe}"
+    return f"test_{data.evaluation.num_clips}x{data.evaluation.num_crops}{probe}"
 
 
 def _write_part(path: Path, parts: list[dict[str, Any]], views: int, classes: int) -> None:

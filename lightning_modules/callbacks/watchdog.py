@@ -140,8 +140,8 @@ def explain(error: BaseException) -> str | None:
     if _LOST_WORKER.search(text):
         return (
             "a loader worker died or gave no clip in time: a video that hangs the decoder, a disk "
-            "that does not answer, or memory that ran out (data.worker_timeout, data.num_workers, "
-            "data.batch_size)"
+            "that does not answer, or memory that ran out (data.loading.worker_timeout, "
+            "data.loading.num_workers, data.loading.batch_size)"
         )
     if _LOST_RANK.search(text):
         return (

@@ -15,9 +15,13 @@ from datamodules import VideoDataModule
 from datamodules.errors import UserError
 from datamodules.health.examination import ExaminationSettings, examine
 from datamodules.health.loading import usable_cores
-from lightning_modules.commands.parsing import VideoParser
+from lightning_modules.commands.null_words import set_nulls, split_nulls
+from lightning_modules.commands.parsing import (
+    VideoParser,
+    allow_known_classes,
+    constructors_mistakes,
+)
 from lightning_modules.console import COMMAND, fail, nearest
-from lightning_modules.plugins import allow_known_classes
 from lightning_modules.reports.doctor_page import write_page
 from lightning_modules.reports.doctor_terminal import print_report
 
@@ -61,10 +65,13 @@ def run(words: Sequence[str]) -> None:
     """
     allow_known_classes()
     parser = _parser()
-    options = parser.parse_args(_about_data(words[1:]))
+    about_data, nulls = split_nulls(_about_data(words[1:]))
+    options = parser.parse_args(about_data)
+    set_nulls(options, nulls)
     allow_missing = bool(options.data.init_args.allow_missing)
     options.data.init_args.allow_missing = True
-    data: VideoDataModule = parser.instantiate_classes(options).data
+    with constructors_mistakes():
+        data: VideoDataModule = parser.instantiate_classes(options).data
     settings = _settings(options, data)
     _make_folder(settings.folder)
     try:

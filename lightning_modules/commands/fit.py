@@ -20,6 +20,7 @@ from lightning.pytorch.cli import (
 
 from datamodules import VideoDataModule
 from datamodules.errors import UserError, as_user_error
+from datamodules.plugins import OUR_PACKAGES, resolve
 from lightning_modules.base import VideoClassifier
 from lightning_modules.callbacks.broken_videos import BrokenVideos
 from lightning_modules.callbacks.left_out import LeftOut
@@ -28,12 +29,15 @@ from lightning_modules.callbacks.score_file import ScoreFile
 from lightning_modules.callbacks.throughput import Throughput
 from lightning_modules.callbacks.validation_report import ValidationReport
 from lightning_modules.callbacks.watchdog import Watchdog
+from lightning_modules.commands.null_words import set_nulls, split_nulls
 from lightning_modules.commands.parsing import (
+    LINKED,
     VideoParser,
+    allow_known_classes,
+    constructors_mistakes,
     refuse_linked_options,
 )
 from lightning_modules.console import COMMAND, say
-from lightning_modules.plugins import allow_known_classes
 from lightning_modules.resume import slurm
 from lightning_modules.resume.changed_settings import (
     changes_since,
@@ -60,6 +64,7 @@ from lightning_modules.runs.folder import (
     newest_version,
 )
 from lightning_modules.runs.loggers import default_loggers, finish_wandb
+from lightning_modules.training.initialization import refuse_seen_test_videos
 from models import count_macs, count_parameters
 
 
@@ -151,8 +156,10 @@ class VideoCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, without Lightning's warning about arguments given from within Python."""
         assert isinstance(args, list)
-        self.config = parser.parse_args(args)
+        words, nulls = split_nulls(args)
+        self.config = parser.parse_args(words)
         config = self.config[self.config.subcommand]
+        set_nulls(config, nulls)
         if isinstance(config.seed_everything, int) and not 0 <= config.seed_everything < 2**32:
             raise UserError(f"seed_everything={config.seed_everything} must lie in [0, 2**32)")
         self.goes_on = config.ckpt_path is not None
@@ -161,17 +168,42 @@ class VideoCLI(LightningCLI):
         elif config.ckpt_path is not None:
             self.checkpoint = read_checkpoint(config.ckpt_path)
         if self.checkpoint is not None and self.config.subcommand == "fit":
-            if EXACT_RESUME not in self.checkpoint:
+            if "position" not in self.checkpoint.get(EXACT_RESUME, {}):
                 raise UserError(
                     f"{config.ckpt_path} does not hold all that a resumed run needs, as another "
                     "version wrote it; start a new run from its weights with --model.init_from"
                 )
-            trained = self.checkpoint["hyper_parameters"]
+            trained = self.checkpoint["module"]["init_args"]
             refuse_changed_settings(trained, config.model.init_args.as_dict())
             saved = folder_of_checkpoint(config.ckpt_path) / "config.yaml"
             text = self._subcommand_parsers["fit"].dump(config, skip_none=False)
             for change in changes_since(saved, yaml.safe_load(text)):
                 say(f"changed since the checkpoint: {change}")
+
+    def _parse_ckpt_path(self) -> None:
+        """Let the module be what the checkpoint says, whatever the config does.
+
+        In the place of Lightning's own, which reads the file once more and knows no old keys.
+        """
+        if self.checkpoint is None:
+            return
+        module = self.checkpoint["module"]
+        arguments = {k: v for k, v in module["init_args"].items() if f"model.{k}" not in LINKED}
+        stored = {"class_path": module["class_path"], "init_args": arguments}
+        if not module["class_path"].startswith(OUR_PACKAGES):
+            resolve(module["class_path"], VideoClassifier)  # says whose plugin is missing
+        self.config = self.parser.parse_object({self.subcommand: {"model": stored}}, self.config)
+
+    def instantiate_classes(self) -> None:
+        """Make data, model and trainer; what a constructor refuses is the user's mistake.
+
+        Raises:
+            UserError: If a constructor refuses its arguments.
+        """
+        with constructors_mistakes():
+            super().instantiate_classes()
+        arguments = self.config[self.subcommand].model.init_args.as_dict()
+        self.model.describe_as(arguments)
 
     def _resolve_last(self, config: Namespace) -> None:
         """Turn `--ckpt_path last` into the newest good checkpoint of the run, where it has one."""
@@ -196,18 +228,18 @@ class VideoCLI(LightningCLI):
         """
         if self.checkpoint is None:
             return
-        trained_on = self.checkpoint["protocol"]["dataset"]
-        self.datamodule.refuse_other_split(trained_on, "the checkpoint")
-        ours, theirs = self.datamodule.class_names, self.checkpoint["class_names"]
+        data, trained_on = self.datamodule, self.checkpoint["protocol"]["dataset"]
+        refuse_seen_test_videos(trained_on, data.dataset_name, data.seen_by, "the checkpoint")
+        ours, theirs = data.class_names, self.checkpoint["class_names"]
         if list(ours) != list(theirs):
             raise UserError(
                 f"the checkpoint's {len(theirs)} classes ({', '.join(theirs[:5])}, ...) are not "
                 f"the data's {len(ours)} ({', '.join(ours[:5])}, ...); use the data it was trained "
                 "for, or start a fit with --model.init_from"
             )
-        spec = self.datamodule.input_spec()
+        spec, training = data.input_spec(), self.subcommand == "fit"
         for part, trained in self.checkpoint["input_spec"].items():
-            if spec[part] != trained:
+            if spec[part] != trained and (training or part != "augmentation"):
                 say(f"note: {part} differs: trained with {trained}, now {spec[part]}")
         refuse_other_network(self.checkpoint["state_dict"], self.model.state_dict())
 
@@ -261,6 +293,7 @@ class VideoCLI(LightningCLI):
                 "logger": False,
                 "enable_checkpointing": False,
                 "callbacks": [*own, self.stop, BrokenVideos(), ScoreFile(folder)],
+                "plugins": [*_as_list(config.plugins), AtomicCheckpointIO()],
             }
         if config.fast_dev_run:
             return {"logger": False, "callbacks": [*own, self.stop, BrokenVideos()]}
@@ -317,12 +350,12 @@ class VideoCLI(LightningCLI):
     def before_fit(self) -> None:
         """Say what is about to be trained."""
         spec = self.datamodule.spec
-        size, frames = spec.transform.size, spec.sampling.clip_len
+        size, frames = spec.crops.size, spec.sampling.clip_len
         network = self.model.network
         with as_user_error():
             macs = count_macs(network, frames, size)
         say(
-            f"{self.model.hparams['network']}: {count_parameters(network):,} parameters, "
+            f"{self.model.network_name}: {count_parameters(network):,} parameters, "
             f"{macs / 1e9:.3f} GMACs a clip "
             f"({spec.sampling.describe()}, {size} px)"
         )

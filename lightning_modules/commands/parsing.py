@@ -2,11 +2,13 @@
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
+import jsonargparse
 import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import (
@@ -17,13 +19,32 @@ import datamodules
 import lightning_modules
 from datamodules import VideoDataModule
 from datamodules.errors import UserError
+from datamodules.plugins import TRUSTED, VARIABLE, load_plugins, plugin_names
 from lightning_modules.base import VideoClassifier
 from lightning_modules.console import COMMAND, fail, nearest
+from lightning_modules.old_checkpoints import MOVED
 from lightning_modules.runs.folder import (
     RunSettings,
 )
 
 COMMON_KEYS = ("config", "seed_everything", "ckpt_path", "model", "data", "trainer", "run", "help")
+
+
+def allow_known_classes() -> None:
+    """Let configs name the classes of our packages, PyTorch's, Lightning's and the plugins' alone.
+
+    Every public class of ours and every plugin is imported, so that a bare class name is known.
+
+    Raises:
+        UserError: If a plugin cannot be found.
+    """
+    load_plugins()
+    jsonargparse.set_parsing_settings(
+        import_path_denylist=["*"], import_path_allowlist=[*TRUSTED, *plugin_names()]
+    )
+    for package in (datamodules, lightning_modules):
+        for name in package.__all__:
+            getattr(package, name)
 
 
 LINKED = {
@@ -32,6 +53,18 @@ LINKED = {
     "model.class_names": "the classes come from the data",
 }
 """Keys that take their value from elsewhere, so that a value of their own would be lost."""
+
+
+@contextmanager
+def constructors_mistakes() -> Iterator[None]:
+    """Turn what a constructor refuses, which the parser wraps several times, into a `UserError`."""
+    try:
+        yield
+    except ValueError as error:
+        found: BaseException = error
+        while isinstance(found.__cause__, ValueError):
+            found = found.__cause__
+        raise UserError(str(found)) from error
 
 
 def refuse_linked_options(words: Sequence[str]) -> None:
@@ -112,6 +145,9 @@ def _full_keys() -> list[str]:
 
 def _unknown_key(key: str) -> str:
     plain = key.lstrip("-").split("=")[0].replace("init_args.", "").removesuffix("+")
+    for old in (plain, f"model.{plain}", f"data.{plain}"):
+        if old in MOVED:
+            return f"there is no key {old!r} any more; it is {MOVED[old]!r} now"
     if not key.startswith("-") and "." not in key:
         # within a model or a data class the message names the argument alone
         keys = known_keys()
@@ -130,9 +166,8 @@ def _unrecognized(found: re.Match[str]) -> str:
 
 def _refused(found: re.Match[str]) -> str:
     return (
-        f"the class {found[1]} is refused: only classes of models, datamodules, lightning_modules, "
-        "lightning and torch may be named; to allow a package of your own, name it in "
-        "KINETOSCOPE_PLUGINS"
+        f"the class {found[1]} is refused: only classes of {', '.join(TRUSTED)} may be named; to "
+        f"allow a file or module of your own, name it with --plugins, or with {VARIABLE}"
     )
 
 

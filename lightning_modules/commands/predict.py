@@ -185,7 +185,7 @@ def _loader(module: VideoClassifier, paths: list[str], options: Any) -> DataLoad
     )
     spec = InputSpec.from_dict(module.input_spec)
     num_crops = options.num_crops or module.protocol["num_crops"]
-    spec.transform.check_crops(num_crops)
+    spec.crops.check_crops(num_crops)
     dataset = VideoDataset(
         table,
         Path(),
@@ -216,7 +216,7 @@ def _flow(
     if "flow" not in module.network.modalities:
         if wanted is not None:
             raise UserError(
-                f"--flow_method {wanted} has no meaning for {module.hparams['network']}, which "
+                f"--flow_method {wanted} has no meaning for {module.network_name}, which "
                 "takes frames alone; leave it out"
             )
         return None
@@ -230,7 +230,7 @@ def _flow(
     if method != spec.flow.method:
         say(f"note: trained on flow of {spec.flow.method}, here it is computed by {method}")
     make_flow_method(method)  # where OpenCV is missing, it is better said before any video is read
-    side = spec.flow.short_side or spec.transform.short_side
+    side = spec.flow.short_side or spec.crops.side
     return ComputedFlow(Path(), replace(spec.flow, method=method, short_side=side))
 
 
@@ -262,11 +262,11 @@ def _video_probabilities(
     """Probabilities of each video, (B, K), its views averaged as in the test."""
     clips = batch["clips"].to(module.device)
     dtype = next(module.parameters()).dtype
-    batch["clips"] = normalize(clips, spec.mean, spec.std, dtype)
+    batch["clips"] = normalize(clips, spec.normalization.mean, spec.normalization.std, dtype)
     if "flow" in batch:
         batch["flow"] = normalize_flow(batch["flow"].to(module.device), dtype)
     scores = module.video_scores(module.view_logits(batch))
-    averaged_logits = module.hparams["average"] == "logits"
+    averaged_logits = module.average == "logits"
     return (scores.softmax(dim=-1) if averaged_logits else scores).cpu()
 
 

@@ -7,6 +7,7 @@ from lightning.pytorch import Trainer
 
 from datamodules import VideoDataModule
 from datamodules.clips.crops import NumCrops, count_crops
+from datamodules.described import class_path_of, plain
 from lightning_modules.base import VideoClassifier
 from lightning_modules.runs.versions import code_commit, library_versions
 from models import count_macs
@@ -32,6 +33,9 @@ class Protocol:
         average: What is averaged over views.
         precision: Precision of the arithmetic.
         network: Name of the network.
+        network_options: Its options that were given.
+        module: Class of the module that it was trained by.
+        input: Sampling, crops, normalization and flow, as the checkpoint describes them.
         macs: Multiply-adds of one view.
         commit: Commit of this code.
         versions: Library versions.
@@ -51,6 +55,9 @@ class Protocol:
     average: str
     precision: str
     network: str
+    network_options: dict[str, Any]
+    module: str
+    input: dict[str, Any]
     macs: int
     commit: str
     versions: dict[str, str]
@@ -88,8 +95,7 @@ def describe_protocol(
         broken: Video id and reason of each file that could not be read.
     """
     spec = data.spec
-    full = data.num_crops in ("full", "full_flip")
-    size = spec.transform.short_side if full else spec.transform.crop_size
+    size = spec.crops.side if data.evaluation.whole_frames else spec.crops.crop_size
     return Protocol(
         dataset=data.dataset_name,
         split="test",
@@ -98,13 +104,16 @@ def describe_protocol(
         missing=data.test_set.missing,
         broken=broken,
         sampling=spec.sampling.describe(),
-        num_clips=data.num_clips,
-        num_crops=data.num_crops,
+        num_clips=data.evaluation.num_clips,
+        num_crops=data.evaluation.num_crops,
         probe=None if data.probe is None else str(data.probe),
         size=size,
-        average=str(module.hparams["average"]),
+        average=module.average,
         precision=str(trainer.precision),
-        network=str(module.hparams["network"]),
+        network=module.network_name,
+        network_options=plain(module.network_options, "model.network_kwargs"),
+        module=class_path_of(type(module)),
+        input=dict(data.input_spec()),
         macs=count_macs(module.network, spec.sampling.test_len, size),
         commit=code_commit(),
         versions=library_versions(),

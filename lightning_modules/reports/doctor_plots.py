@@ -58,7 +58,7 @@ def _of_videos(found: Examination, readable: Sequence[Probe]) -> Iterator[tuple[
         draw(lambda axes: _histogram(axes, frames, "frames", mark=span)),
         f"the line marks the {span} frames that a clip of {sampling} spans",
     )
-    side = found.data.spec.transform.short_side
+    side = found.data.spec.crops.side
     yield (
         "Frame size",
         draw(lambda axes: _sizes(axes, readable, side)),
@@ -138,8 +138,8 @@ def _speeds(axes: Axes, found: Examination) -> None:
     clips = [speed.clips_per_second for speed in found.speeds]
     places = range(len(counts))
     axes.plot(places, clips, color=ACCENT, marker="o", markerfacecolor="none", markersize=8)
-    if found.data.num_workers in counts:
-        place = counts.index(found.data.num_workers)
+    if found.data.loading.num_workers in counts:
+        place = counts.index(found.data.loading.num_workers)
         axes.plot(place, clips[place], color=ACCENT, marker="o", markersize=8)
     axes.set_xticks(places, [str(count) for count in counts])
     axes.set_ylim(0, 1.15 * max(clips))

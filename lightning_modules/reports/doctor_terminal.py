@@ -96,6 +96,6 @@ def _speeds(found: Examination) -> Table:
     table.add_column("loader workers", justify="right")
     table.add_column("clips/s", justify="right")
     for speed in found.speeds:
-        mark = "  (configured)" if speed.num_workers == found.data.num_workers else ""
+        mark = "  (configured)" if speed.num_workers == found.data.loading.num_workers else ""
         table.add_row(f"{speed.num_workers}{mark}", f"{speed.clips_per_second:.1f}")
     return table

@@ -9,6 +9,7 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 
 from datamodules.errors import StorageError, UserError, as_user_error
+from lightning_modules.old_checkpoints import up_to_date
 from lightning_modules.runs.folder import LAST, PREVIOUS
 from models.weights import read_weights_file
 
@@ -63,8 +64,9 @@ class AtomicCheckpointIO(CheckpointIO):
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
         """Read a checkpoint; only plain values and tensors, whatever `weights_only` says."""
-        content: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
-        return content
+        content = torch.load(path, map_location=map_location, weights_only=True)
+        current: dict[str, Any] = up_to_date(content)
+        return current
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete a checkpoint, where there is one."""
@@ -104,8 +106,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         UserError: If the path is an address, is missing, or is not such a checkpoint.
     """
     with as_user_error():
-        content = read_weights_file(path)
-    if not isinstance(content, dict) or "input_spec" not in content:
+        content = up_to_date(read_weights_file(path))
+    if not isinstance(content, dict) or "module" not in content:
         raise UserError(
             f"{path} is not a checkpoint of a fit of this project: it does not say what it was "
             "trained on; give a file from a run folder's checkpoints/"

@@ -1,8 +1,8 @@
 """What a checkpoint needs beside Lightning's own content for a resumed fit to be exactly the same.
 
-The order of clips is the DataModule's; the weights, the optimizer, the schedule and the moving
-average are Lightning's. Here is the rest: random states of all ranks, counts of the metrics of an
-epoch that is under way, and the meaning of the trainer's progress (`loop_progress`).
+The weights, the optimizer, the schedule and the moving average are Lightning's. Here is the rest:
+the place in the order of clips (`TrainPosition`), random states of all ranks, counts of the metrics
+of an epoch that is under way, and the meaning of the trainer's progress (`loop_progress`).
 """
 
 import random
@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torchmetrics import MetricCollection
 
+from datamodules import VideoDataModule
 from datamodules.errors import UserError
 from lightning_modules.console import say
 from lightning_modules.ranks import gather_objects
@@ -23,6 +24,7 @@ from lightning_modules.resume.loop_progress import (
     epoch_is_under_way,
     set_where_to_go_on,
 )
+from lightning_modules.resume.train_position import TrainPosition
 from lightning_modules.runs.loggers import MetricsFile
 
 KEY = "exact_resume"
@@ -56,6 +58,7 @@ class ExactResume(Callback):
             "at_step_boundary": at_step_boundary(trainer),
             "lines": [logger.num_lines for logger in _metrics_files(trainer)],
             "unlogged": unlogged_metrics(trainer),
+            "position": _position(trainer),
         }
         set_where_to_go_on(trainer, checkpoint["loops"]["fit_loop"])
 
@@ -65,12 +68,15 @@ class ExactResume(Callback):
         """Keep what is to be restored when the training starts.
 
         Raises:
-            UserError: If the steps of the optimizer would be others.
+            UserError: If the steps of the optimizer, or the clips that are left, would be others.
         """
         if trainer.state.fn != "fit":
             return
         _check_same_file(trainer, checkpoint)
         saved = checkpoint[KEY]
+        data = _ordered_data(trainer)
+        if data is not None and saved["position"] is not None:
+            TrainPosition(**saved["position"]).go_on(data)
         self._unlogged, self._lines = saved["unlogged"], saved["lines"]
         was, now = saved["accumulate_grad_batches"], trainer.accumulate_grad_batches
         if was != now:
@@ -124,6 +130,17 @@ class ExactResume(Callback):
         if self._random is not None:
             set_random_states(self._random, pl_module.device)
             self._random = None
+
+
+def _ordered_data(trainer: Trainer) -> VideoDataModule | None:
+    """The DataModule whose order of clips can be gone on with; None for one of another kind."""
+    data = getattr(trainer, "datamodule", None)
+    return data if isinstance(data, VideoDataModule) else None
+
+
+def _position(trainer: Trainer) -> dict[str, Any] | None:
+    data = _ordered_data(trainer)
+    return None if data is None else TrainPosition.of(trainer, data).as_dict()
 
 
 def random_states(device: torch.device) -> dict[str, Any]:

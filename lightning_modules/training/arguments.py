@@ -1,98 +1,111 @@
 """Checks of what a user gives to a module, before anything is built."""
 
+import functools
 import inspect
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
+from datamodules.described import plain
 from datamodules.errors import UserError
+from lightning_modules.training.optim import BatchNorm, Optimization
 from models import list_models
 
-_AT_LEAST_ZERO = (
-    "lr",
-    "weight_decay",
-    "warmup_epochs",
-    "bias_lr_multiplier",
-    "norm_scale_lr_multiplier",
-    "head_lr_multiplier",
-)
 
-
-def check_arguments(
-    arguments: Mapping[str, Any], families: Sequence[str], owner: type[Any]
-) -> None:
-    """Check a module's arguments.
+def check_network_name(network: str, families: Sequence[str], owner: type[Any]) -> None:
+    """Check that a network is one that a module trains.
 
     Args:
-        arguments: Values by name.
+        network: The network's name; those of a plugin hold a dot and are not checked.
         families: First parts of the network names that the module trains; empty for all.
-        owner: The module's class; its own defaults count as not given.
+        owner: The module's class.
 
     Raises:
-        UserError: If the network is of another family, a number is out of its range, a setting
-            has no effect, or schedule and milestones do not fit.
+        UserError: If the network is of another family.
     """
-    network = arguments["network"]
     if network in list_models() and families and network.rpartition("_")[0] not in families:
         raise UserError(
             f"{owner.__name__} trains {' and '.join(families)} networks, got {network}; choose one "
             "of those with --model.network, or another --model"
         )
-    for name in _AT_LEAST_ZERO:
-        if arguments[name] < 0:
-            raise UserError(f"model.{name}={arguments[name]} must be at least 0")
-    if not 0 <= arguments["label_smoothing"] < 1:
-        raise UserError(f"model.label_smoothing={arguments['label_smoothing']} must lie in [0, 1)")
-    for name in ("bn_momentum", "ema_decay"):
-        if arguments[name] is not None and not 0 < arguments[name] < 1:
-            raise UserError(f"model.{name}={arguments[name]} must lie between 0 and 1")
-    for name in ("bn_batch", "reference_batch"):
-        if arguments[name] is not None and arguments[name] < 1:
-            raise UserError(f"model.{name}={arguments[name]} must be at least 1")
-    _refuse_without_effect(arguments, _given(arguments, owner))
-    _check_schedule(arguments)
 
 
-def _given(arguments: Mapping[str, Any], owner: type[Any]) -> set[str]:
-    """Names of the arguments that are not the class's defaults."""
-    defaults: dict[str, Any] = {}
-    for cls in reversed(owner.__mro__):
-        if "__init__" in vars(cls):
-            for name, parameter in inspect.signature(cls).parameters.items():
-                defaults[name] = parameter.default
-    return {name for name, value in arguments.items() if value != defaults.get(name)}
+def refuse_without_effect(
+    optimization: Optimization, batch_norm: BatchNorm, owner: type[Any]
+) -> None:
+    """Refuse settings that were given and that others make void.
 
+    Args:
+        optimization: How to optimize.
+        batch_norm: How batch normalization is trained.
+        owner: The module's class; its own defaults count as not given.
 
-def _refuse_without_effect(arguments: Mapping[str, Any], given: Set[str]) -> None:
-    """Refuse settings that were given and that others make void."""
+    Raises:
+        UserError: If one has no effect.
+    """
     void: dict[str, str] = {}
-    if arguments["optimizer"] != "sgd":
-        why = f"is for sgd, and the optimizer is {arguments['optimizer']}; leave it out"
-        void |= dict.fromkeys(("momentum", "nesterov"), why)
-    if arguments["frozen_bn"] == "all":
+    if optimization.optimizer != "sgd":
+        why = f"is for sgd, and the optimizer is {_name(optimization.optimizer)}; leave it out"
+        void |= dict.fromkeys(("optimization.momentum", "optimization.nesterov"), why)
+    if not isinstance(optimization.optimizer, str):
+        why = "is for sgd and adamw; give it as an argument of the optimizer instead"
+        void |= dict.fromkeys(("optimization.lr", "optimization.weight_decay"), why)
+    if not isinstance(optimization.schedule, str):
+        why = f"has no effect on the schedule {_name(optimization.schedule)}; leave it out"
+        void |= dict.fromkeys(("optimization.gamma", "optimization.warmup_epochs"), why)
+    if batch_norm.frozen == "all":
         why = (
-            "has no effect, as model.frozen_bn=all freezes every batch normalization; leave one out"
+            "has no effect, as model.batch_norm.frozen=all freezes every batch normalization; "
+            "leave one out"
         )
-        void |= dict.fromkeys(("bn_batch", "bn_momentum"), why)
+        void |= dict.fromkeys(("batch_norm.batch_size", "batch_norm.momentum"), why)
+    given = _given("optimization", optimization, owner) | _given("batch_norm", batch_norm, owner)
     for name, why in void.items():
-        if name in given and arguments[name]:
-            raise UserError(f"model.{name}={arguments[name]} {why}")
+        if given.get(name):
+            raise UserError(f"model.{name}={given[name]} {why}")
 
 
-def _check_schedule(arguments: Mapping[str, Any]) -> None:
-    if not 0 < arguments["gamma"] <= 1:
-        raise UserError(f"model.gamma={arguments['gamma']} must lie in (0, 1]")
-    if not 0 <= arguments["momentum"] < 1:
-        raise UserError(f"model.momentum={arguments['momentum']} must lie in [0, 1)")
-    schedule, milestones = arguments["schedule"], list(arguments["milestones"])
-    if milestones != sorted(set(milestones)) or min(milestones, default=1) < 1:
-        raise UserError(f"model.milestones={milestones} must be epochs from 1 on, in order")
-    if milestones and milestones[0] < arguments["warmup_epochs"]:
-        raise UserError(
-            f"model.milestones={milestones} begin before the warm-up ends, with "
-            f"model.warmup_epochs={arguments['warmup_epochs']}; change one of them"
-        )
-    if (schedule == "step") != bool(milestones):
-        raise UserError(
-            f"the schedule {schedule!r} and milestones {milestones} do not fit: `step` needs "
-            "milestones, other schedules ignore them; change model.schedule or model.milestones"
-        )
+def _given(group: str, settings: Any, owner: type[Any]) -> dict[str, Any]:
+    """Settings of a group that are not the class's defaults, by key."""
+    for cls in owner.__mro__:
+        found = inspect.signature(cls).parameters.get(group) if "__init__" in vars(cls) else None
+        if found is not None:
+            values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+            default = found.default
+            return {f"{group}.{k}": v for k, v in values.items() if v != getattr(default, k)}
+    return {}
+
+
+def _name(value: Any) -> str:
+    return value if isinstance(value, str) else "of your own"
+
+
+def plain_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A module's arguments as a checkpoint can hold them.
+
+    What only a fit needs and what is an object (a loss, metrics) is left out: the module can be
+    made again without it.
+
+    Args:
+        given: The arguments, as the constructor got them.
+
+    Raises:
+        UserError: If another argument is no plain value.
+    """
+    values = {**given, "loss": None, "metrics": None}
+    optimization = values.get("optimization")
+    if isinstance(optimization, Optimization):
+        names = [field.name for field in fields(optimization)]
+        values["optimization"] = {name: _named(getattr(optimization, name)) for name in names}
+    return {name: plain(value, f"model.{name}") for name, value in values.items()}
+
+
+def _named(value: Any) -> Any:
+    """What makes an optimizer or a schedule, by its import path; other values as they are."""
+    if not callable(value):
+        return value
+    made, arguments = value, {}
+    if isinstance(value, functools.partial):
+        made, arguments = value.func, dict(value.keywords)
+    name = getattr(made, "__qualname__", type(made).__qualname__)
+    return {"class_path": f"{made.__module__}.{name}", "init_args": arguments}

@@ -35,8 +35,9 @@ class AveragedWeights(EMAWeightAveraging):
         mixed = precision.removesuffix("true") + "mixed"
         if stage == "fit" and precision in ("bf16-true", "16-true"):
             raise UserError(
-                f"model.ema_decay needs weights of 32 bits, and trainer.precision={precision} "
-                f"keeps them in 16; set it to {mixed}, or leave ema_decay out"
+                "model.optimization.ema_decay needs weights of 32 bits, and "
+                f"trainer.precision={precision} keeps them in 16; set it to {mixed}, or leave "
+                "ema_decay out"
             )
         super().setup(trainer, pl_module, stage)
 

@@ -2,19 +2,21 @@
 
 import inspect
 import json
-import pkgutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from datamodules.editions import Edition
+from datamodules.data_spec import DataSpec
 from datamodules.errors import UserError, as_user_error
+from datamodules.plugins import attribute
+from lightning_modules.old_checkpoints import up_to_date
+from lightning_modules.training.optim import BatchNorm
 from models import VideoNetwork, WeightReport, get_model, imagenet_state_dict, load_weights
+from models.adapted import AdaptedNetwork
 from models.checkpointing import checkpoint_blocks
 from models.norm import freeze_batch_norm, set_batch_norm_momentum, split_batch_norm
-from models.registry import MODELS
 from models.weights import as_state_dict, read_weights_file
 
 _OPTIONS_OF_2D_WEIGHTS = {"stride_on": "3x3"}
@@ -23,7 +25,7 @@ _OPTIONS_OF_2D_WEIGHTS = {"stride_on": "3x3"}
 
 @as_user_error()
 def initialize(
-    network: VideoNetwork, source: str | Sequence[str], class_names: Sequence[str], data: Edition
+    network: VideoNetwork, source: str | Sequence[str], class_names: Sequence[str], data: DataSpec
 ) -> WeightReport:
     """Load starting weights into a network.
 
@@ -45,11 +47,13 @@ def initialize(
     sources = [source] if isinstance(source, str) else list(source)
     if not sources:
         raise UserError("init_from is an empty list; give a source, or null for none")
-    contents = {path: read_weights_file(path) for path in sources if path != "imagenet"}
+    contents = {p: up_to_date(read_weights_file(p)) for p in sources if p != "imagenet"}
     runs = {path: content for path, content in contents.items() if _is_checkpoint(content)}
     if len(runs) == len(sources):
         for path, content in runs.items():
-            data.refuse_other_split(content["protocol"]["dataset"], f"{path} of init_from")
+            refuse_seen_test_videos(
+                content["protocol"]["dataset"], data.dataset, data.seen_by, f"{path} of init_from"
+            )
             _refuse_other_options(network, _network_of(content, path).unseen_options, path)
         weights, names = _merge_runs(runs)
         return load_weights(network, weights, class_names=class_names, source_class_names=names)
@@ -71,22 +75,39 @@ def initialize(
 
 
 def _is_checkpoint(content: Any) -> bool:
-    return isinstance(content, dict) and "class_names" in content and "state_dict" in content
+    return isinstance(content, dict) and "network" in content and "state_dict" in content
 
 
 def _network_of(run: Mapping[str, Any], path: str) -> VideoNetwork:
-    """The network of a run, without weights: what was null has its default."""
-    given = run["hyper_parameters"]
-    if given["network"] not in MODELS:
-        raise UserError(
-            f"{path} of init_from holds the network {given['network']!r}, which there is no more; "
-            "give a checkpoint of one of list_models()"
-        )
-    factory = pkgutil.resolve_name(MODELS[given["network"]])
-    options = [name for name in inspect.signature(factory).parameters if name in given]
-    chosen = {name: given[name] for name in options if given[name] is not None}
+    """The network of a run, without weights."""
     with torch.device("meta"):
-        return get_model(given["network"], **{"num_classes": given["num_classes"], **chosen})
+        try:
+            return build_network(**run["network"])
+        except ValueError as error:
+            raise UserError(
+                f"{path} of init_from holds a network that cannot be built here: {error}"
+            ) from error
+
+
+def refuse_seen_test_videos(
+    trained_on: str, dataset: str, seen_by: Sequence[str], source: str
+) -> None:
+    """Refuse weights that have seen the test videos.
+
+    Args:
+        trained_on: Name of the dataset, and edition, that they were trained on.
+        dataset: What is to be tested on.
+        seen_by: Data whose training videos are, in part, its test videos.
+        source: Where they come from.
+
+    Raises:
+        UserError: If that is another official split of this dataset.
+    """
+    if trained_on in seen_by:
+        raise UserError(
+            f"{source} was trained on {trained_on}, among whose training videos are test videos of "
+            f"{dataset}; give one of {dataset}, or change data.split"
+        )
 
 
 def _refuse_other_options(
@@ -129,25 +150,61 @@ def _merge_runs(runs: dict[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
     return merged, class_names
 
 
-def prepare_network(network: VideoNetwork, arguments: Mapping[str, Any]) -> None:
-    """Set a network up for training as a module's arguments say, in place.
+def build_network(name: str, num_classes: int, options: Mapping[str, Any]) -> VideoNetwork:
+    """A new network: one of ours by name, or a user's own by import path.
+
+    Args:
+        name: One of `models.list_models()`, or a class or function of a plugin, such as
+            `my_lab.SlowNet`, that takes `num_classes` and the options and returns a module.
+        num_classes: Number of classes.
+        options: Options of the network.
+
+    Raises:
+        UserError: If there is no such network, or it does not take these options.
+    """
+    if "." not in name:
+        with as_user_error():
+            return get_model(name, num_classes, **options)
+    make = attribute(name)
+    try:
+        inspect.signature(make).bind(num_classes=num_classes, **options)
+    except TypeError as error:
+        given = ", ".join(["num_classes", *options])
+        raise UserError(
+            f"{name} does not take the arguments {given} ({error}); correct model.network_kwargs, "
+            "or its signature"
+        ) from error
+    with as_user_error():
+        made = make(num_classes=num_classes, **options)
+    if isinstance(made, VideoNetwork):
+        return made
+    if not isinstance(made, nn.Module):
+        raise UserError(f"{name} makes a {type(made).__name__}, not a torch.nn.Module; correct it")
+    return AdaptedNetwork(made, num_classes)
+
+
+@as_user_error()
+def prepare_network(
+    network: VideoNetwork, batch_norm: BatchNorm, checkpoint_activations: bool
+) -> None:
+    """Set a network up for training, in place.
 
     Args:
         network: A new network.
-        arguments: `bn_momentum`, `bn_batch`, `frozen_bn` and `checkpoint_activations`, as
-            `VideoClassifier` documents them.
+        batch_norm: How its batch normalization is trained.
+        checkpoint_activations: Whether blocks are computed again in the backward pass.
 
     Raises:
-        UserError: If the network has nothing that an argument could apply to.
+        UserError: If the network has nothing that a setting could apply to.
     """
     store_channels_last(network)
-    if arguments["bn_momentum"] is not None:
-        set_batch_norm_momentum(network, arguments["bn_momentum"])
-    if arguments["bn_batch"] is not None:
+    if batch_norm.momentum is not None:
+        set_batch_norm_momentum(network, batch_norm.momentum)
+    if batch_norm.batch_size is not None:
         split_batch_norm(network, num_groups=1)  # each training step sets how many
-    if arguments["frozen_bn"] != "none":
-        freeze_batch_norm(network, keep_first=arguments["frozen_bn"] == "all_but_first")
-    if arguments["checkpoint_activations"]:
+    if batch_norm.frozen != "none":
+        freeze_batch_norm(network, keep_first=batch_norm.frozen == "all_but_first")
+    if checkpoint_activations:
         checkpoint_blocks(network)
 
 

@@ -1,20 +1,57 @@
 """The metrics of a split, fresh for each split so that no state leaks between them."""
 
-from torch import Tensor
-from torchmetrics import MeanMetric, MetricCollection
+from collections.abc import Mapping
+from copy import deepcopy
+
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
+from datamodules.errors import UserError
 
-def accuracy_metrics(num_classes: int, prefix: str) -> MetricCollection:
-    """Top-1 accuracy, and top-5 where there are more than five classes.
+
+def accuracy_metrics(
+    num_classes: int, prefix: str, own: Mapping[str, Metric] | None = None
+) -> MetricCollection:
+    """Top-1 accuracy, top-5 where there are more than five classes, and a user's own.
 
     Accuracies are plain fractions of samples (micro average), and the metrics share no state:
     torchmetrics' compute groups merge metrics of different k (a wrong top-5).
+
+    Args:
+        num_classes: K.
+        prefix: Of the logged names, such as `val/`.
+        own: Metrics beside them, by name; they are copied.
+
+    Raises:
+        UserError: If one of them has a name that is taken.
     """
-    metrics = {"top1": MulticlassAccuracy(num_classes, top_k=1, average="micro")}
+    metrics: dict[str, Metric] = {"top1": MulticlassAccuracy(num_classes, top_k=1, average="micro")}
     if num_classes > 5:
         metrics["top5"] = MulticlassAccuracy(num_classes, top_k=5, average="micro")
+    for name, metric in (own or {}).items():
+        if name in {"top1", "top5", "loss", "mean_class", "broken_videos"}:
+            raise UserError(f"model.metrics names {name!r}, which is logged already; rename it")
+        metrics[name] = deepcopy(metric)
     return MetricCollection(dict(metrics), prefix=prefix, compute_groups=False)
+
+
+def make_loss(own: nn.Module | None, label_smoothing: float) -> nn.Module:
+    """The training loss: a user's own, or cross-entropy.
+
+    Raises:
+        UserError: If `label_smoothing` is out of range, or given beside an own loss.
+    """
+    if not 0 <= label_smoothing < 1:
+        raise UserError(f"model.label_smoothing={label_smoothing} must lie in [0, 1)")
+    if own is None:
+        return nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+    if label_smoothing:
+        raise UserError(
+            f"model.label_smoothing={label_smoothing} is for cross-entropy, and model.loss is a "
+            f"{type(own).__name__}; leave one of them out"
+        )
+    return own
 
 
 def confusion_matrix(num_classes: int) -> MulticlassConfusionMatrix:

@@ -1,13 +1,212 @@
-"""Parameter groups and learning rate schedules: pure functions, no Lightning."""
+"""Optimizer, schedule and batch normalization: settings, parameter groups, rates; no Lightning."""
 
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
+
+from datamodules.errors import UserError
+from datamodules.plugins import attribute
 
 Schedule = Literal["cosine", "step", "constant"]
+FrozenNorms = Literal["none", "all", "all_but_first"]
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How a network is optimized.
+
+    Attributes:
+        optimizer: `sgd`, `adamw`, or a class of torch or of your own, whose own arguments then hold
+            the rate and the decay.
+        lr: Base learning rate, for `reference_batch` clips a step where that is given.
+        reference_batch: Clips per optimizer step that the rate is meant for; it is scaled by the
+            batch really used (devices x batch size x accumulation). Null: the rate as it is.
+        momentum: Momentum of SGD.
+        nesterov: Whether SGD uses Nesterov's form.
+        weight_decay: Weight decay.
+        schedule: `cosine`, `step` or `constant`, per optimizer step, or a scheduler of torch or of
+            your own, stepped after each optimizer step (`ReduceLROnPlateau`: by `val/loss` after
+            each epoch).
+        milestones: Epochs at which `step` lowers the rate.
+        gamma: Factor of each milestone.
+        warmup_epochs: Length of the linear warm-up, in epochs.
+        bias_lr_multiplier: Factor on the learning rate of biases; those of normalization layers
+            are not meant.
+        norm_scale_lr_multiplier: Factor on the learning rate of the scales of normalization layers.
+        head_lr_multiplier: Factor on the learning rate of the classifier.
+        decay_bias: Whether biases decay.
+        decay_norm: Whether the affine parameters of normalization layers decay.
+        ema_decay: Decay per step of a moving average of weights and running statistics, which is
+            then what is validated and tested; a checkpoint holds both. Null for none. Refused where
+            the precision keeps weights in 16 bits.
+
+    Raises:
+        UserError: If a number is out of its range, or schedule and milestones do not fit.
+    """
+
+    optimizer: Literal["sgd", "adamw"] | OptimizerCallable = "sgd"
+    lr: float = 0.01
+    reference_batch: int | None = None
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+    schedule: Schedule | LRSchedulerCallable = "cosine"
+    milestones: Sequence[int] = ()
+    gamma: float = 0.1
+    warmup_epochs: float = 0.0
+    bias_lr_multiplier: float = 1.0
+    norm_scale_lr_multiplier: float = 1.0
+    head_lr_multiplier: float = 1.0
+    decay_bias: bool = True
+    decay_norm: bool = True
+    ema_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in (
+            *("lr", "weight_decay", "warmup_epochs", "bias_lr_multiplier"),
+            *("norm_scale_lr_multiplier", "head_lr_multiplier"),
+        ):
+            self._check(name, getattr(self, name) >= 0, "must be at least 0")
+        ema, batch = self.ema_decay, self.reference_batch
+        self._check("ema_decay", ema is None or 0 < ema < 1, "must lie between 0 and 1")
+        self._check("reference_batch", batch is None or batch >= 1, "must be at least 1")
+        self._check("gamma", 0 < self.gamma <= 1, "must lie in (0, 1]")
+        self._check("momentum", 0 <= self.momentum < 1, "must lie in [0, 1)")
+        milestones = list(self.milestones)
+        in_order = milestones == sorted(set(milestones)) and min(milestones, default=1) >= 1
+        self._check("milestones", in_order, "must be epochs from 1 on, in order")
+        if milestones and milestones[0] < self.warmup_epochs:
+            raise UserError(
+                f"model.optimization.milestones={milestones} begin before the warm-up ends, with "
+                f"model.optimization.warmup_epochs={self.warmup_epochs}; change one of them"
+            )
+        if (self.schedule == "step") != bool(milestones):
+            raise UserError(
+                f"the schedule {self.schedule!r} and milestones {milestones} do not fit: `step` "
+                "needs milestones, other schedules ignore them; change model.optimization.schedule "
+                "or model.optimization.milestones"
+            )
+
+    def _check(self, name: str, holds: bool, allowed: str) -> None:
+        if not holds:
+            value = getattr(self, name)
+            given = list(value) if isinstance(value, Sequence) else value
+            raise UserError(f"model.optimization.{name}={given} {allowed}")
+
+
+@dataclass(frozen=True)
+class BatchNorm:
+    """How batch normalization is trained.
+
+    Attributes:
+        frozen: Layers whose statistics and affine parameters stay as they are: `none`, `all`, or
+            `all_but_first` (TSN's partial BN).
+        momentum: Weight of a new batch in the running statistics; torch's 0.1 where null.
+        batch_size: Videos whose activations are normalised together in training; null for the
+            device's whole batch, which must else be a multiple of it.
+
+    Raises:
+        UserError: If a number is out of its range.
+    """
+
+    frozen: FrozenNorms = "none"
+    momentum: float | None = None
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.momentum is not None and not 0 < self.momentum < 1:
+            raise UserError(f"model.batch_norm.momentum={self.momentum} must lie between 0 and 1")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UserError(f"model.batch_norm.batch_size={self.batch_size} must be at least 1")
+
+
+def make_optimizer(
+    settings: Optimization, network: nn.Module, classifiers: Sequence[str], scale: float
+) -> Optimizer:
+    """An optimizer over what the papers treat differently.
+
+    One of a user's own gets its rate and its decay by its own arguments; the factors of the groups
+    are applied to them.
+
+    Args:
+        settings: How to optimize.
+        network: Network, of which only the trainable parameters count.
+        classifiers: Names of its classifier layers.
+        scale: Factor on the rate, for the batch really used.
+    """
+    is_own = not isinstance(settings.optimizer, str)
+    groups = parameter_groups(
+        network,
+        scale * (1.0 if is_own else settings.lr),
+        1.0 if is_own else settings.weight_decay,
+        classifiers=classifiers,
+        bias_lr_multiplier=settings.bias_lr_multiplier,
+        norm_scale_lr_multiplier=settings.norm_scale_lr_multiplier,
+        head_lr_multiplier=settings.head_lr_multiplier,
+        decay_bias=settings.decay_bias,
+        decay_norm=settings.decay_norm,
+    )
+    if settings.optimizer == "sgd":
+        return SGD(groups, momentum=settings.momentum, nesterov=settings.nesterov)
+    if settings.optimizer == "adamw":
+        return AdamW(groups)
+    named = [{"name": group["name"], "params": group["params"]} for group in groups]
+    optimizer: Optimizer = _callable(settings.optimizer)(named)
+    for made, group in zip(optimizer.param_groups, groups, strict=True):
+        made["lr"] *= group["lr"]
+        if "weight_decay" in made:
+            made["weight_decay"] *= group["weight_decay"]
+    return optimizer
+
+
+def make_scheduler(
+    settings: Optimization, optimizer: Optimizer, total_steps: float, steps_per_epoch: int
+) -> LRScheduler | ReduceLROnPlateau:
+    """The schedule of an optimizer.
+
+    Args:
+        settings: How to optimize.
+        optimizer: The optimizer.
+        total_steps: Optimizer steps of the whole training; infinite where nothing ends it.
+        steps_per_epoch: Optimizer steps of one epoch.
+
+    Raises:
+        UserError: If the schedule needs an end and there is none.
+    """
+    if not isinstance(settings.schedule, str):
+        made: LRScheduler | ReduceLROnPlateau = _callable(settings.schedule)(optimizer)
+        return made
+    if math.isinf(total_steps) and settings.schedule == "cosine":
+        raise UserError(
+            "the cosine schedule needs an end; set trainer.max_epochs or trainer.max_steps, or "
+            "another model.optimization.schedule"
+        )
+    factor = lr_factor(
+        settings.schedule,
+        total_steps,
+        steps_per_epoch,
+        milestones=settings.milestones,
+        gamma=settings.gamma,
+        warmup_epochs=settings.warmup_epochs,
+    )
+    return LambdaLR(optimizer, factor)
+
+
+def _callable(value: Any) -> Callable[..., Any]:
+    """What makes an optimizer or a schedule; a checkpoint holds it as a description."""
+    if isinstance(value, Mapping):
+        made = attribute(value["class_path"])
+        return functools.partial(made, **value.get("init_args", {}))
+    assert callable(value)
+    return value  # type: ignore[no-any-return]
 
 
 def parameter_groups(

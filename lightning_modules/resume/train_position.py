@@ -1,14 +1,16 @@
 """Where in the order of training clips a run is: what a resumed run goes on from."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 from lightning.pytorch import Trainer
 
+from datamodules import VideoDataModule
 from datamodules.errors import UserError
 
 _MEANING = {
     "seed": "seed_everything",
-    "global_batch": "devices x data.batch_size",
+    "global_batch": "devices x data.loading.batch_size",
     "num_videos": "the training videos that are there",
 }
 
@@ -31,6 +33,37 @@ class TrainPosition:
     seed: int = 0
     global_batch: int = 0
     num_videos: int = 0
+
+    @classmethod
+    def of(cls, trainer: Trainer, data: VideoDataModule) -> Self:
+        """The position of a trainer, within or between batches of a fit, or before it.
+
+        Args:
+            trainer: The trainer.
+            data: Its DataModule.
+        """
+        epochs = vars(trainer.fit_loop.epoch_progress.current)
+        order = data.train_order()
+        if epochs["started"] <= epochs["processed"]:
+            return cls(epochs["processed"], 0, **order)
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        done = vars(progress.current)["processed"]
+        if progress.is_last_batch:  # `limit_train_batches` may use fewer than the loader has
+            done = data.data_spec().batches_per_epoch or done
+        return cls(epochs["processed"], done, **order)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for the checkpoint."""
+        return asdict(self)
+
+    def go_on(self, data: VideoDataModule) -> None:
+        """Let the training loader begin here.
+
+        Raises:
+            UserError: If the clips that are left would come in another order.
+        """
+        self.check_order(TrainPosition(**data.train_order()))
+        data.go_on_at(self.epoch, self.batches)
 
     def check_order(self, now: "TrainPosition") -> None:
         """Check that a run which goes on from here sees the clips that are left, in their order.
@@ -55,18 +88,3 @@ class TrainPosition:
                 f"what decides about the clips that follow has changed: {listed}; take that back, "
                 "or start a new run from the weights with --model.init_from"
             )
-
-
-def place_of(trainer: Trainer, batches_in_loader: int) -> tuple[int, int]:
-    """Epoch that a trainer is in or comes to next, and the batches of it that it is done with.
-
-    Args:
-        trainer: A trainer, within or between batches of a fit, or before it.
-        batches_in_loader: Batches of a whole epoch; `limit_train_batches` may use fewer.
-    """
-    epochs = vars(trainer.fit_loop.epoch_progress.current)
-    if epochs["started"] <= epochs["processed"]:
-        return epochs["processed"], 0
-    batches = trainer.fit_loop.epoch_loop.batch_progress
-    done = batches_in_loader if batches.is_last_batch else vars(batches.current)["processed"]
-    return epochs["processed"], done

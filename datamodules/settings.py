@@ -1,0 +1,70 @@
+"""Settings of a DataModule that belong together: how clips are loaded, how videos are tested."""
+
+from dataclasses import dataclass
+
+from datamodules.clips.crops import NumCrops, count_crops
+from datamodules.errors import UserError
+
+__all__ = ["Evaluation", "Loading"]
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How batches are loaded.
+
+    Attributes:
+        batch_size: Clips per device in training; an evaluation takes as many views at a time.
+        num_workers: Loader processes per device.
+        worker_timeout: Seconds that a loader process may take for a batch before the run stops; 0
+            for no limit.
+
+    Raises:
+        UserError: If a number is too small.
+    """
+
+    batch_size: int = 8
+    num_workers: int = 2
+    worker_timeout: float = 600.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch_size", 1), ("num_workers", 0), ("worker_timeout", 0)):
+            _check_at_least(f"loading.{name}", getattr(self, name), least)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What of each video `test` looks at.
+
+    Attributes:
+        num_clips: Clips per video.
+        num_crops: Crops per clip: 1, 2, 3, 10 (2 and 10 with mirror images), `full` for the whole
+            frame, `full_flip` for that and its mirror image.
+        probe: What an evaluation changes in its clips, to see what a network relies on: `shuffled`,
+            `reversed`, `frozen`, `sparse(2)`, `frame_drops(0.25)`, `occlusion(0.25)`,
+            `motion_blur(0.05)` or `recompression(10)`; null for nothing. Not in a fit.
+
+    Raises:
+        UserError: If a number is too small.
+    """
+
+    num_clips: int = 1
+    num_crops: NumCrops = 1
+    probe: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_at_least("evaluation.num_clips", self.num_clips, 1)
+
+    @property
+    def num_views(self) -> int:
+        """Views of a video in `test`: clips x crops."""
+        return self.num_clips * count_crops(self.num_crops)
+
+    @property
+    def whole_frames(self) -> bool:
+        """Whether whole frames are tested, which differ in size from video to video."""
+        return self.num_crops in ("full", "full_flip")
+
+
+def _check_at_least(name: str, value: float, least: int) -> None:
+    if value < least:
+        raise UserError(f"data.{name}={value} is too small; give at least {least}")

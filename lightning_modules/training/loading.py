@@ -1,0 +1,57 @@
+"""A module out of what a checkpoint says of it; nothing in the file is executed."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from datamodules.described import rebuild
+from datamodules.errors import UserError
+from datamodules.plugins import resolve
+from lightning_modules.training.optim import BatchNorm, Optimization
+
+if TYPE_CHECKING:
+    from lightning_modules import VideoClassifier
+
+Module = TypeVar("Module", bound="VideoClassifier")
+
+_SETTINGS: Mapping[str, type[Any]] = {"optimization": Optimization, "batch_norm": BatchNorm}
+_ONLY_FIT = ("loss", "metrics", "init_from")
+
+
+def load_module(
+    content: Mapping[str, Any], base: type[Module], changed: Mapping[str, Any] | None = None
+) -> Module:
+    """Make the module that a checkpoint describes, on the CPU, and load its weights.
+
+    Args:
+        content: What the checkpoint holds.
+        base: The class that it has to be of.
+        changed: Arguments that are to be others.
+
+    Raises:
+        UserError: If its class is part of a plugin that is not there, or another.
+    """
+    description = content["module"]
+    cls = resolve(description["class_path"], base)
+    stored = {**description["init_args"], **(changed or {})}
+    arguments = {name: _revived(name, value) for name, value in stored.items()}
+    arguments |= {name: None for name in _ONLY_FIT if name in arguments}
+    try:
+        module = cls(**arguments)
+    except TypeError as error:
+        raise UserError(
+            f"{description['class_path']} does not take the arguments of the checkpoint ({error}); "
+            "give the version of it that wrote the checkpoint"
+        ) from error
+    module.describe_as(stored)
+    module.on_load_checkpoint(dict(content))
+    module.load_state_dict(content["state_dict"])
+    return module
+
+
+def _revived(name: str, value: Any) -> Any:
+    """A stored argument as the constructor takes it."""
+    if name in _SETTINGS and isinstance(value, Mapping):
+        return _SETTINGS[name](**value)
+    if isinstance(value, Mapping) and "class_path" in value:
+        return rebuild(value, object)
+    return value
