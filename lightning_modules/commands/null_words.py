@@ -5,6 +5,7 @@ words are therefore kept from it, and set in what it has parsed.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from jsonargparse import Namespace
 
@@ -52,7 +53,7 @@ def set_nulls(config: Namespace, keys: Sequence[str]) -> None:
         keys: From `split_nulls`.
     """
     for key in keys:
-        place = config
+        place: Any = config
         *groups, name = key.split(".")
         for part in groups:
             place = place.get(part) if isinstance(place, Namespace) else None
