@@ -73,10 +73,53 @@ def test_packages_resolve_in_this_checkout(package: str) -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_public_names_exist_and_are_sorted_into_all(package: str) -> None:
     module = import_module(package)
+    assert module.__all__ == sorted(module.__all__)
     for name in module.__all__:
         assert getattr(module, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match=f"No {package} attribute nothing"):
         _ = module.nothing
+
+
+def listed_names(package: str) -> tuple[list[str], list[str]]:
+    """What a package's stub imports, and what its `__all__` says."""
+    imported: list[str] = []
+    said: list[str] = []
+    for node in ast.parse((PROJECT_ROOT / package / "__init__.pyi").read_text()).body:
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 1, f"the stub of {package} imports {node.module}"
+            for alias in node.names:
+                assert alias.asname == alias.name, f"{alias.name} is private without `as`"
+                imported.append(alias.name)
+        else:
+            assert isinstance(node, ast.Assign), f"the stub of {package} is more than a list"
+            said += ast.literal_eval(node.value)
+    return imported, said
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_stub_is_the_one_list_of_public_names(package: str) -> None:
+    imported, said = listed_names(package)
+    assert sorted(imported) == sorted(said) == import_module(package).__all__
+    assert len(set(said)) == len(said)
+    face = ast.parse((PROJECT_ROOT / package / "__init__.py").read_text())
+    words = {node.value for node in ast.walk(face) if isinstance(node, ast.Constant)}
+    words |= {node.name for node in ast.walk(face) if isinstance(node, ast.alias)}
+    assert not words & set(said), f"{package}/__init__.py names them again"
+
+
+def test_every_public_name_is_in_one_list_only() -> None:
+    names = [name for package in PACKAGES for name in listed_names(package)[0]]
+    assert {name for name in names if names.count(name) > 1} == set()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_import_of_a_package_imports_neither_torch_nor_numpy(package: str) -> None:
+    script = f"import sys, {package}; print(*sys.modules)"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT_ROOT)
+    loaded = set(done.stdout.split())
+    assert package in loaded
+    assert not loaded & {"torch", "lightning", "numpy"}
 
 
 def test_every_module_imports_alone() -> None:
