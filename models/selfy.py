@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from models.layers import (
-    FrameBatchNorm2d,
     FrameConv2d,
     check_choice,
     check_integer,
@@ -26,6 +25,7 @@ from models.layers import (
     is_integer,
     unfold_time,
 )
+from models.norm import BatchNorm2d, FrameBatchNorm2d
 from models.resnet import get_architecture, init_convolutions, plain_block
 from models.self_similarity import Similarity, comparison_macs, self_similarity
 from models.tsm import shifted_blocks
@@ -59,7 +59,7 @@ class SimilarityConvolution(nn.Sequential):
         layers: list[nn.Module] = []
         for inside, outside, kernel, stride, padding in plan:
             conv = nn.Conv2d(inside, outside, kernel, stride, padding, bias=False)
-            layers += [conv, nn.BatchNorm2d(outside), nn.ReLU()]
+            layers += [conv, BatchNorm2d(outside), nn.ReLU()]
         super().__init__(*layers)
 
 
@@ -74,10 +74,10 @@ class SimilarityMLP(nn.Sequential):
     def __init__(self, window: int, features: int) -> None:
         super().__init__(
             nn.Conv2d(1, features, window, bias=False),
-            nn.BatchNorm2d(features),
+            BatchNorm2d(features),
             nn.ReLU(),
             nn.Conv2d(features, features, 1, bias=False),
-            nn.BatchNorm2d(features),
+            BatchNorm2d(features),
             nn.ReLU(),
         )
 

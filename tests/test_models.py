@@ -56,9 +56,10 @@ def test_importing_models_does_not_import_torch() -> None:
 
 
 def test_all_names_are_importable_lazily() -> None:
-    assert set(models._MODULES) == set(models.__all__) <= set(dir(models))
+    assert len(models.__all__) > 20
+    assert set(models.__all__) <= set(dir(models))
     assert all(getattr(models, name).__name__ == name for name in models.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'C4D'"):
+    with pytest.raises(AttributeError, match="No models attribute C4D"):
         models.C4D  # noqa: B018
 
 
