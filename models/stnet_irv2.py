@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from models.layers import fold_time, unfold_time
 from models.norm import BatchNorm2d, replace_batch_norms
 from models.stnet import (
+    FRAMES_PER_SEGMENT,
     HeadPool,
     SuperImageNetwork,
     SuperImageOptions,
@@ -125,7 +126,9 @@ class StNetIRv2(SuperImageNetwork):
         if arch != "irv2":
             raise ValueError(f"arch is {arch!r}; choose irv2, or one of StNet's for models.StNet")
         options = SuperImageOptions(
-            frames_per_segment=5 if frames_per_segment is None else frames_per_segment,
+            frames_per_segment=(
+                FRAMES_PER_SEGMENT[arch] if frames_per_segment is None else frames_per_segment
+            ),
             super_image_weights=super_image_weights,
             temporal_block=temporal_block,
             temporal_init=temporal_init,
