@@ -20,6 +20,7 @@ from models.resnet import (
     Architecture,
     BlockParts,
     BlockPlan,
+    Bottleneck,
     VideoResNet,
     get_architecture,
     plain_block,
@@ -147,7 +148,16 @@ class C2D(PooledResNet):
         )
 
 
-def replace_alternate(architecture: Architecture, parts: BlockParts) -> BlockPlan:
+REPLACED: dict[str, slice] = {
+    "r50": slice(1, None, 2),
+    "r101": slice(1, None, 2),
+    "r152": slice(1, None, 2),
+    "tiny": slice(None),
+}
+"""The blocks that CoST and C3D replace, counted from 0 along the whole network."""
+
+
+def replace_alternate(arch: str, parts: BlockParts) -> BlockPlan:
     """Put parts into the blocks that CoST and C3D replace: "one in every two".
 
     The authors' code pins them: they alternate along the whole network, stage borders included,
@@ -156,16 +166,19 @@ def replace_alternate(architecture: Architecture, parts: BlockParts) -> BlockPla
     is replaced.
 
     Args:
-        architecture: Depth and width.
+        arch: Key of `REPLACED`.
         parts: What a replaced block is made of.
 
     Returns:
         From the indices of stage and block (both from 0) to the block's parts.
+
+    Raises:
+        ValueError: There is no such architecture, or it has no bottlenecks.
     """
+    depths = get_architecture(arch, Bottleneck).depths
+    replaced = range(sum(depths))[REPLACED[arch]]
 
     def plan(stage: int, block: int) -> BlockParts:
-        position = sum(architecture.depths[:stage]) + block
-        replaced = architecture.pretrained is None or position % 2 == 1
-        return parts if replaced else BlockParts()
+        return parts if sum(depths[:stage]) + block in replaced else BlockParts()
 
     return plan

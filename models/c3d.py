@@ -57,11 +57,10 @@ class C3D(PooledResNet):
         stem: Stem = "8_frames",
         dropout: float = 0.5,
     ) -> None:
-        architecture = get_architecture(arch, Bottleneck)
         super().__init__(
-            architecture,
+            get_architecture(arch, Bottleneck),
             num_classes,
-            block_parts=replace_alternate(architecture, self.parts),
+            block_parts=replace_alternate(arch, self.parts),
             pools=pools,
             stem=stem,
             dropout=dropout,

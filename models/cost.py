@@ -212,11 +212,10 @@ class CoST(PooledResNet):
             return self.operation(in_channels, out_channels, stride, shared=shared)
 
         check_flag("shared", shared)
-        architecture = get_architecture(arch, Bottleneck)
         super().__init__(
-            architecture,
+            get_architecture(arch, Bottleneck),
             num_classes,
-            block_parts=replace_alternate(architecture, BlockParts(conv2=collaborative)),
+            block_parts=replace_alternate(arch, BlockParts(conv2=collaborative)),
             pools=pools,
             stem=stem,
             dropout=dropout,

@@ -73,17 +73,6 @@ class FrameConv2d(nn.Conv2d):
         return unfold_time(super().forward(fold_time(x)), x.shape[2])
 
 
-class FrameBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalization with statistics over B, T, H and W, on (B, C, T, H, W).
-
-    Arguments, parameters and buffers are those of `torch.nn.BatchNorm2d`.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalize x, (B, C, T, H, W)."""
-        return unfold_time(super().forward(fold_time(x)), x.shape[2])
-
-
 class FrameMaxPool2d(nn.MaxPool2d):
     """Spatial maximum of every frame: (B, C, T, H, W) to (B, C, T, H', W').
 

@@ -10,6 +10,7 @@ import inspect
 from typing import Any
 
 from models.layers import VideoNetwork
+from models.norm import replace_batch_norms
 
 _EVERY = ("r18", "r34", "r50", "r101", "tiny")
 _BOTTLENECK = ("r50", "r101", "tiny")
@@ -73,4 +74,5 @@ def get_model(name: str, num_classes: int, **kwargs: Any) -> VideoNetwork:
             f"{name} has no option {', '.join(unknown)}; its options are {', '.join(allowed)}"
         )
     network: VideoNetwork = factory(name.rpartition("_")[2], num_classes, **kwargs)
+    replace_batch_norms(network)  # of a family written with torch's layers
     return network

@@ -16,11 +16,11 @@ from typing import Protocol, cast
 from torch import Tensor, nn
 
 from models.layers import (
-    FrameBatchNorm2d,
     FrameConv2d,
     FrameMaxPool2d,
     VideoNetwork,
 )
+from models.norm import FrameBatchNorm2d
 
 
 class ConvFactory(Protocol):

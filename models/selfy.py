@@ -12,13 +12,13 @@ offsets, U rows and V columns of the window.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from models.layers import (
-    FrameBatchNorm2d,
     FrameConv2d,
     check_choice,
     check_integer,
@@ -26,6 +26,7 @@ from models.layers import (
     is_integer,
     unfold_time,
 )
+from models.norm import BatchNorm2d, FrameBatchNorm2d
 from models.resnet import get_architecture, init_convolutions, plain_block
 from models.self_similarity import Similarity, comparison_macs, self_similarity
 from models.tsm import shifted_blocks
@@ -59,7 +60,7 @@ class SimilarityConvolution(nn.Sequential):
         layers: list[nn.Module] = []
         for inside, outside, kernel, stride, padding in plan:
             conv = nn.Conv2d(inside, outside, kernel, stride, padding, bias=False)
-            layers += [conv, nn.BatchNorm2d(outside), nn.ReLU()]
+            layers += [conv, BatchNorm2d(outside), nn.ReLU()]
         super().__init__(*layers)
 
 
@@ -74,10 +75,10 @@ class SimilarityMLP(nn.Sequential):
     def __init__(self, window: int, features: int) -> None:
         super().__init__(
             nn.Conv2d(1, features, window, bias=False),
-            nn.BatchNorm2d(features),
+            BatchNorm2d(features),
             nn.ReLU(),
             nn.Conv2d(features, features, 1, bias=False),
-            nn.BatchNorm2d(features),
+            BatchNorm2d(features),
             nn.ReLU(),
         )
 
@@ -253,6 +254,37 @@ def _check_offsets(offsets: Sequence[int]) -> tuple[int, ...]:
     return tuple(offsets)
 
 
+@dataclass(frozen=True)
+class BlockSize:
+    """Where the SELFY block stands, and how large it is.
+
+    Attributes:
+        position: Number of the stage that it follows, from 1.
+        window: U = V, unless another is asked for.
+        hidden: Channels that are compared.
+        features: Channels of extraction and integration.
+    """
+
+    position: int
+    window: int
+    hidden: int
+    features: int
+
+
+_PAPER = BlockSize(position=2, window=9, hidden=128, features=64)
+
+BLOCK_SIZES: dict[str, BlockSize] = {
+    "r18": _PAPER,
+    "r34": _PAPER,
+    "r50": _PAPER,
+    "r101": _PAPER,
+    "r152": _PAPER,
+    # ours, for 64 pixels
+    "tiny": BlockSize(position=1, window=5, hidden=32, features=32),
+}
+"""The block of each trunk in `models.resnet.ARCHITECTURES`."""
+
+
 class SELFY(FrameConsensusResNet):
     """A 2D ResNet with one SELFY block; head and consensus of TSN. A subclass names the trunk.
 
@@ -289,11 +321,11 @@ class SELFY(FrameConsensusResNet):
         position: int | None = None,
         dropout: float = 0.5,
     ) -> None:
-        tiny = arch == "tiny"
+        architecture = get_architecture(arch)
+        size, stages = BLOCK_SIZES[arch], len(architecture.depths)
         offsets = _check_offsets((-2, -1, 0, 1, 2) if offsets is None else offsets)
-        window = (5 if tiny else 9) if window is None else window
-        position = (1 if tiny else 2) if position is None else position
-        stages = len(get_architecture(arch).depths)
+        window = size.window if window is None else window
+        position = size.position if position is None else position
         check_choice("extraction", extraction, get_args(Extraction))
         check_choice("integration", integration, get_args(Integration))
         check_choice("similarity", similarity, get_args(Similarity))
@@ -306,14 +338,13 @@ class SELFY(FrameConsensusResNet):
         block_parts = shifted_blocks(arch, shift_div=8) if self.shifts_channels else plain_block
         super().__init__(arch, num_classes, block_parts=block_parts, dropout=dropout)
         self.unseen_options |= {"offsets": offsets, "window": window, "similarity": similarity}
-        architecture = get_architecture(arch)
         self.position = position
         self.selfy = SELFYBlock(
             architecture.block.expansion * architecture.width * 2 ** (position - 1),
             offsets,
             window,
-            hidden=32 if tiny else 128,
-            features=32 if tiny else 64,
+            hidden=size.hidden,
+            features=size.features,
             extraction=extraction,
             integration=integration,
             similarity=similarity,

@@ -41,6 +41,15 @@ from models.stnet_blocks import (
 SuperImageWeights = Literal["mean", "inflate"]
 HeadPool = Literal["max", "mean"]
 
+FRAMES_PER_SEGMENT: dict[str, int] = {
+    "r50": 5,
+    "r101": 5,
+    "r152": 5,
+    "irv2": 5,
+    "tiny": 2,
+}
+"""Frames N of a super-image on each trunk, unless another number is asked for."""
+
 
 def stack_super_images(clip: Tensor, frames_per_segment: int) -> Tensor:
     """Stack each N consecutive frames along the channels, frame by frame.
@@ -309,7 +318,7 @@ class StNet(SuperImageNetwork, VideoResNet):
         architecture = get_architecture(arch, Bottleneck)
         last = len(architecture.depths)
         if frames_per_segment is None:
-            frames_per_segment = 2 if arch == "tiny" else 5
+            frames_per_segment = FRAMES_PER_SEGMENT[arch]
         if temporal_modeling is None:
             temporal_modeling = (last - 2, last - 1)
         options = SuperImageOptions(

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from models.layers import FrameBatchNorm2d
+from models.norm import BatchNorm1d, FrameBatchNorm2d
 
 TemporalBlock = Literal["released", "paper"]
 TemporalInit = Literal["he", "average"]
@@ -76,14 +76,14 @@ class TemporalXception(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.bn1 = nn.BatchNorm1d(in_channels)
+        self.bn1 = BatchNorm1d(in_channels)
         self.depthwise1 = nn.Conv1d(in_channels, in_channels, 3, padding=1, groups=in_channels)
         self.pointwise1 = nn.Conv1d(in_channels, out_channels, 1)
-        self.bn2 = nn.BatchNorm1d(out_channels)
+        self.bn2 = BatchNorm1d(out_channels)
         self.depthwise2 = nn.Conv1d(out_channels, out_channels, 3, padding=1, groups=out_channels)
         self.pointwise2 = nn.Conv1d(out_channels, out_channels, 1)
         self.shortcut = nn.Conv1d(in_channels, out_channels, 1)
-        self.bn3 = nn.BatchNorm1d(out_channels)
+        self.bn3 = BatchNorm1d(out_channels)
         self.relu = nn.ReLU()
         for layer in self.children():
             if isinstance(layer, nn.Conv1d):

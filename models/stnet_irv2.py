@@ -16,10 +16,12 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.layers import fold_time, unfold_time
+from models.norm import BatchNorm2d, replace_batch_norms
 from models.stnet import (
+    FRAMES_PER_SEGMENT,
     HeadPool,
     SuperImageNetwork,
     SuperImageOptions,
@@ -50,6 +52,30 @@ def _timm() -> Any:
             "the network stnet_irv2 needs the package timm, which is not installed; run "
             "`uv sync --extra timm`"
         ) from error
+
+
+class ActivatedBatchNorm2d(BatchNorm2d):
+    """Batch normalization and what follows it, in place of timm's `BatchNormAct2d`.
+
+    Attributes:
+        drop: Timm's layer behind the normalization, here always the identity.
+        act: Timm's layer behind that one, the ReLU.
+    """
+
+    drop: nn.Module
+    act: nn.Module
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """Normalize and rectify one group, (N, C, H, W)."""
+        out: Tensor = self.act(self.drop(super().normalize(x)))
+        return out
+
+
+def _build_trunk(in_channels: int) -> nn.Module:
+    """Timm's network on `in_channels` channels, with batch normalizations of ours."""
+    timm = _timm()
+    trunk = timm.create_model("inception_resnet_v2", in_chans=in_channels, num_classes=0)
+    return replace_batch_norms(trunk, {timm.layers.BatchNormAct2d: ActivatedBatchNorm2d})
 
 
 class StNetIRv2(SuperImageNetwork):
@@ -100,7 +126,9 @@ class StNetIRv2(SuperImageNetwork):
         if arch != "irv2":
             raise ValueError(f"arch is {arch!r}; choose irv2, or one of StNet's for models.StNet")
         options = SuperImageOptions(
-            frames_per_segment=5 if frames_per_segment is None else frames_per_segment,
+            frames_per_segment=(
+                FRAMES_PER_SEGMENT[arch] if frames_per_segment is None else frames_per_segment
+            ),
             super_image_weights=super_image_weights,
             temporal_block=temporal_block,
             temporal_init=temporal_init,
@@ -114,9 +142,7 @@ class StNetIRv2(SuperImageNetwork):
             classifier_std=1 / math.sqrt(3 * _WIDTH),
             pretrained_arch="inception_resnet_v2",
         )
-        trunk = _timm().create_model(
-            "inception_resnet_v2", in_chans=3 * options.frames_per_segment, num_classes=0
-        )
+        trunk = _build_trunk(3 * options.frames_per_segment)
         for name in (*(name for stage in _STAGES for name in stage), _LAST):
             self.add_module(name, trunk.get_submodule(name))
         self.add_temporal_parts(options, _STAGE_CHANNELS, _XCEPTION_CHANNELS)

@@ -5,30 +5,36 @@ Feichtenhofer, Pinz, Wildes, NIPS 2016 (arXiv 1611.02155), table 1, as `models.t
 Axes: B clips, C channels, T chunks, H rows, W columns, K classes.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.layers import fold_time, unfold_time
-from models.resnet import Architecture, BlockPlan, Bottleneck, VideoResNet, get_architecture
+from models.resnet import ARCHITECTURES, Architecture, BlockPlan, VideoResNet
 
 
-def stream_architecture(arch: str) -> Architecture:
-    """Depth and width of a stream.
+@dataclass(frozen=True)
+class StreamSize:
+    """Size of a stream.
 
-    Args:
-        arch: Key of `models.resnet.ARCHITECTURES` with bottlenecks.
-
-    Returns:
-        The architecture; with at least two blocks in every stage, as ST-ResNet needs them, which
-        changes only the tiny one.
-
-    Raises:
-        ValueError: There is no such architecture, or it has no bottlenecks.
+    Attributes:
+        architecture: Depth and width; at least two blocks in every stage, as ST-ResNet needs them.
+        window: Height and width of the last maps of training, in cells.
     """
-    architecture = get_architecture(arch, Bottleneck)
-    return replace(architecture, depths=tuple(max(depth, 2) for depth in architecture.depths))
+
+    architecture: Architecture
+    window: int
+
+
+STREAM_SIZES: dict[str, StreamSize] = {
+    "r50": StreamSize(ARCHITECTURES["r50"], window=7),  # 224 pixels
+    "r101": StreamSize(ARCHITECTURES["r101"], window=7),
+    "r152": StreamSize(ARCHITECTURES["r152"], window=7),
+    # ours, for 64 pixels
+    "tiny": StreamSize(replace(ARCHITECTURES["tiny"], depths=(2, 2, 2)), window=4),
+}
+"""The stream of each trunk with bottlenecks in `models.resnet.ARCHITECTURES`."""
 
 
 class SlidingMean(nn.Module):

@@ -24,12 +24,11 @@ from torch import Tensor, nn
 
 from models.layers import VideoNetwork, check_choice, check_integer
 from models.resnet import BlockParts, BlockPlan, plain_block
-from models.stream import SlidingMean, Stream, stream_architecture
+from models.stream import STREAM_SIZES, SlidingMean, Stream
 
 StrideOn = Literal["1x1", "3x3"]
 
 _STREAM_OF = {"clip": "rgb", "flow": "flow"}  # what enters to the stream that it enters
-_TINY_WINDOW = 4  # the last map of the tiny streams at 64 pixels, as 7 is R50's at 224
 
 
 class StreamNetwork(VideoNetwork):
@@ -38,7 +37,7 @@ class StreamNetwork(VideoNetwork):
     Features are those of all streams, one after another along C.
 
     Args:
-        arch: Key of `models.resnet.ARCHITECTURES` with bottlenecks.
+        arch: Key of `models.stream.STREAM_SIZES`.
         num_classes: Width of the logits, K.
         block_parts: From the indices of stage and block to what is replaced there.
         pool: Builds what averages the last maps, from the window (in cells) that fits the maps of
@@ -74,7 +73,8 @@ class StreamNetwork(VideoNetwork):
             raise ValueError(f"flow_length is {flow_length}; a stack has at least 1 flow field")
         if not 0 <= dropout <= 1:
             raise ValueError(f"dropout is {dropout}; give a probability from 0 to 1")
-        architecture = stream_architecture(arch)
+        check_choice("arch", arch, tuple(STREAM_SIZES))
+        architecture = STREAM_SIZES[arch].architecture
         super().__init__(
             len(self.modalities) * architecture.num_features,
             classifier_std=0.01,
@@ -82,7 +82,6 @@ class StreamNetwork(VideoNetwork):
         )
         self.in_channels = {"clip": 3, "flow": 2 * flow_length}
         self.unseen_options["stride_on"] = stride_on
-        window = 7 if architecture.pretrained else _TINY_WINDOW
 
         def parts(stage: int, block: int) -> BlockParts:
             return replace(block_parts(stage, block), stride_on_conv1=stride_on == "1x1")
@@ -93,7 +92,7 @@ class StreamNetwork(VideoNetwork):
                 num_classes,
                 in_channels=self.in_channels[modality],
                 block_parts=parts,
-                pool=pool(window),
+                pool=pool(STREAM_SIZES[arch].window),
                 dropout=dropout,
             )
             self.add_module(_STREAM_OF[modality], stream)

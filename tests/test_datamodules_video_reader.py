@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 from video_files import Counter, assert_equal, assert_exact, cut, remux, scene, whole, write
 
@@ -324,7 +325,16 @@ def test_pickled_reader_opens_its_file_again(tmp_path: Path) -> None:
 
 
 def test_open_video_takes_files_and_folders(test_data: Path) -> None:
-    with open_video(test_data / "weizmann_4" / "frames" / "bend_person0") as folder:
+    images = test_data / "weizmann_4" / "frames" / "bend_person0"
+    with open_video(images, frame_rate=12.5) as folder:
         assert isinstance(folder, FrameFolderReader)
-    with open_video(test_data / "clips" / "timing" / "realshort.mp4") as file:
+        assert folder.num_frames == len(list(images.iterdir())) > 2
+        assert folder.timestamps[:3].tolist() == pytest.approx([0, 0.08, 0.16])
+        first = Image.open(sorted(images.iterdir())[0]).convert("RGB")
+        assert np.array_equal(folder.get_frames([0])[0].permute(1, 2, 0).numpy(), first)
+    clip = test_data / "clips" / "timing" / "realshort.mp4"
+    with open_video(clip, frame_rate=1.0) as file, VideoReader(clip) as plain:
         assert isinstance(file, VideoReader)
+        assert file.path == clip
+        assert np.array_equal(file.timestamps, plain.timestamps)  # a file knows its own rate
+        assert torch.equal(file.get_frames([0, 1]), plain.get_frames([0, 1]))

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,18 +112,27 @@ def test_ranks_that_would_wait_for_ever_are_refused(environ: dict[str, str], sen
 
 
 @pytest.mark.parametrize(
-    "environ",
+    ("environ", "change", "sentence"),
     [
-        {},
-        BATCH,
-        STEP,
-        {**BATCH, "SLURM_NTASKS": "1"},
-        {**BATCH, "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "interactive"},
+        ({}, {"SLURM_NTASKS": "2"}, "has 2 tasks, but kinetoscope was started once"),
+        (BATCH, {"SLURM_NTASKS": "3"}, "has 3 tasks, but kinetoscope was started once"),
+        (STEP, {"SLURM_JOB_NAME": "bash"}, "2 tasks in a job named 'bash'"),
+        ({**BATCH, "SLURM_NTASKS": "1"}, {"SLURM_NTASKS": "2"}, "srun kinetoscope"),
+        (
+            {**BATCH, "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "interactive"},
+            {"SLURM_STEP_ID": "0"},
+            "started 2 tasks in a job named 'interactive'",
+        ),
     ],
     ids=["no Slurm", "one task", "srun", "one task said", "shell"],
 )
-def test_sound_jobs_are_accepted(environ: dict[str, str]) -> None:
+def test_sound_jobs_are_accepted(
+    environ: dict[str, str], change: dict[str, str], sentence: str
+) -> None:
+    """Each job is sound by one setting alone: with another value of it, it is refused."""
     slurm.check_step(environ)
+    with pytest.raises(ValueError, match=sentence):
+        slurm.check_step({**environ, **change})
 
 
 @pytest.mark.parametrize(
@@ -196,13 +204,39 @@ def test_watchdog_ends_what_hangs_and_says_where() -> None:
     assert time.monotonic() - began < 60
 
 
+ENDED = """
+import threading, time
+from types import SimpleNamespace
+from lightning_modules.callbacks.watchdog import Watchdog
+trainer = SimpleNamespace(global_rank=0, current_epoch=0)
+for end in ("on_train_end", "on_exception"):
+    watchdog = Watchdog(minutes=0.01)
+    watchdog.on_sanity_check_start(trainer, None)
+    watchdog.on_train_start(trainer, None)
+    time.sleep(0.2)
+    print(sum(thread.name == "watchdog" for thread in threading.enumerate()), flush=True)
+    watchdog.on_train_end(trainer, None) if end == "on_train_end" else watchdog.on_exception(
+        trainer, None, ValueError("of the fit")
+    )
+    time.sleep(1)
+    print("left alone after", end, flush=True)
+"""
+
+
 def test_watchdog_leaves_a_fit_that_ended_alone() -> None:
-    watchdog = Watchdog(minutes=0.001)
-    watchdog._ended = threading.Event()
-    watchdog.on_train_end(None, None)  # type: ignore[arg-type]
-    watchdog._wait(watchdog._ended, 0)
+    """The thread of the sanity check goes when the fit's begins, and that one with the fit."""
+    command = [sys.executable, "-c", ENDED]
+    done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    said = ["1", "left alone after on_train_end", "1", "left alone after on_exception"]
+    assert done.stdout.splitlines() == said
+    assert "is given up" not in done.stderr
+
+
+@pytest.mark.parametrize("minutes", [0, -1.0])
+def test_watchdog_refuses_no_time_at_all(minutes: float) -> None:
     with pytest.raises(ValueError, match="more than 0"):
-        Watchdog(minutes=0)
+        Watchdog(minutes=minutes)
 
 
 @pytest.mark.parametrize(

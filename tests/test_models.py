@@ -1,5 +1,6 @@
 """The contract of every network, on the tiny ones; names and options of the registry."""
 
+import ast
 import json
 import os
 import subprocess
@@ -9,13 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import PROJECT_ROOT
 from torch import nn
 
 import models
-from models.c2d import PooledResNet
+from models.c2d import REPLACED, PooledResNet
 from models.norm import freeze_batch_norm
 from models.registry import MODELS
-from models.resnet import ARCHITECTURES, Architecture, BasicBlock
+from models.resnet import ARCHITECTURES, Architecture, BasicBlock, Bottleneck
+from models.selfy import BLOCK_SIZES
+from models.stnet import FRAMES_PER_SEGMENT
+from models.stream import STREAM_SIZES
 
 TINY = [name for name in models.list_models() if name.endswith("_tiny")]
 ORDER_BLIND = ("c2d", "tsn", "two_stream", "rgb_stream", "flow_stream")
@@ -56,9 +61,10 @@ def test_importing_models_does_not_import_torch() -> None:
 
 
 def test_all_names_are_importable_lazily() -> None:
-    assert set(models._MODULES) == set(models.__all__) <= set(dir(models))
+    assert len(models.__all__) > 20
+    assert set(models.__all__) <= set(dir(models))
     assert all(getattr(models, name).__name__ == name for name in models.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'C4D'"):
+    with pytest.raises(AttributeError, match="No models attribute C4D"):
         models.C4D  # noqa: B018
 
 
@@ -69,6 +75,29 @@ def test_registry_holds_the_promised_names() -> None:
     assert set(names.split()) < set(models.list_models())
     assert len(TINY) == 14
     assert {name.rpartition("_")[2] for name in MODELS} <= {*ARCHITECTURES, "irv2"}
+
+
+def test_tables_of_the_families_know_every_trunk() -> None:
+    bottlenecks = {a for a, size in ARCHITECTURES.items() if issubclass(size.block, Bottleneck)}
+    assert bottlenecks == {"r50", "r101", "r152", "tiny"}
+    assert set(BLOCK_SIZES) == set(ARCHITECTURES)
+    assert set(REPLACED) == set(STREAM_SIZES) == bottlenecks
+    assert set(FRAMES_PER_SEGMENT) == bottlenecks | {"irv2"}
+
+
+def test_no_code_asks_whether_a_network_is_tiny() -> None:
+    """What is small about the tiny networks stands in tables."""
+    files = sorted((PROJECT_ROOT / "models").glob("*.py"))
+    assert len(files) > 15
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            asks = isinstance(node, ast.Compare | ast.Match) or (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in ("startswith", "endswith")
+            )
+            words = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
+            assert not (asks and any("tiny" in str(word) for word in words)), (path, node.lineno)
 
 
 @pytest.mark.parametrize("name", ["cost_a_r50", "c2d_r18", "tsm_r101", "tsn_tiny"])

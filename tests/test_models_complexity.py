@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 import models
-from models.resnet import ARCHITECTURES, FrameBatchNorm2d, VideoResNet
+from models.norm import FrameBatchNorm2d
+from models.resnet import ARCHITECTURES, VideoResNet
 
 
 def build_on_meta(name: str, num_classes: int, **options: object) -> models.VideoNetwork:

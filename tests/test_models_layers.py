@@ -5,13 +5,13 @@ import torch
 from torch import Tensor, nn
 
 from models.layers import (
-    FrameBatchNorm2d,
     FrameConv2d,
     FrameMaxPool2d,
     TemporalMaxPool,
     fold_time,
     unfold_time,
 )
+from models.norm import FrameBatchNorm2d
 from models.registry import get_model
 from models.resnet import ARCHITECTURES, VideoResNet
 from models.tsm import TemporalShift

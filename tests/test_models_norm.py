@@ -1,23 +1,28 @@
 """Frozen layers stay frozen; a divided batch is its parts, normalised one after another."""
 
+import ast
 import copy
 import pickle
+import sys
+from types import ModuleType
 
 import pytest
 import torch
+from conftest import PROJECT_ROOT
 from torch import Tensor, nn
 
-from models import get_model
+from models import VideoNetwork, get_model, list_models
 from models.checkpointing import checkpoint_blocks
-from models.layers import FrameBatchNorm2d
 from models.norm import (
     ControlledBatchNorm,
+    FrameBatchNorm2d,
     batch_norms,
-    control_batch_norm,
     freeze_batch_norm,
+    replace_batch_norms,
     set_batch_norm_momentum,
     split_batch_norm,
 )
+from models.registry import MODELS
 
 LAYERS: list[tuple[type[nn.Module], tuple[int, ...]]] = [
     (nn.BatchNorm1d, (5,)),
@@ -54,7 +59,7 @@ def test_divided_batch_equals_its_parts_in_turn(
     reference = kind(5).double()
     nn.init.normal_(reference.weight)
     nn.init.normal_(reference.bias)
-    ours = copy.deepcopy(reference)
+    ours = replace_batch_norms(copy.deepcopy(reference))
     split_batch_norm(ours, 3)
     x = torch.randn(6, *shape, dtype=torch.double)
     weights = torch.randn_like(x)
@@ -132,8 +137,100 @@ def test_control_keeps_names_and_survives_a_copy(way: str) -> None:
     assert [layer.frozen for layer in controlled] == [False] + [True] * (len(controlled) - 1)
     assert {layer.num_groups for layer in controlled} == {2}
     first = controlled[0]
-    assert control_batch_norm(first) is first
+    assert replace_batch_norms(first) is first
     assert type(first) is type(next(batch_norms(network)))
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_layer_of_every_network_is_ours(name: str) -> None:
+    if name.endswith("irv2"):
+        pytest.importorskip("timm", reason="stnet_irv2 needs the extra timm")
+    with torch.device("meta"):
+        network = get_model(name, 4)
+    kinds = [type(layer) for layer in batch_norms(network)]
+    assert kinds
+    assert all(issubclass(kind, ControlledBatchNorm) for kind in kinds)
+    freeze_batch_norm(network, keep_first=True)
+    split_batch_norm(network, 2)
+    assert [type(layer) for layer in batch_norms(network)] == kinds
+
+
+def test_layers_of_torch_are_named_in_one_file_only() -> None:
+    layers = {"BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"}
+    users = {
+        path.name
+        for path in (PROJECT_ROOT / "models").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in layers
+    }
+    assert users == {"norm.py"}
+
+
+class Foreign(VideoNetwork):
+    """A user's own network, written with torch's layers."""
+
+    def __init__(self, arch: str, num_classes: int) -> None:
+        super().__init__(4, classifier_std=0.01)
+        self.trunk = nn.ModuleDict({"conv": nn.Conv3d(3, 4, 1), "bn": nn.BatchNorm3d(4, eps=0.1)})
+        self.bn = nn.BatchNorm1d(4, momentum=None, affine=False)
+        self.reset_classifier(num_classes)
+
+    def forward_features(self, clip: Tensor) -> Tensor:
+        x: Tensor = self.trunk["bn"](self.trunk["conv"](clip))
+        return self.bn(x.mean((2, 3, 4)))[..., None, None, None]
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.fc(features.flatten(1))
+        return logits
+
+
+def test_network_of_torchs_layers_trains_as_before_and_can_be_controlled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = ModuleType("foreign")
+    module.Foreign = Foreign  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "foreign", module)
+    monkeypatch.setitem(MODELS, "foreign_r1", "foreign:Foreign")
+    reference = Foreign("r1", 5)
+    with pytest.raises(ValueError, match=r"holds a BatchNorm3d, which can be neither frozen nor"):
+        split_batch_norm(reference, 2)
+    with pytest.raises(ValueError, match=r"call models\.norm\.replace_batch_norms on the new"):
+        freeze_batch_norm(reference)
+    reference.train()
+
+    ours = get_model("foreign_r1", 5)
+    ours.load_state_dict(reference.state_dict())
+    (clip,) = reference.example_inputs(4, 2, 8)
+    assert torch.equal(train_step(ours, clip), train_step(reference, clip))
+    same_training(ours, reference)
+
+    freeze_batch_norm(ours)
+    before = copy.deepcopy(dict(ours.named_buffers()))
+    train_step(ours, clip)
+    assert all(torch.equal(before[name], buffer) for name, buffer in ours.named_buffers())
+
+
+def test_replacement_takes_over_what_the_layer_holds() -> None:
+    network = nn.Sequential(nn.BatchNorm2d(3, eps=0.5, momentum=0.3), nn.ReLU()).eval()
+    network[0].weight.requires_grad_(False)
+    held = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+
+    assert replace_batch_norms(network) is network
+
+    ours = network[0]
+    assert isinstance(ours, ControlledBatchNorm)
+    assert (ours.eps, ours.momentum, ours.training) == (0.5, 0.3, False)
+    now = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    assert list(now) == list(held)
+    assert all(now[name] is held[name] for name in held)
+    assert not ours.weight.requires_grad
+
+
+def test_synchronised_layers_are_refused() -> None:
+    network = nn.SyncBatchNorm.convert_sync_batchnorm(get_model("tsn_tiny", 4))
+    for control in (freeze_batch_norm, lambda network: split_batch_norm(network, 2)):
+        with pytest.raises(ValueError, match="holds a SyncBatchNorm"):
+            control(network)
 
 
 def test_momentum_is_the_weight_of_the_new_batch() -> None:

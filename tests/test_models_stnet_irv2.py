@@ -1,5 +1,6 @@
 """StNet on timm's Inception-ResNet-v2: its sizes, its trunk against timm's own, its weights."""
 
+import copy
 import sys
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from torch import nn
 import models
 from datamodules.data_spec import DataSpec
 from lightning_modules.training.initialization import initialize
-from models.norm import split_batch_norm
-from models.stnet_irv2 import StNetIRv2
+from models.norm import replace_batch_norms, split_batch_norm
+from models.stnet_irv2 import ActivatedBatchNorm2d, StNetIRv2
 
 
 @pytest.fixture(autouse=True)
@@ -97,6 +98,31 @@ def test_bare_network_scores_each_frame_as_timm_does() -> None:
     torch.testing.assert_close(network.forward_trunk(clip), maps.transpose(0, 1)[None])
     expected = trunk.classif(maps.mean((2, 3)).amax(0))[None]
     torch.testing.assert_close(network(clip), expected)
+
+
+@pytest.mark.usefixtures("_timm")
+@pytest.mark.parametrize("training", [True, False])
+def test_layers_in_place_of_timms_are_the_same_function(training: bool) -> None:
+    from timm.layers import BatchNormAct2d
+
+    theirs = BatchNormAct2d(4, eps=0.001, drop_layer=nn.Dropout)
+    nn.init.normal_(theirs.bias)
+    kept = copy.deepcopy(theirs)
+    ours = replace_batch_norms(theirs, {BatchNormAct2d: ActivatedBatchNorm2d})
+    assert isinstance(ours, ActivatedBatchNorm2d)
+    assert ours.drop is theirs.drop
+    assert ours.act is theirs.act
+    x = torch.randn(6, 4, 5, 5)
+
+    results = []
+    for layer in (ours, kept):
+        torch.manual_seed(0)
+        out = layer.train(training)(x)
+        out.pow(2).sum().backward()
+        results.append([out, layer.weight.grad, *layer.state_dict().values()])
+
+    assert list(ours.state_dict()) == list(kept.state_dict())
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 
 
 @pytest.mark.usefixtures("_timm")

@@ -4,7 +4,9 @@ import ast
 import subprocess
 import sys
 import tomllib
+from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,111 @@ def test_imports_run_one_way(package: str) -> None:
         assert own <= ALLOWED[package], f"{path} imports {own - ALLOWED[package]}"
 
 
+def imported_lines(path: Path, package: str) -> list[tuple[str, int]]:
+    """What a file imports of its package, below it, and the line: `video.reader.open_video`."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node.lineno) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [(f"{node.module}.{alias.name}", node.lineno) for alias in node.names]
+    start = f"{package}."
+    return [(name.removeprefix(start), line) for name, line in found if name.startswith(start)]
+
+
+def homes_of_public_names(folder: Path) -> dict[str, str]:
+    """The module below the package that each name of its stub comes from."""
+    stub = folder / "__init__.pyi"
+    if not stub.exists():
+        return {}
+    imports = [n for n in ast.parse(stub.read_text()).body if isinstance(n, ast.ImportFrom)]
+    return {alias.name: node.module or "" for node in imports for alias in node.names}
+
+
+def room_arrows(folder: Path) -> dict[str, dict[str, list[str]]]:
+    """Which room of a package imports which other one, and on what lines.
+
+    A room is a sub-folder or a single file at the top; the package's face belongs to none, and a
+    name that is imported through it comes from the room that the stub says.
+    """
+    rooms = {path.stem for path in folder.iterdir() if path.suffix == ".py" or path.is_dir()}
+    homes = homes_of_public_names(folder)
+    arrows: dict[str, dict[str, list[str]]] = {}
+    for path in sorted(folder.rglob("*.py")):
+        inside = path.relative_to(folder)
+        own = inside.parts[0].removesuffix(".py")
+        for name, line in imported_lines(path, folder.name) if own != "__init__" else []:
+            other = homes.get(name, name).split(".")[0]
+            assert other in rooms, f"{inside}:{line} imports {name}, which no room of ours holds"
+            if other != own:
+                arrows.setdefault(own, {}).setdefault(other, []).append(f"{inside}:{line}")
+    return arrows
+
+
+def circle_of_rooms(folder: Path) -> str | None:
+    """A circle of rooms that import each other, in words; None where there is none."""
+    arrows = room_arrows(folder)
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        circle = error.args[1][::-1]  # graphlib names the imported one first
+        steps = [
+            f"{one} imports {other} ({', '.join(arrows[one][other])})"
+            for one, other in pairwise(circle)
+        ]
+        return f"rooms of {folder.name} import each other in a circle: {'; '.join(steps)}"
+    return None
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_rooms_of_a_package_stand_on_floors(package: str) -> None:
+    circle = circle_of_rooms(PROJECT_ROOT / package)
+    assert circle is None, circle
+    assert len(room_arrows(PROJECT_ROOT / package)) > 5
+
+
+def test_circle_of_rooms_is_named(tmp_path: Path) -> None:
+    house = tmp_path / "house"
+    (house / "attic").mkdir(parents=True)
+    (house / "__init__.py").write_text("from house.attic.box import Box")
+    (house / "__init__.pyi").write_text("from .attic.box import Box as Box")
+    (house / "attic" / "box.py").write_text("def open():\n    from house import cellar\n")
+    (house / "attic" / "lid.py").write_text("import house.attic.box")
+    (house / "cellar.py").write_text("import house.ground")
+    (house / "ground.py").write_text("import os")
+    assert room_arrows(house) == {
+        "attic": {"cellar": ["attic/box.py:2"]},
+        "cellar": {"ground": ["cellar.py:1"]},
+    }
+    assert circle_of_rooms(house) is None
+    (house / "ground.py").write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from house import Box\n"
+    )
+    words = circle_of_rooms(house)
+    assert words is not None
+    for step in (
+        "attic imports cellar (attic/box.py:2)",
+        "cellar imports ground (cellar.py:1)",
+        "ground imports attic (ground.py:3)",
+    ):
+        assert step in words
+
+
+CATALOGUES = {"models", "datamodules/datasets"}
+"""Folders in which every file is of one kind."""
+
+
+def test_no_folder_is_a_drawer() -> None:
+    sizes: dict[str, int] = {}
+    for package in PACKAGES:
+        for path in python_files(package):
+            folder = str(path.parent.relative_to(PROJECT_ROOT))
+            sizes[folder] = sizes.get(folder, 0) + 1
+    assert set(sizes) >= CATALOGUES | set(PACKAGES)
+    full = {folder: size for folder, size in sizes.items() if size > 14}
+    assert set(full) <= CATALOGUES, f"more than 14 python files in {full}; make rooms of them"
+
+
 def test_models_and_data_do_not_know_the_trainer() -> None:
     for path in python_files("models"):
         foreign = {"lightning", "av", "torchmetrics", "wandb"}
@@ -73,10 +180,53 @@ def test_packages_resolve_in_this_checkout(package: str) -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_public_names_exist_and_are_sorted_into_all(package: str) -> None:
     module = import_module(package)
+    assert module.__all__ == sorted(module.__all__)
     for name in module.__all__:
         assert getattr(module, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match=f"No {package} attribute nothing"):
         _ = module.nothing
+
+
+def listed_names(package: str) -> tuple[list[str], list[str]]:
+    """What a package's stub imports, and what its `__all__` says."""
+    imported: list[str] = []
+    said: list[str] = []
+    for node in ast.parse((PROJECT_ROOT / package / "__init__.pyi").read_text()).body:
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 1, f"the stub of {package} imports {node.module}"
+            for alias in node.names:
+                assert alias.asname == alias.name, f"{alias.name} is private without `as`"
+                imported.append(alias.name)
+        else:
+            assert isinstance(node, ast.Assign), f"the stub of {package} is more than a list"
+            said += ast.literal_eval(node.value)
+    return imported, said
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_stub_is_the_one_list_of_public_names(package: str) -> None:
+    imported, said = listed_names(package)
+    assert sorted(imported) == sorted(said) == import_module(package).__all__
+    assert len(set(said)) == len(said)
+    face = ast.parse((PROJECT_ROOT / package / "__init__.py").read_text())
+    words = {node.value for node in ast.walk(face) if isinstance(node, ast.Constant)}
+    words |= {node.name for node in ast.walk(face) if isinstance(node, ast.alias)}
+    assert not words & set(said), f"{package}/__init__.py names them again"
+
+
+def test_every_public_name_is_in_one_list_only() -> None:
+    names = [name for package in PACKAGES for name in listed_names(package)[0]]
+    assert {name for name in names if names.count(name) > 1} == set()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_import_of_a_package_imports_neither_torch_nor_numpy(package: str) -> None:
+    script = f"import sys, {package}; print(*sys.modules)"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT_ROOT)
+    loaded = set(done.stdout.split())
+    assert package in loaded
+    assert not loaded & {"torch", "lightning", "numpy"}
 
 
 def test_every_module_imports_alone() -> None:
