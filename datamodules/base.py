@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 
 from datamodules.annotations.folder_index import FolderIndex
 from datamodules.annotations.listed_videos import ListedVideo, ListedVideos
@@ -36,6 +35,7 @@ from datamodules.editions import Edition
 from datamodules.errors import UserError
 from datamodules.flow.sources import FlowInput, FlowSource, StoredFlow
 from datamodules.loaders import VideoLoaders
+from datamodules.remarks import Remarks
 from datamodules.train_position import TrainPosition
 
 __all__ = ["Split", "VideoDataModule"]
@@ -195,6 +195,7 @@ class VideoDataModule(Edition, VideoLoaders, ABC):
         self.max_broken_fraction = max_broken_fraction
         self.seed = seed
         self.resumed = TrainPosition()
+        self.remarks = Remarks()
 
     @cached_property
     @abstractmethod
@@ -271,14 +272,16 @@ class VideoDataModule(Edition, VideoLoaders, ABC):
     def _read_splits(self) -> None:
         train = self._listed("train") or ListedVideos([], [])
         val, test = self._listed("val"), self._listed("test")
-        report_counts({"train": train, "val": val, "test": test}, self.official_counts())
+        lists: dict[Split, ListedVideos | None] = {"train": train, "val": val, "test": test}
+        report_counts(lists, self.official_counts(), self.remarks)
         held_out, own_test = val is None, test is not None
         if val is None:
             train, val = self._hold_out(train)
         if not val:
-            rank_zero_info("no validation split: nothing is validated, no best checkpoint is kept")
+            sentence = "no validation split: nothing is validated, no best checkpoint is kept"
+            self.remarks.add("splits", sentence)
         if test is None:
-            rank_zero_info("no test split: the validation videos are the test set")
+            self.remarks.add("splits", "no test split: the validation videos are the test set")
             test = val
         check_disjoint("val", val.video_ids, [train.video_ids])
         if own_test:
@@ -306,7 +309,7 @@ class VideoDataModule(Edition, VideoLoaders, ABC):
 
     def _dataset(self, split: Split, videos: ListedVideos) -> VideoDataset:
         table = make_table(self.root, videos, self.class_index(), self.files)
-        report_missing(split, table, self.root, self.allow_missing)
+        report_missing(split, table, self.root, self.allow_missing, self.remarks)
         if self.flow_source is not None:
             self.flow_source.check(table)
         return VideoDataset(

@@ -4,13 +4,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Sampler
 
 from datamodules.augmentation.pipeline import DeviceTransforms
 from datamodules.batch import VideoItem, collate_videos
 from datamodules.clips.crops import NumCrops, count_crops, count_mirrored
 from datamodules.dataset import VideoDataset
+from datamodules.remarks import Remarks
 from datamodules.samplers import EvaluationSampler, SampleKey, TrainSampler
 from datamodules.train_position import TrainPosition, place_of
 
@@ -32,6 +32,7 @@ class VideoLoaders(LightningDataModule):
         seed: Seed of the order of training clips.
         on_device: What happens to batches on the device; names classes that mirror each other.
         resumed: Where in the order of training clips a resumed run goes on.
+        remarks: What is worth knowing about the dataset.
     """
 
     train_set: VideoDataset
@@ -45,6 +46,7 @@ class VideoLoaders(LightningDataModule):
     seed: int
     on_device: DeviceTransforms
     resumed: TrainPosition
+    remarks: Remarks
 
     @property
     def num_views(self) -> int:
@@ -75,9 +77,10 @@ class VideoLoaders(LightningDataModule):
     def test_dataloader(self) -> DataLoader[VideoItem]:
         """Every test video once, all views of a video together."""
         if count_mirrored(self.num_crops) and self.on_device.named_classes:
-            rank_zero_info(
+            self.remarks.add(
+                "views",
                 f"data.num_crops={self.num_crops} tests mirror images too, and some classes are "
-                "the mirror images of others (data.flip_pairs, data.flip_exempt)"
+                "the mirror images of others (data.flip_pairs, data.flip_exempt)",
             )
         whole = self.num_crops in ("full", "full_flip")
         videos = 1 if whole else max(1, self.batch_size // self.num_views)

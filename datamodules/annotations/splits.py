@@ -8,12 +8,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from lightning.pytorch.utilities import rank_zero_info
-
 from datamodules.annotations.listed_videos import ListedVideos
 from datamodules.annotations.table import VideoTable
 from datamodules.errors import UserError
 from datamodules.randomness import sample_generator
+from datamodules.remarks import Remarks
 
 Split = Literal["train", "val", "test"]
 
@@ -124,22 +123,26 @@ def check_disjoint(split: Split, ids: Iterable[str], training: Iterable[Iterable
 
 
 def report_counts(
-    lists: Mapping[Split, ListedVideos | None], official: Mapping[Split, int]
+    lists: Mapping[Split, ListedVideos | None], official: Mapping[Split, int], remarks: Remarks
 ) -> None:
     """Say where a list is longer or shorter than the official one.
 
     Args:
         lists: The listed videos of each split.
         official: Number of videos in the official lists.
+        remarks: What to say it to.
     """
     for split, count in official.items():
         videos = lists[split]
         listed = 0 if videos is None else len(videos)
         if listed != count:
-            rank_zero_info(f"{split}: the list names {listed} videos, the official one {count}")
+            sentence = f"{split}: the list names {listed} videos, the official one {count}"
+            remarks.add("counts", sentence)
 
 
-def report_missing(split: Split, table: VideoTable, root: Path, allow_missing: bool) -> None:
+def report_missing(
+    split: Split, table: VideoTable, root: Path, allow_missing: bool, remarks: Remarks
+) -> None:
     """Say how many of the listed videos are not there.
 
     Args:
@@ -147,6 +150,7 @@ def report_missing(split: Split, table: VideoTable, root: Path, allow_missing: b
         table: Its videos.
         root: Folder of the dataset.
         allow_missing: Whether all may be missing.
+        remarks: What to say it to.
 
     Raises:
         UserError: If all are missing and that is not allowed.
@@ -159,4 +163,4 @@ def report_missing(split: Split, table: VideoTable, root: Path, allow_missing: b
             f"none of the {len(table)} listed {split} videos is below {root}, for instance "
             f"{table.paths[0]}; set data.root to the folder that holds them"
         )
-    rank_zero_info(f"{split}: {missing} of {len(table)} listed videos are missing")
+    remarks.add("missing", f"{split}: {missing} of {len(table)} listed videos are missing")
