@@ -157,11 +157,11 @@ def _public_classes(key: str) -> list[str]:
     if key not in _BASES:
         return []
     package, base = _BASES[key]
-    return [
+    return sorted(
         f"{package.__name__}.{cls.__name__}"
         for cls in (base, *_subclasses(base))
         if cls.__name__ in package.__all__ and not inspect.isabstract(cls)
-    ]
+    )
 
 
 def _wrong_base(found: re.Match[str]) -> str:
