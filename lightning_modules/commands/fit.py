@@ -254,6 +254,7 @@ class VideoCLI(LightningCLI):
         if config.fast_dev_run:
             return {"logger": False, "callbacks": [*own, self.stop, BrokenVideos()]}
         self.run_folder = choose_run_folder(self.config_init["fit"].run, self.goes_on)
+        os.environ[VERSION_VARIABLE] = self.run_folder.name  # for the ranks that it starts
         path = self.config["fit"].ckpt_path
         is_own = path is not None and folder_of_checkpoint(path) == self.run_folder.resolve()
         identity = identify_run(self.run_folder, self.checkpoint if is_own else None)
