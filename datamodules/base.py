@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Sampler
 
 from datamodules.annotations.folder_index import FolderIndex
@@ -33,6 +32,7 @@ from datamodules.dataset import VideoDataset
 from datamodules.errors import UserError
 from datamodules.flow.sources import FlowInput, FlowSource, StoredFlow
 from datamodules.randomness import BatchDraws
+from datamodules.remarks import Remarks
 from datamodules.samplers import EvaluationSampler, SampleKey, TrainSampler
 from datamodules.settings import Evaluation, Loading
 
@@ -110,6 +110,7 @@ class VideoDataModule(LightningDataModule, ABC):
         self.allow_missing = allow_missing
         self.max_broken_fraction = max_broken_fraction
         self.seed = seed
+        self.remarks = Remarks()
         self._goes_on_at = (0, 0)  # epoch, and batches of it that a resumed run is done with
 
     def _checked_probe(self) -> Probe | None:
@@ -246,6 +247,7 @@ class VideoDataModule(LightningDataModule, ABC):
                 {split: self._listed(split) for split in ("train", "val", "test")},
                 self.official_counts(),
                 self._hold_out,
+                self.remarks,
             )
             self.train_set = self._dataset("train", splits["train"])
             self.val_set = self._dataset("val", splits["val"])
@@ -264,7 +266,7 @@ class VideoDataModule(LightningDataModule, ABC):
 
     def _dataset(self, split: Split, videos: ListedVideos) -> VideoDataset:
         table = make_table(self.root, videos, self.class_index(), self.files)
-        report_missing(split, table, self.root, self.allow_missing)
+        report_missing(split, table, self.root, self.allow_missing, self.remarks)
         if self.flow_source is not None:
             self.flow_source.check(table)
         return VideoDataset(
@@ -313,10 +315,11 @@ class VideoDataModule(LightningDataModule, ABC):
         """Every test video once, all views of a video together."""
         evaluation = self.evaluation
         if count_mirrored(evaluation.num_crops) and self._tells_left_from_right():
-            rank_zero_info(
+            self.remarks.add(
+                "views",
                 f"data.evaluation.num_crops={evaluation.num_crops} tests mirror images too, and "
                 "some classes are the mirror images of others (data.augmentation.flip_pairs, "
-                "data.augmentation.flip_exempt)"
+                "data.augmentation.flip_exempt)",
             )
         at_once = 1 if evaluation.whole_frames else self.loading.batch_size // evaluation.num_views
         return self._evaluation_loader(self.test_set, max(1, at_once))

@@ -1,5 +1,6 @@
 """Run folders: numbered, kept over a requeue, never overwritten."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,9 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def choose(monkeypatch: pytest.MonkeyPatch, settings: RunSettings, resumes: bool = False) -> Path:
+    before = dict(os.environ)
     folder = choose_run_folder(settings, resumes)
-    monkeypatch.delenv(VERSION_VARIABLE, raising=False)
+    assert dict(os.environ) == before
     return folder
 
 
@@ -36,8 +38,8 @@ def test_versions_count_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_ranks_inherit_the_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = RunSettings(name="a", folder=str(tmp_path))
     first = choose_run_folder(settings, resumes=False)
+    monkeypatch.setenv(VERSION_VARIABLE, first.name)
     assert choose_run_folder(settings, resumes=False) == first
-    monkeypatch.delenv(VERSION_VARIABLE)
 
 
 def test_slurm_jobs_find_their_folder_again(

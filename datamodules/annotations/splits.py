@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from lightning.pytorch.utilities import rank_zero_info
 
 from datamodules.annotations.listed_videos import ListedVideos
 from datamodules.annotations.table import VideoTable
 from datamodules.errors import UserError
 from datamodules.randomness import sample_generator
+from datamodules.remarks import Remarks
 
 Split = Literal["train", "val", "test"]
 
@@ -35,6 +35,7 @@ def divide(
     lists: Mapping[Split, ListedVideos | None],
     official: Mapping[Split, int],
     hold_out: Callable[[ListedVideos], tuple[ListedVideos, ListedVideos]],
+    remarks: Remarks,
 ) -> dict[Split, ListedVideos]:
     """The three splits of a dataset, of which its lists may lack some.
 
@@ -42,20 +43,22 @@ def divide(
         lists: The listed videos of each split; None where there is no such list.
         official: Number of videos in the official lists, where it is known.
         hold_out: Divides the training videos into train and val; used where there is no val.
+        remarks: Where to say what is worth knowing.
 
     Raises:
         UserError: If a video is in training and in another split.
     """
     train = lists["train"] or ListedVideos([], [])
     val, test = lists["val"], lists["test"]
-    report_counts({"train": train, "val": val, "test": test}, official)
+    report_counts({"train": train, "val": val, "test": test}, official, remarks)
     held_out, own_test = val is None, test is not None
     if val is None:
         train, val = hold_out(train)
     if not val:
-        rank_zero_info("no validation split: nothing is validated, no best checkpoint is kept")
+        sentence = "no validation split: nothing is validated, no best checkpoint is kept"
+        remarks.add("splits", sentence)
     if test is None:
-        rank_zero_info("no test split: the validation videos are the test set")
+        remarks.add("splits", "no test split: the validation videos are the test set")
         test = val
     check_disjoint("val", val.video_ids, [train.video_ids])
     if own_test:
@@ -186,22 +189,26 @@ def check_disjoint(split: Split, ids: Iterable[str], training: Iterable[Iterable
 
 
 def report_counts(
-    lists: Mapping[Split, ListedVideos | None], official: Mapping[Split, int]
+    lists: Mapping[Split, ListedVideos | None], official: Mapping[Split, int], remarks: Remarks
 ) -> None:
     """Say where a list is longer or shorter than the official one.
 
     Args:
         lists: The listed videos of each split.
         official: Number of videos in the official lists.
+        remarks: What to say it to.
     """
     for split, count in official.items():
         videos = lists[split]
         listed = 0 if videos is None else len(videos)
         if listed != count:
-            rank_zero_info(f"{split}: the list names {listed} videos, the official one {count}")
+            sentence = f"{split}: the list names {listed} videos, the official one {count}"
+            remarks.add("counts", sentence)
 
 
-def report_missing(split: Split, table: VideoTable, root: Path, allow_missing: bool) -> None:
+def report_missing(
+    split: Split, table: VideoTable, root: Path, allow_missing: bool, remarks: Remarks
+) -> None:
     """Say how many of the listed videos are not there.
 
     Args:
@@ -209,6 +216,7 @@ def report_missing(split: Split, table: VideoTable, root: Path, allow_missing: b
         table: Its videos.
         root: Folder of the dataset.
         allow_missing: Whether all may be missing.
+        remarks: What to say it to.
 
     Raises:
         UserError: If all are missing and that is not allowed.
@@ -221,4 +229,4 @@ def report_missing(split: Split, table: VideoTable, root: Path, allow_missing: b
             f"none of the {len(table)} listed {split} videos is below {root}, for instance "
             f"{table.paths[0]}; set data.root to the folder that holds them"
         )
-    rank_zero_info(f"{split}: {missing} of {len(table)} listed videos are missing")
+    remarks.add("missing", f"{split}: {missing} of {len(table)} listed videos are missing")

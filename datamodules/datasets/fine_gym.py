@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
-from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
 from datamodules.annotations.json_files import read_json_entries
@@ -140,9 +139,10 @@ class FineGymDataModule(VideoDataModule):
             return
         info = self._times
         if info is None:
-            rank_zero_info(
+            self.remarks.add(
+                "times",
                 f"{split}: no finegym_annotation_info_{self.version}.json, so elements are cut out "
-                "by the whole seconds of their names"
+                "by the whole seconds of their names",
             )
         for i, (path, whole) in places.items():
             paths[i], found[i] = path, True

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
 from datamodules.annotations.class_files import index_of_letters, read_label_map
@@ -100,7 +99,8 @@ class KineticsDataModule(VideoDataModule):
         names = sorted(set(self._read(path)[0]))
         official = NUM_CLASSES[self.version]
         if len(names) != official:
-            rank_zero_info(f"{path} names {len(names)} classes, {self.version} has {official}")
+            sentence = f"{path} names {len(names)} classes, {self.version} has {official}"
+            self.remarks.add("classes", sentence)
         return names
 
     def class_index(self) -> dict[str, int]:
@@ -118,7 +118,8 @@ class KineticsDataModule(VideoDataModule):
             return None
         path = self._list(split)
         if path is None:
-            rank_zero_info("there is no list of training videos, so there is nothing to train on")
+            sentence = "there is no list of training videos, so there is nothing to train on"
+            self.remarks.add("splits", sentence)
             return ListedVideos([], [])
         classes, youtube_ids, starts, ends = self._read(path)
         seconds = _Seconds(path)

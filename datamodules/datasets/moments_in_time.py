@@ -3,8 +3,6 @@
 from functools import cached_property
 from typing import Any, Literal
 
-from lightning.pytorch.utilities import rank_zero_info
-
 from datamodules.annotations.class_files import index_of_letters, read_label_map
 from datamodules.annotations.listed_videos import ListedVideos
 from datamodules.annotations.search_folders import OfficialLists
@@ -70,7 +68,8 @@ class MomentsInTimeDataModule(VideoDataModule):
         path = self._lists.get(CLASS_FILES[self.version])
         names, official = read_label_map(path), NUM_CLASSES[self.version]
         if len(names) != official:
-            rank_zero_info(f"{path} names {len(names)} classes, {self.version} has {official}")
+            sentence = f"{path} names {len(names)} classes, {self.version} has {official}"
+            self.remarks.add("classes", sentence)
         return names
 
     def class_index(self) -> dict[str, int]:

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
 
-from lightning.pytorch.utilities import rank_zero_info
-
 from datamodules.annotations.class_files import index_of_letters, read_class_list
 from datamodules.annotations.listed_videos import ListedVideo, ListedVideos
 from datamodules.annotations.search_folders import OfficialLists
 from datamodules.annotations.video_lists import read_video_list
 from datamodules.base import Split, VideoDataModule
 from datamodules.errors import UserError
+from datamodules.remarks import Remarks
 from datamodules.video.suffixes import letters_of, stem_of
 
 LIST_FOLDERS = ("ucfTrainTestlist", "lists", "splits")
@@ -89,7 +88,7 @@ class UCF101DataModule(VideoDataModule):
         names = [path.rpartition("/")[2] for path in listed.paths]
         folders = [path.rpartition("/")[0] for path in listed.paths]
         paths, found = self.files.locate(names, VIDEO_FOLDERS, folders, any_case=True)
-        _report_respelled(split, listed.video_ids, paths)
+        _report_respelled(split, listed.video_ids, paths, self.remarks)
         labels = [_written(label) for label in listed.labels]
         return ListedVideos(paths, labels, listed.video_ids, found=found)
 
@@ -121,13 +120,16 @@ def _written(label: str) -> str:
     return label if label.isdecimal() else letters_of(label)
 
 
-def _report_respelled(split: Split, listed: Sequence[str], paths: Sequence[str]) -> None:
+def _report_respelled(
+    split: Split, listed: Sequence[str], paths: Sequence[str], remarks: Remarks
+) -> None:
     """Say once that files are named otherwise, as HandstandPushups' are in many copies."""
     names = [[path.rpartition("/")[2] for path in column] for column in (listed, paths)]
     pairs = zip(*names, strict=True)
     odd = [(ours, theirs) for ours, theirs in pairs if stem_of(ours) != stem_of(theirs)]
     if odd:
-        rank_zero_info(
+        remarks.add(
+            "names",
             f"{split}: {len(odd)} listed videos have other capitals in their file names, such as "
-            f"{odd[0][1]} for {odd[0][0]}"
+            f"{odd[0][1]} for {odd[0][0]}",
         )

@@ -1,9 +1,7 @@
 """The examination of a dataset: its lists, files and videos, and the loader on this machine."""
 
-import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,11 +35,13 @@ from datamodules.health.videos import (
     check_unlisted,
 )
 from datamodules.progress import progress_bar
+from datamodules.remarks import Remark
 
 COMPARED = 20_000
 """Files up to which equal ones are looked for without `full`."""
 
-_RANK_ZERO = "lightning.pytorch.utilities.rank_zero"  # what `rank_zero_info` writes to
+_EXAMINED = ("counts", "missing")
+"""Subjects of remarks that are looked at in more detail here."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def examine(
     """
     found = Examination(data)
     try:
-        with _heard() as said:
+        with data.remarks.collected() as said:
             data.prepare_data()
             found.splits = read_lists(data)
             class_names = data.class_names
@@ -172,7 +172,7 @@ def examine(
         text = f"The dataset cannot be read, so there is no video: {error}."
         found.findings.append(Finding("fatal", "no videos", text))
         return found
-    found.findings += [Finding("note", "dataset", f"{text}.") for text in said]
+    found.findings += _notes(said)
     found.findings += check_counts(found.splits, found.official, len(class_names))
     found.findings += check_missing(found.splits, allow_missing)
     found.findings += check_leakage(found.splits, found.has_official_lists)
@@ -187,30 +187,14 @@ def examine(
             found.findings += _measure(found, split, settings)
     found.findings += check_shapes(found.splits, data.spec)
     found.findings += _compare_files(found, settings)
-    found.findings += _refusal(found)
+    found.findings += _setup(found)
     return found
 
 
-@contextmanager
-def _heard() -> Iterator[list[str]]:
-    """Collect what a dataset says while it is read, instead of letting it through."""
-    said: list[str] = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            said.append(record.getMessage())
-
-    logger, listener = logging.getLogger(_RANK_ZERO), Listener()
-    level, propagate = logger.level, logger.propagate
-    logger.addHandler(listener)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    try:
-        yield said
-    finally:
-        logger.removeHandler(listener)
-        logger.setLevel(level)
-        logger.propagate = propagate
+def _notes(remarks: Sequence[Remark]) -> list[Finding]:
+    """What a dataset says, each remark once, without those that are findings in other words."""
+    told = dict.fromkeys(remark for remark in remarks if remark.subject not in _EXAMINED)
+    return [Finding("note", "dataset", f"{remark.sentence}.") for remark in told]
 
 
 def _write_missing(found: Examination, folder: Path) -> None:
@@ -283,15 +267,15 @@ def _measure(
     return findings + check_loader(found.speeds, data.loading.num_workers, cores)
 
 
-def _refusal(found: Examination) -> list[Finding]:
+def _setup(found: Examination) -> list[Finding]:
     """What the dataset says when a fit sets it up, unless that was found already."""
     if found.is_fatal:
         return []
     try:
-        with _heard():
+        with found.data.remarks.collected() as said:
             found.data.setup()
             if len(found.data.train_set.table.present):
                 found.data.train_dataloader()  # refuses a batch larger than the dataset
     except ValueError as error:
         return [Finding("fatal", "setup", f"A fit does not begin with this dataset: {error}.")]
-    return []
+    return [note for note in _notes(said) if note not in found.findings]

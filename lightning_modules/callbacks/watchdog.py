@@ -14,8 +14,8 @@ from datamodules.errors import UserError
 from lightning_modules.console import COMMAND
 
 _LOST_RANK = re.compile(
-    r"connection (was )?(closed|reset)|broken pipe|timed out waiting|watchdog|socket timeout"
-    r"|wait timeout",
+    r"connection (was )?(likely )?(closed|reset)|broken pipe|timed out waiting|watchdog"
+    r"|socket (has )?timed? ?out|wait timeout",
     re.IGNORECASE,
 )
 _LOST_WORKER = re.compile(r"DataLoader (timed out|worker \(pid)", re.IGNORECASE)

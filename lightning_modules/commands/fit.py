@@ -1,7 +1,6 @@
 """fit, validate and test: LightningCLI with this project's parser settings and run folder."""
 
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from lightning_modules.callbacks.score_file import ScoreFile
 from lightning_modules.callbacks.throughput import Throughput
 from lightning_modules.callbacks.validation_report import ValidationReport
 from lightning_modules.callbacks.watchdog import Watchdog
+from lightning_modules.commands.expected_warnings import ignore_expected_warnings
 from lightning_modules.commands.null_words import set_nulls, split_nulls
 from lightning_modules.commands.parsing import (
     LINKED,
@@ -77,18 +77,7 @@ def run(words: Sequence[str]) -> None:
     allow_known_classes()
     refuse_linked_options(words)
     torch.set_float32_matmul_precision("high")
-    # a test needs none of the callbacks that the checkpoint's fit had
-    warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
-    # a dataset without a validation split, which `setup` has said
-    warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
-    # frozen batch normalization is meant to be in evaluation mode
-    warnings.filterwarnings("ignore", message="Found .* in eval mode at the start of training")
-    # not ours: Lightning looks up a deprecated name
-    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
-    # the position is kept by the DataModule, not by the loader
-    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before")
-    # a resumed fit goes on in its own folder
-    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    ignore_expected_warnings()
     ranks_inherit = VERSION_VARIABLE in os.environ
     stop = StopNotice()
     try:
@@ -298,6 +287,7 @@ class VideoCLI(LightningCLI):
         if config.fast_dev_run:
             return {"logger": False, "callbacks": [*own, self.stop, BrokenVideos()]}
         self.run_folder = choose_run_folder(self.config_init["fit"].run, self.goes_on)
+        os.environ[VERSION_VARIABLE] = self.run_folder.name  # for the ranks that it starts
         path = self.config["fit"].ckpt_path
         is_own = path is not None and folder_of_checkpoint(path) == self.run_folder.resolve()
         identity = identify_run(self.run_folder, self.checkpoint if is_own else None)

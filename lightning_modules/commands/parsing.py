@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
 import jsonargparse
@@ -53,6 +54,12 @@ LINKED = {
     "model.class_names": "the classes come from the data",
 }
 """Keys that take their value from elsewhere, so that a value of their own would be lost."""
+
+_BASES: dict[str, tuple[ModuleType, type[Any]]] = {
+    "model": (lightning_modules, VideoClassifier),
+    "data": (datamodules, VideoDataModule),
+}
+"""Keys that take a class of ours: where such classes are, and what they derive from."""
 
 
 @contextmanager
@@ -105,7 +112,7 @@ def explain_parser_error(message: str) -> str:
     Args:
         message: What jsonargparse said, often many lines.
     """
-    for pattern, explain in _EXPLANATIONS:
+    for pattern, explain in EXPLANATIONS:
         found = re.search(pattern, message, re.DOTALL)
         if found:
             return explain(found)
@@ -172,16 +179,24 @@ def _refused(found: re.Match[str]) -> str:
 
 
 def _unknown_class(found: re.Match[str]) -> str:
-    public = [
+    keys = re.findall(r'Parser key "([^"]*)"', found.string[: found.start()])
+    public = _public_classes(keys[-1] if keys else "")
+    word = found[1]
+    offers = nearest(word.rsplit(".", 1)[-1], [name.rsplit(".", 1)[1] for name in public])
+    rest = f"; there are {', '.join(public)}" if public else ""
+    return f"there is no class {word}{offers or rest}"
+
+
+def _public_classes(key: str) -> list[str]:
+    """Full names of our classes that a key takes."""
+    if key not in _BASES:
+        return []
+    package, base = _BASES[key]
+    return sorted(
         f"{package.__name__}.{cls.__name__}"
-        for package, base in ((lightning_modules, VideoClassifier), (datamodules, VideoDataModule))
         for cls in (base, *_subclasses(base))
         if cls.__name__ in package.__all__ and not inspect.isabstract(cls)
-    ]
-    word = found[1]
-    bare = {name.rsplit(".", 1)[1]: name for name in public}
-    offers = nearest(word.rsplit(".", 1)[-1], bare)
-    return f"there is no class {word}{offers or '; there are ' + ', '.join(public)}"
+    )
 
 
 def _wrong_base(found: re.Match[str]) -> str:
@@ -200,11 +215,11 @@ def _wrong_type(found: re.Match[str]) -> str:
 
 
 def _wrong_union(found: re.Match[str]) -> str:
-    kinds = [_readable(kind) for kind in re.findall(r"Expected an? (.*)", found[2])]
+    kinds = dict.fromkeys(map(_readable, re.findall(r"Expected an? (.*)", found[2])))
     return f"{found[1]}={found[3].strip()} does not fit: it must be {' or '.join(kinds)}"
 
 
-_EXPLANATIONS: list[tuple[str, Callable[[re.Match[str]], str]]] = [
+EXPLANATIONS: list[tuple[str, Callable[[re.Match[str]], str]]] = [
     (r"unrecognized arguments: (.*)", _unrecognized),
     (r"Option '([^']*)' is not accepted", lambda m: _unknown_key(m[1])),
     (r"does not accept option '([^']*)'", lambda m: _unknown_key("--" + m[1])),
@@ -222,9 +237,14 @@ _EXPLANATIONS: list[tuple[str, Callable[[re.Match[str]], str]]] = [
     (r"Expected a dot import path string: (\S+)", _unknown_class),
     (r"class_path '([^']*)':\s+(?:module .* has no attribute|No module named)", _unknown_class),
     (r"a subclass of (\w+)\n.*Given value: (\S+)", _wrong_base),
-    (r'Parser key "([^"]*)":\s+Expected an? (.*?)\. Got value: (.*)', _wrong_type),
-    (r'Parser key "([^"]*)":(.*Expected .*)Given value type:.*Given value: (.*)', _wrong_union),
+    (r'Parser key "([^"]*)":\s+Expected an? (.*?)\. Got value: ([^\n]*)', _wrong_type),
+    # of a key within a key, the inner one
+    (
+        r'Parser key "([^"]*)":((?:(?!Parser key).)*?)Given value type:.*?Given value: ([^\n]*)',
+        _wrong_union,
+    ),
 ]
+"""What jsonargparse says, and what it means; the first that is found counts."""
 
 
 def _one_line(text: str) -> str:

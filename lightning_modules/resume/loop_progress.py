@@ -63,18 +63,29 @@ def begin_whole_epoch(trainer: Trainer) -> None:
     With `max_steps`, Lightning takes every resumed epoch for one that was broken off. To be called
     when the training starts.
     """
+    loop = trainer.fit_loop.epoch_loop
+    assert hasattr(loop, "restarting"), "Lightning's loop tells otherwise whether it restarts"
     if not epoch_is_under_way(trainer):
-        trainer.fit_loop.epoch_loop.restarting = False
+        loop.restarting = False
 
 
 def _complete(progress: dict[str, Any]) -> None:
     """The batch or epoch that is being ended counts as done with."""
+    _check_counts(progress)
     for part in ("total", "current"):
         progress[part]["completed"] = progress[part]["processed"]
 
 
 def _begin_validation(progress: dict[str, Any]) -> None:
     """The validation begins anew: its first batch is started and not processed."""
+    _check_counts(progress)
+    assert "is_last_batch" in progress, "Lightning's progress tells the last batch otherwise"
     for part in ("total", "current"):
         progress[part] |= dict(zip(_COUNTS, (1, 1, 0, 0), strict=True))
     progress["is_last_batch"] = False
+
+
+def _check_counts(progress: dict[str, Any]) -> None:
+    """Check that what is about to be set is what Lightning will read."""
+    for part in ("total", "current"):
+        assert set(_COUNTS) <= progress[part].keys(), f"Lightning counts {sorted(progress[part])}"

@@ -45,7 +45,12 @@ class Preemption(Checkpoint):
         They talk to the other ranks from within the handler, wherever those are, and end a run
         that lost work with exit code 0. And keep W&B, which the signal ends, from ending the fit.
         """
-        trainer._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
+        connector = trainer._signal_connector
+        assert hasattr(connector, "register_signal_handlers"), (
+            "Lightning would put its signal handlers in the place of ours: what registers them has "
+            "another name"
+        )
+        connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 outlive_service(logger)

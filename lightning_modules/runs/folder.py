@@ -14,6 +14,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from datamodules.errors import UserError
 
 VERSION_VARIABLE = "KINETOSCOPE_RUN_VERSION"
+"""Environment variable from which ranks know the version that their parent chose."""
 
 LAST = "last.ckpt"
 """Name of the newest checkpoint of a run."""
@@ -70,7 +71,7 @@ class RunSettings:
 def choose_run_folder(settings: RunSettings, resumes: bool) -> Path:
     """Choose a fit's folder and make it.
 
-    Ranks that this process starts inherit the choice through an environment variable.
+    The command hands the choice to the ranks that it starts, in `VERSION_VARIABLE`.
 
     Args:
         settings: Name and, optionally, version.
@@ -96,7 +97,6 @@ def choose_run_folder(settings: RunSettings, resumes: bool) -> Path:
             "--run.version"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ[VERSION_VARIABLE] = folder.name
     return folder
 
 

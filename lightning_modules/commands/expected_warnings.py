@@ -1,0 +1,19 @@
+"""Warnings of libraries that a fit, a validation or a test expects."""
+
+import warnings
+
+EXPECTED = {
+    "Be aware that when using `ckpt_path`": "a test needs none of the callbacks of a fit",
+    "Total length of `list` across ranks is zero": "no validation split, which `setup` has said",
+    "Found .* in eval mode at the start of training": "frozen batch normalization is meant to be",
+    ".*treespec, LeafSpec.*": "not ours: Lightning uses a deprecated name",
+    "You're resuming from a checkpoint that ended before": "the DataModule keeps the position",
+    "Checkpoint directory .* exists and is not empty": "a resumed fit goes on in its own folder",
+}
+"""Patterns of messages, and why each is expected."""
+
+
+def ignore_expected_warnings() -> None:
+    """Ignore them in this process; for commands, which have it to themselves."""
+    for message in EXPECTED:
+        warnings.filterwarnings("ignore", message=message)
