@@ -33,6 +33,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from datamodules.atomic import write_atomically
 from datamodules.errors import UserError
 from datamodules.motion_shapes.rendering import CLASS_NAMES, Motion, RenderedClip, render_clip
 from datamodules.progress import progress_bar
@@ -268,18 +269,18 @@ def _write_manifest(manifest: Path, settings: MotionShapesSettings, complete: bo
         "versions": versions,
         "complete": complete,
     }
-    _write_atomically(manifest, (json.dumps(content, indent=2) + "\n").encode())
+    write_atomically(manifest, json.dumps(content, indent=2) + "\n")
 
 
 def _write_lists(root: Path, settings: MotionShapesSettings) -> None:
     """Lists with the classes taking turns, so that any run of lines is balanced."""
     (root / "lists").mkdir(exist_ok=True)
     classes = "".join(f"{label} {name}\n" for label, name in enumerate(CLASS_NAMES))
-    _write_atomically(root / "lists" / "classes.txt", classes.encode())
+    write_atomically(root / "lists" / "classes.txt", classes)
     for split in SPLITS:
         clips = [clip for clip in _all_clips(settings) if clip.split == split]
         lines = "".join(f"{clip.path} {clip.label}\n" for clip in clips)
-        _write_atomically(root / "lists" / f"{split}.txt", lines.encode())
+        write_atomically(root / "lists" / f"{split}.txt", lines)
 
 
 def _all_clips(settings: MotionShapesSettings) -> list[_ClipId]:
@@ -362,8 +363,8 @@ def _render_and_write(
         )
         rendered = render_clip(rng, clip.label, settings.num_frames, settings.size)
         video = root / clip.path
-        _write_atomically(video.with_suffix(".npz"), _truth(rendered))
-        _write_atomically(video, encode_frames(rendered.frames))
+        write_atomically(video.with_suffix(".npz"), _truth(rendered))
+        write_atomically(video, encode_frames(rendered.frames))
         yield clip
 
 
@@ -379,13 +380,3 @@ def _truth(clip: RenderedClip) -> bytes:
         scale=clip.motion.scale,
     )
     return file.getvalue()
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

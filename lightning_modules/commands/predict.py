@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from datamodules.annotations.table import PackedStrings, VideoTable
 from datamodules.annotations.video_lists import read_video_list
+from datamodules.atomic import writing_text
 from datamodules.augmentation.functional import normalize, normalize_flow
 from datamodules.batch import VideoBatch, collate_videos
 from datamodules.clips.input_spec import InputSpec
@@ -122,17 +124,12 @@ def _check_writable(path: Path) -> None:
     Raises:
         UserError: If its folder cannot be written.
     """
-    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
-        temporary.unlink()
+        with TemporaryFile(dir=path.parent):
+            pass
     except OSError as error:
         raise UserError(f"--out {path} cannot be written: {error.strerror}") from error
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.tmp")
 
 
 def find_videos(given: Sequence[str]) -> list[str]:
@@ -278,8 +275,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction], top: int) -
         predictions: What to write.
         top: Number of classes per video.
     """
-    temporary = _temporary(path)
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    with writing_text(path, lone=True, newline="") as file:
         if path.suffix == ".jsonl":
             for prediction in predictions:
                 file.write(json.dumps(vars(prediction), ensure_ascii=False) + "\n")
@@ -294,4 +290,3 @@ def write_predictions(path: Path, predictions: Sequence[Prediction], top: int) -
                 cells = [cell for name, p in pairs for cell in (name, f"{p:.6f}")]
                 cells += [""] * (len(columns) - len(cells))
                 writer.writerow([prediction.video, *cells, prediction.error])
-    os.replace(temporary, path)
