@@ -25,7 +25,6 @@ from datamodules.health.loading import (
     check_storage,
     free_shared_memory,
     measure_loader,
-    usable_cores,
     worker_counts,
 )
 from datamodules.health.stored_files import equal_files, unlisted_videos
@@ -36,6 +35,7 @@ from datamodules.health.videos import (
     check_shapes,
     check_unlisted,
 )
+from datamodules.processes import num_cores
 from datamodules.progress import progress_bar
 
 COMPARED = 20_000
@@ -262,7 +262,7 @@ def _measure(
     found: Examination, train: ListedSplit, settings: ExaminationSettings
 ) -> list[Finding]:
     """Load training clips with several numbers of workers."""
-    data, cores = found.data, usable_cores()
+    data, cores = found.data, num_cores()
     per_batch = batch_bytes(data.spec, data.batch_size)
     findings = check_shared_memory(free_shared_memory(), per_batch, data.num_workers)
     good = [i for i, probe in train.decoded.items() if probe.verdict is None]

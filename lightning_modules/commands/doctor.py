@@ -14,7 +14,7 @@ from rich.console import Console
 from datamodules import VideoDataModule
 from datamodules.errors import UserError
 from datamodules.health.examination import ExaminationSettings, examine
-from datamodules.health.loading import usable_cores
+from datamodules.processes import num_cores
 from lightning_modules.commands.parsing import VideoParser
 from lightning_modules.console import COMMAND, fail, nearest
 from lightning_modules.plugins import allow_known_classes
@@ -109,7 +109,7 @@ def _parser() -> VideoParser:
         "--sample", type=int, default=200, help="videos to decode of each list (200)"
     )
     parser.add_argument(
-        "--workers", type=int, default=usable_cores(), help="decoding processes (all cores)"
+        "--workers", type=int, default=num_cores(), help="decoding processes (all cores)"
     )
     parser.add_argument(
         "--limit", type=float, default=120.0, help="seconds that decoding a video may take (120)"

@@ -22,6 +22,7 @@ from datamodules.augmentation.functional import normalize, normalize_flow
 from datamodules.batch import VideoBatch, collate_videos
 from datamodules.clips.input_spec import InputSpec
 from datamodules.dataset import VideoDataset
+from datamodules.devices import usable_device
 from datamodules.errors import UserError
 from datamodules.flow.methods import FlowMethodName, make_flow_method
 from datamodules.flow.sources import ComputedFlow
@@ -75,7 +76,7 @@ def run(words: Sequence[str]) -> None:
             fail(f"--{name} {value} is too small; give at least {least}")
     _check_writable(Path(options.out))
     paths = find_videos(options.videos)
-    module = open_checkpoint(options.ckpt_path).to(_device(options.device))
+    module = open_checkpoint(options.ckpt_path).to(usable_device(options.device))
     module.views_at_once = options.batch_size
     loader = _loader(module, paths, options)
     done: list[Prediction] = []
@@ -159,18 +160,6 @@ def _videos_at(path: Path) -> list[str]:
     if not inside:
         raise UserError(f"the folder {path} holds no video at any depth; check the path")
     return [str(p) for p in inside if not (p.is_file() and p.parent in inside)]
-
-
-def _device(wanted: str) -> torch.device:
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(wanted)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"--device {wanted} cannot be used here: {reason}") from error
-    return device
 
 
 def _loader(module: VideoClassifier, paths: list[str], options: Any) -> DataLoader[Any]:
