@@ -39,7 +39,7 @@ def run(words: Sequence[str]) -> None:
         SystemExit: With code 1 if a video could not be done, 2 on a user's mistake.
         KeyboardInterrupt: Ctrl-C, after what is under way was put away.
     """
-    options = _parser().read(words[1:])
+    options = _parser().parse_args(words[1:])
     settings = FlowSettings(options.method, options.short_side, options.bound, options.storage)
     workers = _num_workers(options)
     source, missing = _missing(options, settings)

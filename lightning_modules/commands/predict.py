@@ -67,7 +67,7 @@ def run(words: Sequence[str]) -> None:
     Args:
         words: `predict` and its options.
     """
-    options = _parser().read(words[1:])
+    options = _parser().parse_args(words[1:])
     if Path(options.out).suffix not in {".csv", ".jsonl"}:
         fail(f"--out {options.out} is neither .csv nor .jsonl; choose one of these")
     for name, least in (("top", 1), ("num_clips", 1), ("batch_size", 1), ("num_workers", 0)):
