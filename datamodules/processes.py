@@ -1,208 +1,317 @@
-"""One video after another in processes that may die, with progress from inside a video."""
+"""One item after another in processes that may die or hang.
 
+    with closing(run_jobs(work, items, num_workers=4, time_limit=60)) as jobs:
+        for news in jobs:
+            match news:
+                case Advanced(item, step): ...  # what `work(item)` yielded
+                case Done(item, result): ...    # what it returned
+                case Lost(item, reason): ...    # its process died, or it took too long
+
+What is wrong with an item is for `work` to return; what it raises ends everything.
+"""
+
+import math
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
 
-from datamodules.video.errors import VideoError
+__all__ = ["Advanced", "Done", "Lost", "News", "Work", "num_cores", "run_jobs"]
 
-__all__ = ["Event", "Step", "process_videos"]
+GRACE = 10.0
+"""Seconds that a process which is told to end has for its `finally` clauses."""
 
-Video = TypeVar("Video")
+_DEATH = 2.0
+"""Seconds that a killed process is waited for: one that a dead disk holds does not disappear."""
+
+Item = TypeVar("Item")
+Step = TypeVar("Step")
+Result = TypeVar("Result")
+
+Work: TypeAlias = Callable[[Item], Generator[Step, None, Result]]
+"""What to do with an item: yields its steps, if it has any, and returns what came of it."""
 
 
-class Step(NamedTuple):
-    """A part of a video that was done.
+@dataclass(frozen=True)
+class Advanced(Generic[Item, Step]):
+    """A step of an item."""
+
+    item: Item
+    step: Step
+
+
+@dataclass(frozen=True)
+class Done(Generic[Item, Result]):
+    """The end of an item, and what came of it."""
+
+    item: Item
+    result: Result
+
+
+@dataclass(frozen=True)
+class Lost(Generic[Item]):
+    """The end of an item that took its process along.
 
     Attributes:
-        frames: How many frames.
-        share: Which part of the video that is.
+        item: Which.
+        reason: A clause for people.
+        exit_code: Of its process; None where that was ended as it took too long.
     """
 
-    frames: int
-    share: float
+    item: Item
+    reason: str
+    exit_code: int | None
 
 
-Work: TypeAlias = Callable[[Video], Generator[Step, None, None]]
+News: TypeAlias = Advanced[Item, Step] | Done[Item, Result] | Lost[Item]
 
 
-class Event(NamedTuple, Generic[Video]):
-    """News of a video.
-
-    Attributes:
-        video: Which.
-        step: The part that was done now; None at its end.
-        error: At its end, why it could not be done; empty where it was.
-    """
-
-    video: Video
-    step: Step | None
-    error: str = ""
+def num_cores() -> int:
+    """Cores that this process may run on, fewer than the machine has under a job scheduler."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS
 
 
-def process_videos(
-    work: Work[Video], videos: Sequence[Video], num_workers: int
-) -> Generator[Event[Video], None, None]:
-    """Do something with videos, in this process or in others.
+def run_jobs(
+    work: Work[Item, Step, Result],
+    items: Sequence[Item],
+    num_workers: int,
+    *,
+    time_limit: float = math.inf,
+    preload: str | None = None,
+    grace: float = GRACE,
+) -> Generator[News[Item, Step, Result], None, None]:
+    """Do something with items, in this process or in others.
 
-    A video that cannot be read, or takes its process along with it (memory, a crash in a library),
-    is reported, and the rest goes on. When the caller stops asking, for whatever reason, the
-    processes end, and what `work` has in its `finally` clauses is done; when the caller is killed,
-    they end by themselves.
+    An item whose process dies (memory, a crash in a library) or takes too long is told, and a new
+    process goes on with the rest. When the caller stops asking, for whatever reason, the processes
+    end, and what `work` has in its `finally` clauses is done; when the caller is killed, they end
+    by themselves. Ctrl-C is left to the caller.
 
     Args:
-        work: What to do with a video, step by step; a function or object that can be pickled.
-        videos: What `work` is called with, one after another; can be pickled.
+        work: What to do with an item; a function or object that can be pickled.
+        items: What `work` is called with, one after another; can be pickled.
         num_workers: Processes, 0 for this one.
+        time_limit: Seconds that an item may take in a process; its start does not count.
+        preload: A module from which processes are made that have it imported already, so that a
+            new one takes milliseconds: for work that is expected to kill many. None for processes
+            that begin from nothing.
+        grace: Seconds that processes which are told to end have for their `finally` clauses.
 
     Yields:
-        The steps and the end of each video, as they happen.
+        The steps and the end of each item, as they happen.
 
     Raises:
-        OSError: `work` raised it: not a video's fault.
-        RuntimeError: In a process `work` raised something else; with its traceback.
+        RuntimeError: In a process `work` raised something; with its traceback.
     """
     if num_workers:
-        yield from _in_processes(work, videos, num_workers)
+        yield from _Pool(work, items, num_workers, time_limit, preload, grace).run()
         return
-    for video in videos:
+    assert time_limit == math.inf, "only a process of its own can be ended"
+    for item in items:
+        with closing(work(item)) as steps:
+            yield from _followed(item, steps)
+
+
+def _followed(
+    item: Item, steps: Generator[Step, None, Result]
+) -> Iterator[Advanced[Item, Step] | Done[Item, Result]]:
+    """The steps of an item and its end."""
+    while True:
         try:
-            with closing(work(video)) as steps:
-                for step in steps:
-                    yield Event(video, step)
-        except VideoError as error:
-            yield Event(video, None, f"{error.reason}: {error.detail}")
-        else:
-            yield Event(video, None)
+            step = next(steps)
+        except StopIteration as end:
+            yield Done(item, end.value)
+            return
+        yield Advanced(item, step)
 
 
-@dataclass
-class _Worker(Generic[Video]):
-    """A process and the video it is at."""
+class _Worker(Generic[Item]):
+    """A process, the item it is at, and until when.
 
-    process: BaseProcess
-    connection: Connection
-    video: Video | None = None
-    is_ready: bool = False
+    Args:
+        work: What it does.
+        context: How it is made.
+    """
 
-    def send(self, video: Video | None) -> None:
-        """Hand it a video; None lets it end."""
-        self.video = video
-        self.connection.send(video)
+    def __init__(self, work: Work[Item, Any, Any], context: Any) -> None:
+        self.connection: Connection
+        self.connection, theirs = context.Pipe()
+        # Daemons end with this process even if a second Ctrl-C breaks into the tidying.
+        self.process: BaseProcess = context.Process(target=_serve, args=(work, theirs), daemon=True)
+        # Ctrl-C reaches every process of a terminal: this one leaves it to us from its beginning.
+        is_main = threading.current_thread() is threading.main_thread()
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if is_main else None
+        try:
+            self.process.start()
+        finally:
+            if is_main:
+                signal.signal(signal.SIGINT, handler)
+        theirs.close()
+        self.items: tuple[Item, ...] = ()  # the one it is at, if any
+        self.is_ready = False
+        self.deadline = math.inf
 
-    def event(self, message: Step | str) -> Event[Video] | None:
-        """What a message of it says; nothing of a video when it is ready for its first."""
-        self.is_ready = True
-        if self.video is None:
-            return None
-        if isinstance(message, Step):
-            return Event(self.video, message)
-        return Event(self.video, None, message)
+    def give(self, items: tuple[Item, ...], time_limit: float) -> None:
+        """Hand it an item; none lets it end."""
+        self.items = items
+        self.deadline = time.monotonic() + time_limit if items else math.inf
+        with suppress(OSError):  # it is dead, which its connection will tell
+            self.connection.send(items)
 
-
-def _in_processes(
-    work: Work[Video], videos: Sequence[Video], num_workers: int
-) -> Iterator[Event[Video]]:
-    waiting = list(reversed(videos))
-    workers = dict[object, _Worker[Video]]()
-    try:
-        while waiting or workers:
-            for _ in range(min(len(waiting), num_workers - len(workers))):
-                started = _start(work)
-                workers[started.connection] = started
-            for connection in wait([worker.connection for worker in workers.values()]):
-                worker = workers[connection]
-                try:
-                    message = worker.connection.recv()
-                except (EOFError, ConnectionResetError):
-                    event = _last_event(workers.pop(connection))
-                else:
-                    if isinstance(message, Exception):
-                        raise message
-                    event = worker.event(message)
-                    if not isinstance(message, Step):
-                        worker.send(waiting.pop() if waiting else None)
-                if event is not None:
-                    yield event
-    finally:
-        _stop(list(workers.values()))
+    def bury(self) -> int | None:
+        """Wait for its death, not for long; its exit code."""
+        self.process.join(_DEATH)
+        self.process.kill()
+        self.process.join(_DEATH)
+        self.connection.close()
+        return self.process.exitcode
 
 
-def _last_event(worker: _Worker[Video]) -> Event[Video] | None:
-    """What the end of a process says."""
-    worker.process.join()
-    worker.connection.close()
-    how = f"its process ended with exit code {worker.process.exitcode}"
-    if not worker.is_ready:
-        raise RuntimeError(f"{how} before its first video; its own message stands above")
-    return None if worker.video is None else Event(worker.video, None, how)
+class _Pool(Generic[Item, Step, Result]):
+    """The workers of `run_jobs`, which says what the arguments are."""
+
+    def __init__(
+        self,
+        work: Work[Item, Step, Result],
+        items: Sequence[Item],
+        num_workers: int,
+        time_limit: float,
+        preload: str | None,
+        grace: float,
+    ) -> None:
+        # Not forked: a fork of a process whose threads hold locks may hang.
+        self._context: Any = multiprocessing.get_context("forkserver" if preload else "spawn")
+        if preload:
+            self._context.set_forkserver_preload([preload])
+        self._work = work
+        self._waiting = deque(items)
+        self._num_workers = num_workers
+        self._time_limit = time_limit
+        self._grace = grace
+        self._workers = dict[Any, _Worker[Item]]()
+
+    def run(self) -> Iterator[News[Item, Step, Result]]:
+        """See `run_jobs`."""
+        try:
+            while self._waiting or self._workers:
+                self._start_missing()
+                soonest = min(worker.deadline for worker in self._workers.values())
+                left = None if math.isinf(soonest) else max(0.0, soonest - time.monotonic())
+                for connection in wait(list(self._workers), left):
+                    yield from self._hear(self._workers[connection])
+                for worker in list(self._workers.values()):
+                    if time.monotonic() >= worker.deadline and not worker.connection.poll():
+                        yield self._give_up(worker)
+        finally:
+            self._stop()
+
+    def _start_missing(self) -> None:
+        starting = sum(not worker.is_ready for worker in self._workers.values())
+        room = self._num_workers - len(self._workers)
+        for _ in range(min(room, len(self._waiting) - starting)):
+            worker = _Worker(self._work, self._context)
+            self._workers[worker.connection] = worker
+
+    def _hear(self, worker: _Worker[Item]) -> Iterator[News[Item, Step, Result]]:
+        """What a message of a worker, or its end, says; nothing of an item when it is ready."""
+        try:
+            kind, value = worker.connection.recv()
+        except (EOFError, OSError):
+            yield from self._last_news(worker)
+            return
+        if kind == "fault":
+            code = self._remove(worker)
+            raise RuntimeError(f"a worker process ended with exit code {code}:\n{value}")
+        if kind == "step":
+            yield Advanced(worker.items[0], value)
+            return
+        done = worker.items
+        worker.is_ready = True
+        worker.give((self._waiting.popleft(),) if self._waiting else (), self._time_limit)
+        if done:
+            yield Done(done[0], value)
+
+    def _last_news(self, worker: _Worker[Item]) -> Iterator[Lost[Item]]:
+        """What the end of a process says."""
+        code = self._remove(worker)
+        how = f"its process ended with exit code {code}"
+        if not worker.is_ready:
+            raise RuntimeError(f"{how} before its first item; its own message stands above")
+        for item in worker.items:
+            yield Lost(item, how, code)
+
+    def _give_up(self, worker: _Worker[Item]) -> Lost[Item]:
+        """End a process whose item takes too long."""
+        worker.process.kill()
+        self._remove(worker)
+        return Lost(worker.items[0], f"it was ended after {self._time_limit:g} s", None)
+
+    def _remove(self, worker: _Worker[Item]) -> int | None:
+        del self._workers[worker.connection]
+        return worker.bury()
+
+    def _stop(self) -> None:
+        for worker in self._workers.values():
+            worker.process.terminate()
+        end = time.monotonic() + self._grace
+        for worker in self._workers.values():
+            worker.process.join(max(0.0, end - time.monotonic()))
+            worker.process.kill()  # it was within a long call of a library
+        for worker in self._workers.values():
+            worker.bury()
 
 
-def _start(work: Work[Video]) -> _Worker[Video]:
-    # Spawned, not forked: a fork of a process whose threads hold locks may hang.
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    # Daemons end with this process even if a second Ctrl-C breaks into the tidying.
-    process = context.Process(target=_serve, args=(work, theirs), daemon=True)
-    # Ctrl-C reaches every process of a terminal: from its first moment this one leaves it to us.
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        process.start()
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    theirs.close()
-    return _Worker(process, ours)
-
-
-def _stop(workers: Sequence[_Worker[Video]]) -> None:
-    for worker in workers:
-        worker.process.terminate()
-    for worker in workers:
-        worker.process.join(timeout=10)
-        worker.process.kill()  # it was within a long call of a library
-        worker.process.join()
-        worker.connection.close()
-
-
-def _serve(work: Work[Video], connection: Connection) -> None:
-    """A worker process: one video after another; tidies up when told to end."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+def _serve(work: Work[Item, Step, Result], connection: Any) -> None:
+    """A worker process: one item after another; tidies up when told to end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        connection.send("")
-        while (video := connection.recv()) is not None:
-            connection.send(_do(work, video, connection))
-    except SystemExit:
-        os._exit(0)  # taking the interpreter down may take seconds
+        connection.send(("ready", None))
+        while items := connection.recv():
+            _do(work, items[0], connection)
+    except SystemExit as end:
+        os._exit(int(end.code or 0))  # taking the interpreter down may take seconds
+    except (EOFError, ConnectionError):
+        return  # nobody is there any more
 
 
-def _do(work: Work[Video], video: Video, connection: Connection) -> str | Exception:
-    """One video: why it could not be done, empty where it was, or a fault that is not its own."""
+def _do(work: Work[Item, Step, Result], item: Item, connection: Any) -> None:
     try:
-        with closing(work(video)) as steps:
-            for step in steps:
-                connection.send(step)
-    except VideoError as error:
-        return f"{error.reason}: {error.detail}"
-    except OSError as error:
-        return error
+        with closing(work(item)) as steps:
+            for news in _followed(item, steps):
+                if isinstance(news, Advanced):
+                    connection.send(("step", news.step))
+                else:
+                    connection.send(("done", news.result))
     except Exception:  # noqa: BLE001 - handed to the parent, which raises it
-        return RuntimeError(traceback.format_exc())
-    return ""
+        connection.send(("fault", traceback.format_exc()))
+        sys.exit(1)
+
+
+def _leave(*_: object) -> NoReturn:
+    """Tidy up, undisturbed, and end."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(0)
 
 
 def _end_with_parent() -> None:
-    """End this process at once when its parent is gone."""
+    """End this process when its parent is gone."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)
     os._exit(1)

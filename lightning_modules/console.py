@@ -2,9 +2,11 @@
 
 import argparse
 import difflib
+import re
 import sys
-from collections.abc import Iterable, Sequence
-from typing import NoReturn
+import textwrap
+from collections.abc import Iterable
+from typing import Any, NoReturn
 
 COMMAND = "kinetoscope"
 USER_ERROR = 2
@@ -36,26 +38,78 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
-class ToolParser(argparse.ArgumentParser):
-    """Argument parser of a tool: no abbreviations, mistakes in one sentence."""
+_MISTAKES = (
+    (r"arguments are required: (.*)", "required and not given: {}"),
+    (r"argument (?:-\w/)?(\S+): expected (?:at least )?one argument", "{} needs a value"),
+    (
+        r"argument (?:-\w/)?-*(\S+): invalid (\S+) value: '(.*)'",
+        "{0}={2} does not fit: it must be {1}",
+    ),
+)
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Help with the default behind each option, and with indented paragraphs as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.strip().split("\n\n")
+        return "\n\n".join(
+            part if "\n  " in f"\n{part}" else textwrap.fill(part, width) for part in paragraphs
+        )
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        has_default = action.option_strings and action.default not in (None, False, [])
+        shown = has_default and action.default != argparse.SUPPRESS
+        return f"{action.help} (%(default)s)" if shown else action.help
+
+
+class OneSentenceParser(argparse.ArgumentParser):
+    """A parser that knows no abbreviations, and ends on a mistake with one sentence."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """End with one sentence and exit code 2, without pages of usage."""
+        fail(self.explain(message))
+
+    def explain(self, message: str) -> str:
+        """What a message of the parser means to a user, with the nearest option.
+
+        Args:
+            message: What the parser said, often many lines.
+        """
+        if found := re.search(r"unrecognized arguments: ([^\s=]+)", message):
+            return self._unknown(found[1])
+        for pattern, sentence in _MISTAKES:
+            if found := re.search(pattern, message):
+                message = sentence.format(*found.groups())
+        text = re.sub(r"\s+", " ", message).strip()[:500]
+        return f"{text} (all options: {self._command} --help)"
+
+    def _unknown(self, word: str) -> str:
+        if not word.startswith("-"):
+            return f"the word {word!r} belongs to no option; write options as --key value"
+        shown = [action for action in self._actions if action.help != argparse.SUPPRESS]
+        options = [option for action in shown for option in action.option_strings]
+        return f"{self._command} has no option {word}{nearest(word, options)}"
+
+    @property
+    def _command(self) -> str:
+        """The words before the options; a subcommand's `prog` has those of its parent between."""
+        first, *others = self.prog.split()
+        return " ".join([first, *others[-1:]])
+
+
+class ToolParser(OneSentenceParser):
+    """Argument parser of a tool.
+
+    Args:
+        tool: The command.
+        description: What it does.
+    """
 
     def __init__(self, tool: str, description: str) -> None:
         super().__init__(
-            prog=f"{COMMAND} {tool}",
-            description=description,
-            allow_abbrev=False,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            prog=f"{COMMAND} {tool}", description=description, formatter_class=HelpFormatter
         )
-
-    def error(self, message: str) -> NoReturn:
-        """End with the sentence alone, without the usage lines."""
-        fail(f"{message} (all options: {self.prog} --help)")
-
-    def read(self, words: Sequence[str]) -> argparse.Namespace:
-        """Parse, offering the nearest option for one that does not exist."""
-        values, unknown = self.parse_known_args(words)
-        if unknown:
-            options = [option for action in self._actions for option in action.option_strings]
-            word = unknown[0].split("=")[0]
-            fail(f"{self.prog} has no option {word}{nearest(word, options)}")
-        return values

@@ -349,7 +349,7 @@ def test_failing_worker_process_ends_the_generation_with_its_exit_code(tmp_path:
 INTERRUPTED_SCRIPT = """
 import signal, sys
 from pathlib import Path
-from datamodules.motion_shapes import MotionShapesSettings, generate_motion_shapes
+from datamodules.motion_shapes.generation import MotionShapesSettings, generate_motion_shapes
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
     generate_motion_shapes(Path(sys.argv[1]), MotionShapesSettings(), num_workers=2, progress=False)

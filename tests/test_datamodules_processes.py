@@ -1,13 +1,17 @@
 """Videos in processes: broken ones named, faults raised, processes that end with their parent."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
 import pytest
 
-from datamodules.processes import Event, Step, process_videos
+from datamodules.dataset_jobs import Event, Step, process_videos
+from datamodules.processes import Advanced, Done, Lost, News, num_cores, run_jobs
 from datamodules.video.errors import VideoError
 
 
@@ -65,3 +69,166 @@ def test_fault_that_is_not_a_videos_ends_the_work(tmp_path: Path) -> None:
 def test_full_disk_is_no_videos_fault(num_workers: int) -> None:
     with pytest.raises(OSError, match="No space left"):
         ends(process_videos(work, ["full 1", "good 2"], num_workers))
+
+
+def serve(item: str) -> Generator[int, None, str]:
+    """What an item asks for, after a step."""
+    what, _, place = item.partition(" ")
+    yield 1
+    match what:
+        case "dies":
+            os._exit(7)
+        case "hangs":
+            time.sleep(60)
+        case "wrong":
+            raise OSError("a defect")
+        case "slow":
+            try:
+                yield 2
+                time.sleep(60)
+            finally:
+                Path(place).write_text(str(os.getpid()))
+    return f"{item}: done"
+
+
+def told(news: Iterable[News[str, int, str]]) -> dict[str, str]:
+    """The end of each item."""
+    found = {}
+    for one in news:
+        match one:
+            case Done(item, result):
+                found[item] = result
+            case Lost(item, reason, code):
+                found[item] = f"{reason}, {code}"
+    return found
+
+
+PRELOADS = pytest.mark.parametrize("preload", [None, "datamodules.processes"])
+
+
+@PRELOADS
+def test_new_worker_takes_the_place_of_one_that_dies_or_hangs(preload: str | None) -> None:
+    items = ["a", "dies", "b", "hangs", "c"]
+    found = told(run_jobs(serve, items, 1, time_limit=1.0, preload=preload, grace=0.0))
+
+    assert found == {
+        **{item: f"{item}: done" for item in "abc"},
+        "dies": "its process ended with exit code 7, 7",
+        "hangs": "it was ended after 1 s, None",
+    }
+    assert list(found) == items
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_steps_come_before_the_end(num_workers: int) -> None:
+    news = [one for one in run_jobs(serve, ["a", "b"], num_workers) if one.item == "b"]
+
+    assert news == [Advanced("b", 1), Done("b", "b: done")]
+    assert list(run_jobs(serve, [], num_workers)) == []
+
+
+def test_time_limit_counts_from_when_the_item_is_given() -> None:
+    """The caller takes longer than the limit, and the worker to start does, too."""
+    found = []
+    for one in run_jobs(serve, ["a", "b", "c"], 1, time_limit=0.5):
+        time.sleep(0.6)
+        found.append(one)
+
+    assert [one.item for one in found if isinstance(one, Done)] == ["a", "b", "c"]
+
+
+def test_fault_of_the_work_is_told_with_its_traceback_and_exit_code() -> None:
+    with pytest.raises(RuntimeError, match=r"exit code 1:\n(.*\n)*OSError: a defect"):
+        told(run_jobs(serve, ["wrong", "a"], 1))
+    with pytest.raises(OSError, match="a defect"):
+        told(run_jobs(serve, ["wrong", "a"], 0))
+
+
+def refuse_to_arrive() -> None:
+    raise RuntimeError("cannot be unpickled")
+
+
+class Foreign:
+    """Work that does not arrive in another process."""
+
+    def __call__(self, item: str) -> Generator[int, None, str]:
+        yield from ()
+        return item
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return refuse_to_arrive, ()
+
+
+def test_worker_that_cannot_start_is_told_once() -> None:
+    with pytest.raises(RuntimeError, match="ended with exit code 1 before its first item"):
+        told(run_jobs(Foreign(), ["a", "b", "c"], 1))
+
+
+@PRELOADS
+def test_workers_end_when_the_caller_stops_asking(tmp_path: Path, preload: str | None) -> None:
+    items = [f"slow {tmp_path / name}" for name in "ab"]
+    jobs = run_jobs(serve, items, 2, preload=preload)
+    seen = set[str]()
+    while seen != set(items):
+        news = next(jobs)
+        assert isinstance(news, Advanced)
+        seen |= {news.item} if news.step == 2 else set()
+
+    jobs.close()
+
+    pids = [int((tmp_path / name).read_text()) for name in "ab"]
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+STOPPED = """
+import sys
+from pathlib import Path
+from datamodules.processes import run_jobs
+from test_datamodules_processes import serve
+if __name__ == "__main__":
+    for news in run_jobs(serve, [f"slow {sys.argv[1]}"], 1):
+        if news.step == 2:
+            Path(sys.argv[2]).touch()
+"""
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_workers_tidy_up_and_end_when_the_caller_is_ended(
+    tmp_path: Path, ending: signal.Signals
+) -> None:
+    script, tidy, begun = tmp_path / "run.py", tmp_path / "tidy", tmp_path / "begun"
+    script.write_text(STOPPED)
+    command = [sys.executable, str(script), str(tidy), str(begun)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    with subprocess.Popen(
+        command, start_new_session=True, stderr=subprocess.PIPE, env=environment
+    ) as job:
+        wait_for(begun)
+        if ending is signal.SIGINT:
+            os.killpg(job.pid, ending)
+        else:
+            job.send_signal(ending)
+        _, said = job.communicate(timeout=30)
+    wait_for(tidy)
+    pid = int(tidy.read_text())
+    wait_until(lambda: not Path(f"/proc/{pid}").exists())
+    assert said.decode().count("Traceback") == (ending is signal.SIGINT)
+
+
+def wait_for(path: Path) -> None:
+    wait_until(lambda: path.exists() and (path.name != "tidy" or path.read_text() != ""))
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_cores_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 6}, raising=False)
+    assert num_cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert num_cores() == 7

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -98,12 +98,12 @@ def _signals_within_the_save(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     """Send SIGTERM and Ctrl-C again, while the checkpoint that the first asked for is written."""
     write = checkpoint_io._write
 
-    def interrupted_write(content: dict[str, Any], path: Path) -> None:
+    def interrupted_write(content: dict[str, Any], file: BinaryIO) -> None:
         if (tmp_path / "signalled").exists() and not (tmp_path / "again").exists():
             (tmp_path / "again").touch()
             for number in (signal.SIGTERM, signal.SIGINT):
                 os.kill(os.getpid(), number)
-        write(content, path)
+        write(content, file)
 
     monkeypatch.setattr(checkpoint_io, "_write", interrupted_write)
 

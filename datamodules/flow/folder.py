@@ -7,7 +7,6 @@
 The path of a video is that below the source, without the suffix of a video file.
 """
 
-import fcntl
 import json
 import os
 import platform
@@ -21,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from datamodules.atomic import locked, write_atomically
 from datamodules.errors import UserError
 from datamodules.flow.extraction import FlowJob, FlowSettings
 from datamodules.flow.methods import FlowMethod
@@ -162,7 +162,7 @@ def claim_folder(root: Path, settings: FlowSettings, method: FlowMethod) -> list
         root.mkdir(parents=True, exist_ok=True)
         if not manifest.exists():
             _check_empty(root)
-            _write_atomically(manifest, json.dumps(wanted, indent=2) + "\n")
+            write_atomically(manifest, json.dumps(wanted, indent=2) + "\n")
     except OSError as error:
         raise UserError(f"{root} cannot be used for flow ({error}); give another target") from error
     found = _read_manifest(manifest)
@@ -232,15 +232,6 @@ def _check_same(root: Path, found: dict[str, Any], wanted: dict[str, Any]) -> No
         )
 
 
-def _write_atomically(path: Path, content: str) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_text(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 @contextmanager
 def partial_folder(root: Path) -> Iterator[Path]:
     """A folder of a run's own for unfinished flow; those of runs that were killed are removed.
@@ -254,30 +245,18 @@ def partial_folder(root: Path) -> Iterator[Path]:
     partial = root / PARTIAL
     partial.mkdir(exist_ok=True)
     with ExitStack() as held:
-        with _locked(partial / "lock", wait=True) as knows_locks:
+        with locked(partial / "lock", wait=True) as knows_locks:
             if knows_locks:
                 _remove_leftovers(partial)
             own = partial / uuid.uuid4().hex
             own.mkdir()
             held.callback(shutil.rmtree, own, ignore_errors=True)
-            held.enter_context(_locked(own / "lock", wait=False))
+            held.enter_context(locked(own / "lock", wait=False))
         yield own
 
 
 def _remove_leftovers(partial: Path) -> None:
     for folder in [path for path in partial.iterdir() if path.is_dir()]:
-        with _locked(folder / "lock", wait=False) as is_over:
+        with locked(folder / "lock", wait=False) as is_over:
             if is_over:
                 shutil.rmtree(folder)
-
-
-@contextmanager
-def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
-    """A locked file; False where another process holds it or the file system knows no locks."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True

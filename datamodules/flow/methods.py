@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from datamodules.devices import usable_device
 from datamodules.errors import UserError
 
 __all__ = ["FlowMethod", "FlowMethodName", "make_flow_method"]
@@ -95,7 +96,7 @@ def make_flow_method(
                 "method raft needs trained weights; set weights to a file with the state dict of "
                 "torchvision's raft_large or raft_small"
             )
-        return _RAFT(weights, _usable_device(device or "cpu"))
+        return _RAFT(weights, usable_device(device or "cpu"))
     for argument, value in (("weights", weights), ("device", device)):
         if value is not None:
             raise UserError(
@@ -103,16 +104,6 @@ def make_flow_method(
                 f"leave out {argument}, or set method to raft"
             )
     return _OpenCV(name)
-
-
-def _usable_device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"device={name} cannot be used here ({reason}); change device") from error
-    return device
 
 
 class _OpenCV:

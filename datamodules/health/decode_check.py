@@ -1,20 +1,17 @@
 """Decoding whole videos to see whether they can be: in processes, each within a time limit."""
 
-import contextlib
 import math
-import multiprocessing
 import os
-import signal
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from multiprocessing.connection import Connection, wait
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, Never, get_args
 
 import torch
 
+from datamodules.processes import Done, Lost, run_jobs
 from datamodules.video.errors import Reason
 from datamodules.video.reader import VideoError, VideoSegment, open_video
 
@@ -31,9 +28,6 @@ DECODER = f"PyAV {version('av')}"
 
 _CHUNK = 2**24
 """Pixels that are decoded at a time."""
-
-_GRACE = 2.0
-"""Seconds that a process which was ended may take to disappear."""
 
 
 class Part(NamedTuple):
@@ -136,115 +130,40 @@ def _folder_bytes(path: str) -> int:
         return sum(entry.stat().st_size for entry in entries)
 
 
-def _serve(connection: "Connection[Probe | None, Part]") -> None:
-    """Decode what is sent until the other side closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that reports
-    torch.set_num_threads(1)
-    try:
-        connection.send(None)  # everything is imported
-        while True:
-            connection.send(decode_part(connection.recv()))
-    except (EOFError, BrokenPipeError):
-        return
-
-
-class _Decoder:
-    """A process that decodes one video after another, and can be ended at any moment.
-
-    Args:
-        part: Its first video.
-        limit: Seconds that one video may take; those in which the process starts do not count.
-    """
-
-    def __init__(self, part: Part, limit: float) -> None:
-        # not a fork: this process has threads, which a fork would leave behind holding locks
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__])
-        self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
-        self._process.start()
-        theirs.close()
-        self._limit = limit
-        self._is_started = False
-        self.give(part)
-
-    def give(self, part: Part) -> None:
-        """Let it decode a video."""
-        self.part = part
-        with contextlib.suppress(BrokenPipeError):  # the process is dead: `take` will say so
-            self.connection.send(part)
-        self.deadline = time.monotonic() + self._limit if self._is_started else math.inf
-
-    def take(self) -> Probe | None:
-        """What it reports; None when it has started with its first video.
-
-        Raises:
-            RuntimeError: The process could not start.
-        """
-        try:
-            probe: Probe | None = self.connection.recv()
-        except (EOFError, ConnectionError):
-            self._process.join(_GRACE)
-            self.end()
-            if not self._is_started:
-                raise RuntimeError("a decoding process did not start; see above") from None
-            detail = f"decoding it ended the process, with exit code {self._process.exitcode}"
-            return replace(_untouched(self.part), verdict="crash", detail=detail)
-        if probe is None:
-            self._is_started = True
-            self.deadline = time.monotonic() + self._limit
-        return probe
-
-    def give_up(self) -> Probe:
-        """End it because its video takes too long."""
-        self.end()
-        detail = f"decoding it was ended after {self._limit:g} s"
-        probe = _untouched(self.part)
-        return replace(probe, verdict="time limit", detail=detail, decode_seconds=self._limit)
-
-    def end(self) -> None:
-        """End it, without waiting for a process that a dead disk holds."""
-        if not self.connection.closed:
-            self.connection.close()
-            self._process.kill()
-            self._process.join(_GRACE)
-
-
-def decode_all(parts: Iterable[Part], num_workers: int, limit: float) -> Iterator[Probe]:
+def decode_all(parts: Sequence[Part], num_workers: int, limit: float) -> Iterator[Probe]:
     """Decode videos in processes, and give what came of each as it is ready.
 
     A video that takes longer than the limit, or whose decoding takes its process down, gets a
-    verdict too, and a new process goes on.
+    verdict too.
 
     Args:
         parts: The videos.
         num_workers: Number of processes.
         limit: Seconds that one video may take.
     """
-    waiting = deque(parts)
-    decoders = [_Decoder(waiting.popleft(), limit) for _ in range(min(num_workers, len(waiting)))]
-    try:
-        while decoders:
-            soonest = min(decoder.deadline for decoder in decoders)
-            left = None if math.isinf(soonest) else max(0.0, soonest - time.monotonic())
-            ready = wait([decoder.connection for decoder in decoders], left)
-            for decoder in list(decoders):
-                if decoder.connection in ready:
-                    probe = decoder.take()
-                elif time.monotonic() >= decoder.deadline:
-                    probe = decoder.give_up()
-                else:
-                    continue
-                if probe is None:
-                    continue
-                if waiting and not decoder.connection.closed:
-                    decoder.give(waiting.popleft())
-                else:
-                    decoders.remove(decoder)
-                    decoder.end()
-                    if waiting:
-                        decoders.append(_Decoder(waiting.popleft(), limit))
-                yield probe
-    finally:
-        for decoder in decoders:
-            decoder.end()
+    jobs = run_jobs(
+        _decode, parts, num_workers, time_limit=limit, preload=__name__, grace=0.0
+    )  # nothing to tidy
+    with closing(jobs):
+        for news in jobs:
+            if isinstance(news, Lost):
+                yield _verdict_of(news, limit)
+            elif isinstance(news, Done):
+                yield news.result
+
+
+def _decode(part: Part) -> Generator[Never, None, Probe]:
+    """What a process does with a video."""
+    yield from ()  # no steps within a video
+    torch.set_num_threads(1)
+    return decode_part(part)
+
+
+def _verdict_of(lost: Lost[Part], limit: float) -> Probe:
+    """A probe of a video that took its process along."""
+    probe = _untouched(lost.item)
+    if lost.exit_code is None:
+        detail = f"decoding it was ended after {limit:g} s"
+        return replace(probe, verdict="time limit", detail=detail, decode_seconds=limit)
+    detail = f"decoding it ended the process, with exit code {lost.exit_code}"
+    return replace(probe, verdict="crash", detail=detail)

@@ -1,6 +1,5 @@
 """A file of what came of decoding, so that a long examination goes on where it stopped."""
 
-import fcntl
 import json
 import os
 from collections.abc import Iterable
@@ -8,6 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from datamodules.atomic import append_line
 from datamodules.health.decode_check import DECODER, PASSING, VERDICTS, Part, Probe
 
 
@@ -35,13 +35,7 @@ class ProbeLog:
 
     def add(self, probe: Probe) -> None:
         """Append a line that is whole or not there, also among many processes and machines."""
-        line = json.dumps(asdict(probe)).encode() + b"\n"
-        with self.path.open("a+b", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # network disks do not append atomically
-            end = file.seek(0, os.SEEK_END)
-            if end and os.pread(file.fileno(), 1, end - 1) != b"\n":  # a writer died
-                line = b"\n" + line
-            file.write(line)
+        append_line(self.path, json.dumps(asdict(probe)).encode())
 
     def _read(self) -> list[Probe]:
         """All whole lines; a later one of the same video comes later."""

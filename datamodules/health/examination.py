@@ -23,7 +23,6 @@ from datamodules.health.loading import (
     check_storage,
     free_shared_memory,
     measure_loader,
-    usable_cores,
     worker_counts,
 )
 from datamodules.health.stored_files import equal_files, unlisted_videos
@@ -34,6 +33,7 @@ from datamodules.health.videos import (
     check_shapes,
     check_unlisted,
 )
+from datamodules.processes import num_cores
 from datamodules.progress import progress_bar
 from datamodules.remarks import Remark
 
@@ -246,7 +246,7 @@ def _measure(
     found: Examination, train: ListedSplit, settings: ExaminationSettings
 ) -> list[Finding]:
     """Load training clips with several numbers of workers."""
-    data, cores = found.data, usable_cores()
+    data, cores = found.data, num_cores()
     per_batch = batch_bytes(data.spec, data.loading.batch_size)
     findings = check_shared_memory(free_shared_memory(), per_batch, data.loading.num_workers)
     good = [i for i, probe in train.decoded.items() if probe.verdict is None]

@@ -1,6 +1,5 @@
 """Whether this machine loads clips fast enough: storage, decoding, workers, shared memory."""
 
-import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -106,13 +105,6 @@ def worker_counts(num_cores: int, configured: int) -> list[int]:
     """
     powers = {2**power for power in range(num_cores.bit_length()) if 2**power <= num_cores}
     return sorted({0, num_cores, *powers, min(configured, 2 * num_cores)})
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on, fewer than the machine has under a batch system."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS
 
 
 def free_shared_memory() -> int | None:

@@ -17,24 +17,21 @@ to exactly the reversed frames.
 
 import io
 import json
-import multiprocessing
-import os
 import platform
-import signal
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Never, TypeAlias
 
 import av
 import numpy as np
 import numpy.typing as npt
 
+from datamodules.atomic import write_atomically
 from datamodules.errors import UserError
 from datamodules.motion_shapes.rendering import CLASS_NAMES, Motion, RenderedClip, render_clip
+from datamodules.processes import Lost, num_cores, run_jobs
 from datamodules.progress import progress_bar
 
 __all__ = [
@@ -152,7 +149,7 @@ def generate_motion_shapes(
             `num_workers` is negative.
     """
     if num_workers is None:
-        num_workers = min(8, os.cpu_count() or 1)
+        num_workers = min(8, num_cores())
     if num_workers < 0:
         raise UserError(
             f"num_workers={num_workers} is not possible; num_workers must be at least 0"
@@ -268,18 +265,18 @@ def _write_manifest(manifest: Path, settings: MotionShapesSettings, complete: bo
         "versions": versions,
         "complete": complete,
     }
-    _write_atomically(manifest, (json.dumps(content, indent=2) + "\n").encode())
+    write_atomically(manifest, json.dumps(content, indent=2) + "\n")
 
 
 def _write_lists(root: Path, settings: MotionShapesSettings) -> None:
     """Lists with the classes taking turns, so that any run of lines is balanced."""
     (root / "lists").mkdir(exist_ok=True)
     classes = "".join(f"{label} {name}\n" for label, name in enumerate(CLASS_NAMES))
-    _write_atomically(root / "lists" / "classes.txt", classes.encode())
+    write_atomically(root / "lists" / "classes.txt", classes)
     for split in SPLITS:
         clips = [clip for clip in _all_clips(settings) if clip.split == split]
         lines = "".join(f"{clip.path} {clip.label}\n" for clip in clips)
-        _write_atomically(root / "lists" / f"{split}.txt", lines.encode())
+        write_atomically(root / "lists" / f"{split}.txt", lines)
 
 
 def _all_clips(settings: MotionShapesSettings) -> list[_ClipId]:
@@ -294,77 +291,32 @@ def _all_clips(settings: MotionShapesSettings) -> list[_ClipId]:
 def _write_clips(
     root: Path, settings: MotionShapesSettings, clips: Sequence[_ClipId], num_workers: int
 ) -> Iterator[_ClipId]:
-    """Write clips in this process or in others; yields each clip that is done.
-
-    The other processes end as soon as this one stops asking, for whatever reason.
-    """
+    """Write clips in this process or in others; yields each clip that is done."""
     num_workers = min(num_workers, len(clips) // CLIPS_PER_WORKER)
-    if num_workers == 0:
-        yield from _render_and_write(root, settings, clips)
-        return
-    # Spawned, not forked: a fork of a process whose threads hold locks may hang.
-    context = multiprocessing.get_context("spawn")
-    workers: dict[Connection, BaseProcess] = {}
-    try:
-        for first in range(num_workers):
-            receiver, sender = context.Pipe(duplex=False)
-            share = clips[first::num_workers]
-            # Daemons end with this process even if a second Ctrl-C breaks into the tidying below.
-            workers[receiver] = context.Process(
-                target=_work, args=(root, settings, share, sender), daemon=True
-            )
-            workers[receiver].start()
-            sender.close()
-        running = dict(workers)
-        while running:
-            ready = wait(list(running))
-            for receiver in [receiver for receiver in running if receiver in ready]:
-                try:
-                    yield receiver.recv()
-                except EOFError:
-                    _check_ended(running.pop(receiver))
-    finally:
-        for worker in workers.values():
-            worker.terminate()
-        for receiver, worker in workers.items():
-            worker.join()
-            receiver.close()
+    with closing(run_jobs(_ClipWriter(root, settings), clips, num_workers)) as jobs:
+        for news in jobs:
+            if isinstance(news, Lost):
+                raise RuntimeError(f"{news.item.path} was not written: {news.reason}")
+            yield news.item
 
 
-def _work(
-    root: Path, settings: MotionShapesSettings, clips: Sequence[_ClipId], sender: Connection
-) -> None:
-    """A worker process: leaves Ctrl-C to its parent and tidies up when told to end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    for clip in _render_and_write(root, settings, clips):
-        sender.send(clip)
+@dataclass(frozen=True)
+class _ClipWriter:
+    """Writes clips one by one; a video is written after its truth, so it stands for both."""
 
+    root: Path
+    settings: MotionShapesSettings
 
-def _check_ended(worker: BaseProcess) -> None:
-    """Raise if a worker process ended before its share was done."""
-    worker.join()
-    if worker.exitcode != 0:
-        raise RuntimeError(
-            f"a process that writes MotionShapes ended with exit code {worker.exitcode}; "
-            "its own message stands above"
-        )
-
-
-def _render_and_write(
-    root: Path, settings: MotionShapesSettings, clips: Sequence[_ClipId]
-) -> Iterator[_ClipId]:
-    """Write clips one by one; a video is written after its truth, so it stands for both."""
-    for clip in clips:
+    def __call__(self, clip: _ClipId) -> Generator[Never, None, None]:
+        yield from ()  # no steps within a clip
         # A sequence of numbers seeds the split's, the class's and the clip's own stream.
         rng = np.random.default_rng(
-            [settings.seed, SPLITS.index(clip.split), clip.label, clip.number]
+            [self.settings.seed, SPLITS.index(clip.split), clip.label, clip.number]
         )
-        rendered = render_clip(rng, clip.label, settings.num_frames, settings.size)
-        video = root / clip.path
-        _write_atomically(video.with_suffix(".npz"), _truth(rendered))
-        _write_atomically(video, encode_frames(rendered.frames))
-        yield clip
+        rendered = render_clip(rng, clip.label, self.settings.num_frames, self.settings.size)
+        video = self.root / clip.path
+        write_atomically(video.with_suffix(".npz"), _truth(rendered))
+        write_atomically(video, encode_frames(rendered.frames))
 
 
 def _truth(clip: RenderedClip) -> bytes:
@@ -379,13 +331,3 @@ def _truth(clip: RenderedClip) -> bytes:
         scale=clip.motion.scale,
     )
     return file.getvalue()
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

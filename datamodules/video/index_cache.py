@@ -8,7 +8,6 @@ kilobytes per video; the folder may be deleted at any time.
 import contextlib
 import hashlib
 import os
-import tempfile
 import threading
 import zipfile
 from collections import OrderedDict
@@ -17,6 +16,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from datamodules.atomic import writing_binary
 from datamodules.video.index import VideoIndex
 
 MAX_BYTES = 64 * 2**20
@@ -140,14 +140,8 @@ def _place(key: str) -> Path:
 def _write(place: Path, index: VideoIndex) -> None:
     """Writes a file that appears complete or not at all, also among many processes."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=place.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **{name: getattr(index, name) for name in _ARRAYS + _SCALARS})
-        os.replace(name, place)
-    except BaseException:
-        os.unlink(name)
-        raise
+    with writing_binary(place) as file:
+        np.savez(file, **{name: getattr(index, name) for name in _ARRAYS + _SCALARS})
 
 
 def _read(place: Path) -> VideoIndex | None:

@@ -5,9 +5,7 @@ being tried. So a run whose list is there, half there or deleted goes on in exac
 """
 
 import contextlib
-import fcntl
 import json
-import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
@@ -15,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
+from datamodules.atomic import append_line
 from datamodules.video.errors import Reason, VideoError
 
 FILE_NAME = "quarantine.jsonl"
@@ -119,7 +118,7 @@ class Quarantine:
         self._records[record.video_id] = record
         if self.path is not None:
             try:
-                _append(self.path, json.dumps(asdict(record)).encode())
+                append_line(self.path, json.dumps(asdict(record)).encode())
             except OSError as error:
                 warnings.warn(
                     f"{self.path} cannot be written ({error.strerror}), so other processes will "
@@ -146,17 +145,6 @@ class Quarantine:
         self._read += len(lines + newline)
         for record in filter(None, map(_parsed, lines.split(b"\n"))):
             self._records[record.video_id] = record
-
-
-def _append(path: Path, line: bytes) -> None:
-    """Adds a line that no other process's line runs into."""
-    with path.open("a+b", buffering=0) as file:
-        with contextlib.suppress(OSError):  # not every disk has locks, a local one needs none
-            fcntl.flock(file, fcntl.LOCK_EX)
-        end = file.seek(0, os.SEEK_END)
-        if end and os.pread(file.fileno(), 1, end - 1) != b"\n":  # a process died while writing
-            line = b"\n" + line
-        file.write(line + b"\n")
 
 
 def _stamp(place: Path) -> tuple[int, int] | None:

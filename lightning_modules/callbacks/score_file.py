@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from datamodules import VideoDataModule
+from datamodules.atomic import writing_binary
 from lightning_modules.base import VideoClassifier
 from lightning_modules.console import say
 from lightning_modules.evaluation.protocol import Protocol, describe_protocol
@@ -107,16 +108,15 @@ class ScoreFile(Callback):
         details = {**protocol.as_dict(), "logits_dtype": np.dtype(stored).name}
         path = self.folder / f"scores_{name_of_test(data)}.npz"
         _keep_other(path, details)
-        temporary = path.with_name(f".{path.name}.tmp.npz")
-        np.savez(
-            temporary,
-            video_ids=merged["video_ids"],
-            labels=merged["labels"],
-            logits=logits.astype(stored),
-            class_names=np.array(data.class_names, dtype=np.str_),
-            protocol=np.array(json.dumps(details)),
-        )
-        os.replace(temporary, path)
+        with writing_binary(path, lone=True) as file:
+            np.savez(
+                file,
+                video_ids=merged["video_ids"],
+                labels=merged["labels"],
+                logits=logits.astype(stored),
+                class_names=np.array(data.class_names, dtype=np.str_),
+                protocol=np.array(json.dumps(details)),
+            )
         return path
 
     def _write_classes(self, data: VideoDataModule, confusion: Tensor) -> None:

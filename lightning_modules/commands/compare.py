@@ -40,7 +40,7 @@ def run(words: Sequence[str]) -> None:
     Args:
         words: `compare` and its options.
     """
-    options = _parser().read(words[1:])
+    options = _parser().parse_args(words[1:])
     if options.replicates < 100:
         fail(f"--replicates {options.replicates} is too few for an interval; give at least 100")
     files = _files(options.contenders)

@@ -3,10 +3,10 @@
 import json
 import re
 import sys
-from argparse import SUPPRESS, RawDescriptionHelpFormatter
+from argparse import SUPPRESS
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from jsonargparse import Namespace
 from rich.console import Console
@@ -14,14 +14,14 @@ from rich.console import Console
 from datamodules import VideoDataModule
 from datamodules.errors import UserError
 from datamodules.health.examination import ExaminationSettings, examine
-from datamodules.health.loading import usable_cores
+from datamodules.processes import num_cores
 from lightning_modules.commands.null_words import set_nulls, split_nulls
 from lightning_modules.commands.parsing import (
     VideoParser,
     allow_known_classes,
     constructors_mistakes,
 )
-from lightning_modules.console import COMMAND, fail, nearest
+from lightning_modules.console import COMMAND, HelpFormatter
 from lightning_modules.reports.doctor_page import write_page
 from lightning_modules.reports.doctor_terminal import print_report
 
@@ -90,39 +90,28 @@ def run(words: Sequence[str]) -> None:
         raise SystemExit(UNHEALTHY)
 
 
-class _Parser(VideoParser):
-    """The parser of the commands that train, with options of its own."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """End with one sentence, with the nearest option where one is misspelt."""
-        found = re.search(r"unrecognized arguments: (--\w+)(?:[ =]|$)", message)
-        if found:
-            options = [word for action in self._actions for word in action.option_strings]
-            fail(f"{self.prog} has no option {found[1]}{nearest(found[1], options)}")
-        super().error(message, ex)
-
-
 def _parser() -> VideoParser:
-    parser = _Parser(
+    parser = VideoParser(
         prog=f"{COMMAND} doctor",
         usage=f"{COMMAND} doctor --config FILE [--config FILE ...] [--data.KEY VALUE] [options]",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=_Formatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--config", action="config", help="config of a fit, or of its data")
     parser.add_argument("--full", action="store_true", help="decode every video, not a sample")
+    parser.add_argument("--sample", type=int, default=200, help="videos to decode of each list")
     parser.add_argument(
-        "--sample", type=int, default=200, help="videos to decode of each list (200)"
+        "--workers",
+        type=int,
+        default=num_cores(),
+        help="decoding processes",
     )
     parser.add_argument(
-        "--workers", type=int, default=usable_cores(), help="decoding processes (all cores)"
+        "--limit", type=float, default=120.0, help="seconds that decoding a video may take"
     )
     parser.add_argument(
-        "--limit", type=float, default=120.0, help="seconds that decoding a video may take (120)"
-    )
-    parser.add_argument(
-        "--measure", type=float, default=3.0, help="seconds to time each loader, 0 for none (3)"
+        "--measure", type=float, default=3.0, help="seconds to time each loader, 0 for none"
     )
     parser.add_argument("--json", action="store_true", help="print findings as JSON, nothing else")
     parser.add_argument(
@@ -139,10 +128,6 @@ def _parser() -> VideoParser:
 def _unchecked(value: object) -> object:
     """Takes a part of a config as it is."""
     return value
-
-
-class _Formatter(RawDescriptionHelpFormatter):
-    """Leaves the lines of the description as they are."""
 
 
 def _about_data(words: Sequence[str]) -> list[str]:

@@ -1,7 +1,6 @@
 """kinetoscope flow: optical flow of a folder of videos, for the two-stream families."""
 
 import argparse
-import os
 import re
 import sys
 import time
@@ -10,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import get_args
 
+from datamodules.dataset_jobs import Event, process_videos
 from datamodules.errors import StorageError
 from datamodules.flow.extraction import FlowExtraction, FlowJob, FlowSettings
 from datamodules.flow.folder import (
@@ -21,7 +21,7 @@ from datamodules.flow.folder import (
 )
 from datamodules.flow.methods import FlowMethodName, make_flow_method
 from datamodules.flow.storage import FlowStorage
-from datamodules.processes import Event, process_videos
+from datamodules.processes import num_cores
 from datamodules.progress import progress_bar
 from lightning_modules.console import ToolParser, fail, say
 
@@ -39,7 +39,7 @@ def run(words: Sequence[str]) -> None:
         SystemExit: With code 1 if a video could not be done, 2 on a user's mistake.
         KeyboardInterrupt: Ctrl-C, after what is under way was put away.
     """
-    options = _parser().read(words[1:])
+    options = _parser().parse_args(words[1:])
     settings = FlowSettings(options.method, options.short_side, options.bound, options.storage)
     workers = _num_workers(options)
     source, missing = _missing(options, settings)
@@ -96,7 +96,7 @@ def _parser() -> ToolParser:
     add("--workers", type=int, default=None, help=text)
     text = "this run's part of the videos, such as 0/4 to 3/4 for four runs"
     add("--shard", default="0/1", metavar="I/N", help=text)
-    add("--device", default=None, help="where raft computes: cpu, cuda or cuda:N (cpu)")
+    add("--device", default=None, help="where raft computes: auto, cpu, cuda or cuda:N (cpu)")
     text = "file with the state dict of torchvision's raft_large or raft_small"
     add("--weights", type=Path, default=None, help=text)
     return parser
@@ -112,17 +112,10 @@ def _shard(text: str) -> tuple[int, int]:
 
 def _num_workers(options: argparse.Namespace) -> int:
     if options.workers is None:
-        return 0 if options.method == "raft" else _num_cores()
+        return 0 if options.method == "raft" else num_cores()
     if options.workers < 0:
         fail(f"--workers {options.workers} is too small; give at least 0")
     return int(options.workers)
-
-
-def _num_cores() -> int:
-    """Cores that this process may use: under a job scheduler, fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _missing(options: argparse.Namespace, settings: FlowSettings) -> tuple[Path, list[FlowJob]]:

@@ -55,7 +55,7 @@ def run(words: Sequence[str]) -> None:
     Raises:
         SystemExit: With code 1 if `--check` finds a difference, 2 on a user's mistake.
     """
-    options = _parser().read(words[1:])
+    options = _parser().parse_args(words[1:])
     settings = _settings(options)
     rows = []
     with progress_bar("networks", shown=sys.stderr.isatty()) as bar:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any
 
 import jsonargparse
 import yaml
@@ -22,7 +22,7 @@ from datamodules import VideoDataModule
 from datamodules.errors import UserError
 from datamodules.plugins import TRUSTED, VARIABLE, load_plugins, plugin_names
 from lightning_modules.base import VideoClassifier
-from lightning_modules.console import COMMAND, fail, nearest
+from lightning_modules.console import COMMAND, OneSentenceParser, nearest
 from lightning_modules.old_checkpoints import MOVED
 from lightning_modules.runs.folder import (
     RunSettings,
@@ -106,17 +106,20 @@ def _refuse_two_seeds(config: Path) -> None:
         raise UserError(f"{config} sets data.seed={seed}, but {LINKED['data.seed']}")
 
 
-def explain_parser_error(message: str) -> str:
-    """Turn a parser's message into one sentence.
+def explain_parser_error(message: str) -> str | None:
+    """Turn a parser's message about keys, classes and configs into one sentence.
 
     Args:
         message: What jsonargparse said, often many lines.
+
+    Returns:
+        None for any other.
     """
     for pattern, explain in EXPLANATIONS:
         found = re.search(pattern, message, re.DOTALL)
         if found:
             return explain(found)
-    return re.sub(r"\s+", " ", message).strip()[:500]
+    return None
 
 
 def known_keys() -> dict[str, list[str]]:
@@ -251,15 +254,17 @@ def _one_line(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
-class VideoParser(LightningArgumentParser):
-    """LightningCLI's parser without abbreviations, and with mistakes in one sentence."""
+class VideoParser(OneSentenceParser, LightningArgumentParser):
+    """LightningCLI's parser, which offers the nearest key or class where one is misspelt."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault(
             "usage", f"{COMMAND} COMMAND --config FILE [--config FILE ...] [--key value]"
         )
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+        super().__init__(*args, **kwargs)
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """End with one sentence and exit code 2, without pages of usage."""
-        fail(explain_parser_error(message))
+    def explain(self, message: str) -> str:
+        """See `OneSentenceParser.explain`; keys are offered where a key of a part is misspelt."""
+        if re.search(r"unrecognized arguments: --?[\w-]+(?:[\s=]|$)", message):
+            return super().explain(message)
+        return explain_parser_error(message) or super().explain(message)

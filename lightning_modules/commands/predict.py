@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,12 @@ from torch.utils.data import DataLoader
 
 from datamodules.annotations.table import PackedStrings, VideoTable
 from datamodules.annotations.video_lists import read_video_list
+from datamodules.atomic import writing_text
 from datamodules.augmentation.functional import normalize, normalize_flow
 from datamodules.batch import VideoBatch, collate_videos
 from datamodules.clips.input_spec import InputSpec
 from datamodules.dataset import VideoDataset
+from datamodules.devices import usable_device
 from datamodules.errors import UserError
 from datamodules.flow.methods import FlowMethodName, make_flow_method
 from datamodules.flow.sources import ComputedFlow
@@ -64,7 +67,7 @@ def run(words: Sequence[str]) -> None:
     Args:
         words: `predict` and its options.
     """
-    options = _parser().read(words[1:])
+    options = _parser().parse_args(words[1:])
     if Path(options.out).suffix not in {".csv", ".jsonl"}:
         fail(f"--out {options.out} is neither .csv nor .jsonl; choose one of these")
     for name, least in (("top", 1), ("num_clips", 1), ("batch_size", 1), ("num_workers", 0)):
@@ -73,7 +76,7 @@ def run(words: Sequence[str]) -> None:
             fail(f"--{name} {value} is too small; give at least {least}")
     _check_writable(Path(options.out))
     paths = find_videos(options.videos)
-    module = open_checkpoint(options.ckpt_path).to(_device(options.device))
+    module = open_checkpoint(options.ckpt_path).to(usable_device(options.device))
     module.views_at_once = options.batch_size
     loader = _loader(module, paths, options)
     done: list[Prediction] = []
@@ -122,17 +125,12 @@ def _check_writable(path: Path) -> None:
     Raises:
         UserError: If its folder cannot be written.
     """
-    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
-        temporary.unlink()
+        with TemporaryFile(dir=path.parent):
+            pass
     except OSError as error:
         raise UserError(f"--out {path} cannot be written: {error.strerror}") from error
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.tmp")
 
 
 def find_videos(given: Sequence[str]) -> list[str]:
@@ -162,18 +160,6 @@ def _videos_at(path: Path) -> list[str]:
     if not inside:
         raise UserError(f"the folder {path} holds no video at any depth; check the path")
     return [str(p) for p in inside if not (p.is_file() and p.parent in inside)]
-
-
-def _device(wanted: str) -> torch.device:
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(wanted)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"--device {wanted} cannot be used here: {reason}") from error
-    return device
 
 
 def _loader(module: VideoClassifier, paths: list[str], options: Any) -> DataLoader[Any]:
@@ -278,8 +264,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction], top: int) -
         predictions: What to write.
         top: Number of classes per video.
     """
-    temporary = _temporary(path)
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    with writing_text(path, lone=True, newline="") as file:
         if path.suffix == ".jsonl":
             for prediction in predictions:
                 file.write(json.dumps(vars(prediction), ensure_ascii=False) + "\n")
@@ -294,4 +279,3 @@ def write_predictions(path: Path, predictions: Sequence[Prediction], top: int) -
                 cells = [cell for name, p in pairs for cell in (name, f"{p:.6f}")]
                 cells += [""] * (len(columns) - len(cells))
                 writer.writerow([prediction.video, *cells, prediction.error])
-    os.replace(temporary, path)

@@ -3,10 +3,11 @@
 Nothing is fetched: style and pictures lie in the page. Pictures come from `page_plots`.
 """
 
-import os
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
+
+from datamodules.atomic import writing_text
 
 PAGE = """\
 <!doctype html>
@@ -111,9 +112,8 @@ def save_page(
         ready="ready" if good else "not-ready",
         sections="\n".join(sections),
     )
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
-    os.replace(temporary, target)
+    with writing_text(target, lone=True, errors="backslashreplace") as file:
+        file.write(page)
     return target
 
 

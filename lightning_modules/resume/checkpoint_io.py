@@ -1,13 +1,13 @@
 """Writing a checkpoint so that the file before it survives whatever happens."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from lightning.fabric.plugins import CheckpointIO
 
+from datamodules.atomic import writing_binary
 from datamodules.errors import StorageError, UserError, as_user_error
 from lightning_modules.old_checkpoints import up_to_date
 from lightning_modules.runs.folder import LAST, PREVIOUS
@@ -18,7 +18,7 @@ class AtomicCheckpointIO(CheckpointIO):
     """Writes beside the target, flushes to the disk, and only then puts the file in its place.
 
     Nothing is staged in the temporary folder, which may be on another disk. A run that is killed
-    leaves at most `<name>.part` behind, which the next save overwrites. The newest checkpoint of a
+    leaves at most `.<name>.tmp` behind, which the next save overwrites. The newest checkpoint of a
     run (`last.ckpt`) keeps the one before it, as `last.previous.ckpt`, for a disk that damages what
     it was given. Files are read with `weights_only=True`: nothing in them is executed.
     """
@@ -38,14 +38,11 @@ class AtomicCheckpointIO(CheckpointIO):
         """
         assert storage_options is None
         target = Path(path)
-        part = target.with_name(f"{target.name}.part")
+        keep = target.with_name(PREVIOUS) if target.name == LAST else None
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            _write(checkpoint, part)
-            if target.name == LAST and target.exists():
-                os.replace(target, target.with_name(PREVIOUS))
-            os.replace(part, target)
-            _flush_folder(target.parent)
+            with writing_binary(target, lone=True, keep=keep, flush_folder=True) as file:
+                _write(checkpoint, file)
         except (OSError, RuntimeError) as error:
             reason = _reason(error)
             if reason is None:
@@ -54,8 +51,6 @@ class AtomicCheckpointIO(CheckpointIO):
                 f"the checkpoint {target} cannot be written ({reason}); what was saved before is "
                 "untouched: make room and go on with --ckpt_path last"
             ) from error
-        finally:
-            part.unlink(missing_ok=True)
 
     def load_checkpoint(
         self,
@@ -73,20 +68,8 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-def _write(checkpoint: dict[str, Any], path: Path) -> None:
-    with path.open("wb") as file:
-        torch.save(checkpoint, file)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the new names last, too."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _write(checkpoint: dict[str, Any], file: BinaryIO) -> None:
+    torch.save(checkpoint, file)
 
 
 def _reason(error: BaseException) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
+from datamodules.atomic import write_atomically
 from datamodules.errors import UserError
 
 VERSION_VARIABLE = "KINETOSCOPE_RUN_VERSION"
@@ -173,9 +174,7 @@ def identify_run(folder: Path, checkpoint: dict[str, Any] | None) -> RunIdentity
 
 @rank_zero_only
 def _write(identity: RunIdentity, folder: Path) -> None:
-    part = folder / f"{FILE_NAME}.part"
-    part.write_text(json.dumps(asdict(identity)) + "\n", encoding="utf-8")
-    os.replace(part, folder / FILE_NAME)
+    write_atomically(folder / FILE_NAME, json.dumps(asdict(identity)) + "\n", lone=True)
 
 
 def read_identity(folder: Path) -> RunIdentity | None:

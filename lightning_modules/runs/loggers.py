@@ -13,6 +13,7 @@ import wandb
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger, WandbLogger
 
+from datamodules.atomic import writing_text
 from lightning_modules.console import say
 from lightning_modules.runs.folder import RunIdentity
 
@@ -105,12 +106,10 @@ class MetricsFile(Logger):
 
     def _write_rows(self, rows: list[dict[str, str]]) -> None:
         assert self._columns is not None
-        temporary = self.path.with_suffix(".csv.tmp")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
+        with writing_text(self.path, lone=True, newline="") as file:
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(temporary, self.path)
 
 
 class RunLogger(WandbLogger):

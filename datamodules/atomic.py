@@ -1,0 +1,158 @@
+"""Files that appear whole or not at all, and lines that many processes append to one file.
+
+Everything that is written here and read again later goes through this module, so that a process
+that is killed, a disk that is full and a second writer harm nothing that was there before.
+"""
+
+import errno
+import fcntl
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+__all__ = [
+    "append_line",
+    "locked",
+    "path_beside",
+    "write_atomically",
+    "writing_binary",
+    "writing_text",
+]
+
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
+"""What file systems say that know no locks: some of NFS, FUSE, Lustre."""
+
+
+@contextmanager
+def path_beside(
+    target: Path, *, lone: bool = False, keep: Path | None = None, flush_folder: bool = False
+) -> Iterator[Path]:
+    """A file to be filled, which takes the place of another once it is whole and on the disk.
+
+    It lies beside the target, hidden, with the suffix `.tmp`. Whatever is raised within, it is
+    removed, and what the target was before stays.
+
+    Args:
+        target: The file to write.
+        lone: Whether no other process writes this target: then a process that is killed leaves one
+            file behind, which the next write takes over, however often it happens.
+        keep: Where the target's former content is kept, if it had any.
+        flush_folder: Whether the new name, too, must be on the disk at the end.
+
+    Yields:
+        The path of the file to fill.
+    """
+    own = "" if lone else f".{uuid.uuid4().hex[:12]}"
+    part = target.with_name(f".{target.name}{own}.tmp")
+    try:
+        yield part
+        _flush(part, os.O_RDWR)
+        if keep is not None and target.exists():
+            os.replace(target, keep)
+        os.replace(part, target)
+    except BaseException:
+        with suppress(OSError):  # the first error tells more
+            part.unlink(missing_ok=True)
+        raise
+    if flush_folder:
+        _flush(target.parent, os.O_RDONLY)
+
+
+@contextmanager
+def writing_binary(
+    target: Path, *, lone: bool = False, keep: Path | None = None, flush_folder: bool = False
+) -> Iterator[BinaryIO]:
+    """An open binary file that becomes the target at the end; see `path_beside`."""
+    beside = path_beside(target, lone=lone, keep=keep, flush_folder=flush_folder)
+    with beside as part, part.open("wb") as file:
+        yield file
+
+
+@contextmanager
+def writing_text(
+    target: Path, *, lone: bool = False, errors: str = "strict", newline: str | None = None
+) -> Iterator[TextIO]:
+    """An open UTF-8 text file that becomes the target at the end; see `path_beside`.
+
+    Args:
+        target: The file to write.
+        lone: See `path_beside`.
+        errors: What becomes of characters that UTF-8 has no bytes for.
+        newline: See `open`; empty for what the `csv` module writes.
+    """
+    beside = path_beside(target, lone=lone)
+    with beside as part, part.open("w", encoding="utf-8", errors=errors, newline=newline) as file:
+        yield file
+
+
+def write_atomically(target: Path, content: str | bytes, *, lone: bool = False) -> None:
+    """Write a file; text in UTF-8.
+
+    Args:
+        target: The file to write.
+        content: All of it.
+        lone: See `path_beside`.
+    """
+    with writing_binary(target, lone=lone) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Append a line that no other process's line runs into, also on network disks.
+
+    A file system that knows no locks gets the line in a single write at the end of the file, which
+    local disks do not divide. After half a line of a process that died a new one is begun.
+
+    Args:
+        path: The file; made where it does not exist.
+        line: Without the line's end.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    try:
+        _lock(handle, wait=True)
+        end = os.lseek(handle, 0, os.SEEK_END)
+        is_cut = end > 0 and os.pread(handle, 1, end - 1) != b"\n"
+        left = (b"\n" if is_cut else b"") + line + b"\n"
+        while left:  # once, unless the disk is full, which the second time tells
+            left = left[os.write(handle, left) :]
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[bool]:
+    """A lock file, which the system lets go of however the process ends.
+
+    Args:
+        path: The file; made where it does not exist, emptied where it does.
+        wait: Whether to wait for another process that holds it.
+
+    Yields:
+        Whether it is held; not so where another process holds it, or the file system knows no
+        locks.
+    """
+    with path.open("w") as file:
+        yield _lock(file.fileno(), wait=wait)
+
+
+def _lock(handle: int, *, wait: bool) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    return True
+
+
+def _flush(path: Path, how: int) -> None:
+    handle = os.open(path, how)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
