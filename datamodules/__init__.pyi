@@ -1,5 +1,18 @@
+from .annotations.listed_videos import ListedVideo as ListedVideo
+from .annotations.listed_videos import ListedVideos as ListedVideos
+from .annotations.splits import Split as Split
+from .augmentation.pipeline import Augmentation as Augmentation
+from .augmentation.pipeline import ClassInfo as ClassInfo
+from .augmentation.pipeline import StandardAugmentation as StandardAugmentation
 from .base import VideoDataModule as VideoDataModule
 from .batch import VideoBatch as VideoBatch
+from .clips.clip_sampler import ClipSampler as ClipSampler
+from .clips.clip_sampler import FrameSampler as FrameSampler
+from .clips.crops import Crops as Crops
+from .clips.input_spec import FlowSpec as FlowSpec
+from .clips.input_spec import InputSpec as InputSpec
+from .clips.input_spec import Normalization as Normalization
+from .data_spec import DataSpec as DataSpec
 from .dataset import VideoDataset as VideoDataset
 from .datasets.diving48 import Diving48DataModule as Diving48DataModule
 from .datasets.fine_gym import FineGymDataModule as FineGymDataModule
@@ -15,27 +28,52 @@ from .datasets.something_something import (
 )
 from .datasets.ucf101 import UCF101DataModule as UCF101DataModule
 from .datasets.video_folder import VideoFolderDataModule as VideoFolderDataModule
+from .errors import UserError as UserError
+from .flow.reading import open_flow as open_flow
+from .flow.sources import FlowInput as FlowInput
+from .randomness import BatchDraws as BatchDraws
+from .settings import Evaluation as Evaluation
+from .settings import Loading as Loading
 from .video.errors import VideoError as VideoError
 from .video.frame_folder import FrameFolderReader as FrameFolderReader
 from .video.reader import VideoReader as VideoReader
 from .video.reader import open_video as open_video
 
 __all__ = [
+    "Augmentation",
+    "BatchDraws",
+    "ClassInfo",
+    "ClipSampler",
+    "Crops",
+    "DataSpec",
     "Diving48DataModule",
+    "Evaluation",
     "FineGymDataModule",
+    "FlowInput",
+    "FlowSpec",
     "FrameFolderReader",
+    "FrameSampler",
     "HMDB51DataModule",
+    "InputSpec",
     "KineticsDataModule",
+    "ListedVideo",
+    "ListedVideos",
+    "Loading",
     "MomentsInTimeDataModule",
     "MotionShapesDataModule",
+    "Normalization",
     "SomethingSomethingV1DataModule",
     "SomethingSomethingV2DataModule",
+    "Split",
+    "StandardAugmentation",
     "UCF101DataModule",
+    "UserError",
     "VideoBatch",
     "VideoDataModule",
     "VideoDataset",
     "VideoError",
     "VideoFolderDataModule",
     "VideoReader",
+    "open_flow",
     "open_video",
 ]

@@ -28,6 +28,7 @@ COMMANDS = {
     ),
     "models": ("lightning_modules.commands.models", "parameters and GMACs, against the papers'"),
 }
+PLUGINS = "KINETOSCOPE_PLUGINS"
 
 OVERVIEW = """\
 usage: kinetoscope COMMAND [options]
@@ -40,6 +41,9 @@ Begin with:
   kinetoscope fit --config configs/quickstart.yaml
   kinetoscope COMMAND --help              options of a command
   kinetoscope fit --model.help CoSTModule arguments of a model (or --data.help, with a DataModule)
+
+Every command takes --plugins FILE.py: networks, datasets, samplers, losses of your own, which a
+config may then name (docs/extending.md).
 """
 
 
@@ -59,7 +63,7 @@ def main(args: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: With code 2 on a user's mistake, 130 on Ctrl-C.
     """
-    words = list(sys.argv[1:] if args is None else args)
+    words, plugins = _without_plugins(list(sys.argv[1:] if args is None else args))
     if not words or words[0] in {"-h", "--help"}:
         sys.stdout.write(overview())
         return
@@ -72,6 +76,9 @@ def main(args: Sequence[str] | None = None) -> None:
     # before torch is imported: threads that spin while they wait take the cores from the loader's
     # workers (a quarter of the time of a small network's epoch on two cores)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    before = os.environ.get(PLUGINS)
+    if plugins is not None:
+        os.environ[PLUGINS] = plugins  # where ranks and loader workers find it too
     try:
         import_module(COMMANDS[command][0]).run(words)
     except KeyboardInterrupt:
@@ -82,6 +89,27 @@ def main(args: Sequence[str] | None = None) -> None:
         if sentence is None or "KINETOSCOPE_DEBUG" in os.environ:
             raise
         fail(sentence)
+    finally:
+        if plugins is not None:
+            os.environ.pop(PLUGINS)
+            if before is not None:
+                os.environ[PLUGINS] = before
+
+
+def _without_plugins(words: list[str]) -> tuple[list[str], str | None]:
+    """The words without `--plugins`, and what it says; None where it is not given."""
+    kept, plugins = [], None
+    while words:
+        word = words.pop(0)
+        if word == "--plugins" and words:
+            plugins = words.pop(0)
+        elif word.startswith("--plugins="):
+            plugins = word.partition("=")[2]
+        elif word == "--plugins":
+            fail("--plugins needs a Python file or module, or several with commas between them")
+        else:
+            kept.append(word)
+    return kept, plugins
 
 
 def told_in_a_sentence(error: BaseException) -> str | None:

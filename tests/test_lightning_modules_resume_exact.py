@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from datamodules.train_position import TrainPosition
+from lightning_modules.resume.train_position import TrainPosition
 from resume_runs import SIZES, Run, batches, differences, fit, fit_apart, make_clips
 
 from datamodules import MotionShapesDataModule
