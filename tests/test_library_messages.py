@@ -14,7 +14,6 @@ from typing import Any, Literal, NoReturn
 import pytest
 import torch
 from lightning.pytorch.cli import LightningArgumentParser
-from lightning_modules.plugins import allow_known_classes
 from torch import distributed
 from torch.utils.data import DataLoader, Dataset
 
@@ -22,7 +21,11 @@ from datamodules import VideoDataModule
 from datamodules.errors import StorageError, UserError
 from lightning_modules.callbacks.watchdog import explain
 from lightning_modules.cli import told_in_a_sentence
-from lightning_modules.commands.parsing import EXPLANATIONS, explain_parser_error
+from lightning_modules.commands.parsing import (
+    EXPLANATIONS,
+    allow_known_classes,
+    explain_parser_error,
+)
 
 DATA = "--data=UCF101DataModule"
 

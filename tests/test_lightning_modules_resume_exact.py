@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from lightning_modules.resume.train_position import TrainPosition
 from resume_runs import SIZES, Run, batches, differences, fit, fit_apart, make_clips
 
 from datamodules import MotionShapesDataModule
@@ -15,6 +14,7 @@ from datamodules.clips.clip_sampler import FrameSampler
 from datamodules.settings import Loading
 from lightning_modules.callbacks.left_out import LeftOut
 from lightning_modules.resume.exact_resume import random_states, set_random_states
+from lightning_modules.resume.train_position import TrainPosition
 from lightning_modules.runs.folder import LAST
 
 pytestmark = pytest.mark.filterwarnings(
