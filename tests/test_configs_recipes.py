@@ -305,15 +305,20 @@ def test_recipes_start_from_runs_of_recipes() -> None:
 
 
 def test_recipes_mention_only_recipes_and_runs_that_exist() -> None:
+    mentioned: set[str] = set()
     for name in NAMES:
         for named in re.findall(r"\b[\w.]+\.yaml", text_of(name)):
             found = list((PROJECT_ROOT / "configs").rglob(named))
             assert found, f"{name} names {named}"
+            mentioned.add(named)
         runs = re.findall(r"runs/(\w+)/", text_of(name))
         assert set(runs) <= set(NAMES), f"{name} names {set(runs) - set(NAMES)}"
+        mentioned.update(runs)
+    assert mentioned >= {"gpu.yaml", "st_resnet_ucf101_motion"}
 
 
 def test_roots_are_the_defaults_of_the_datamodules() -> None:
+    compared = set()
     for path in [*(PROJECT_ROOT / "configs" / "data").glob("*.yaml"), *RECIPES]:
         data = yaml.safe_load(path.read_text())["data"]
         module = getattr(import_module("datamodules"), data["class_path"].rpartition(".")[2])
@@ -322,3 +327,5 @@ def test_roots_are_the_defaults_of_the_datamodules() -> None:
         other = data["init_args"].get("version") == "k600"  # beside Kinetics-400
         if default is not inspect.Parameter.empty and not other:
             assert data["init_args"]["root"] == default, path.name
+            compared.add(data["class_path"].rpartition(".")[2])
+    assert compared >= {"KineticsDataModule", "UCF101DataModule", "SomethingSomethingV1DataModule"}

@@ -54,7 +54,10 @@ def test_check_ends_with_1_on_a_difference(
         (["tsm_r18", "--frames", "0"], "--frames 0 is too small"),
         (["tsm_r18", "--check", "--size", "64"], "leave out --frames"),
         (["tsm_tiny", "--check"], "nothing is documented for tsm_tiny"),
-        (["stnet_tiny", "--frames", "5"], "frames"),
+        (
+            ["stnet_tiny", "--frames", "5"],
+            "frames_per_segment=2 frames; make num_frames a multiple",
+        ),
     ],
 )
 def test_wrong_input_gets_one_sentence(

@@ -406,7 +406,8 @@ def test_imagenet_weights_fill_all_but_block_and_classifier() -> None:
 
     assert not report.inflated
     assert set(report.skipped) == {"fc.weight", "fc.bias"}
-    assert all(name.startswith(("selfy.", "fc.")) for name in report.new)
+    assert {name.partition(".")[0] for name in report.new} == {"selfy", "fc"}
+    assert len(report.new) == sum(name.startswith("selfy.") for name in network.state_dict()) + 2
     assert torch.equal(
         network.state_dict()["layer3.1.conv2.weight"], source["layer3.1.conv2.weight"]
     )

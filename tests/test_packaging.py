@@ -147,10 +147,19 @@ def test_no_folder_is_a_drawer() -> None:
     assert set(full) <= CATALOGUES, f"more than 14 python files in {full}; make rooms of them"
 
 
-def test_models_and_data_do_not_know_the_trainer() -> None:
-    for path in python_files("models"):
-        foreign = {"lightning", "av", "torchmetrics", "wandb"}
-        assert not {name.split(".")[0] for name in imported_modules(path)} & foreign, path
+@pytest.mark.parametrize(
+    ("package", "foreign"),
+    [
+        ("models", {"lightning", "av", "torchmetrics", "wandb", "jsonargparse"}),
+        ("datamodules", {"timm", "torchmetrics", "wandb", "jsonargparse"}),
+    ],
+)
+def test_models_and_data_do_not_know_the_trainer(package: str, foreign: set[str]) -> None:
+    found = {
+        name.split(".")[0] for path in python_files(package) for name in imported_modules(path)
+    }
+    assert "torch" in found
+    assert not found & foreign
 
 
 def test_only_the_decoder_and_the_generator_touch_av() -> None:
