@@ -172,7 +172,7 @@ def test_requeue_without_scontrol_says_so(monkeypatch: pytest.MonkeyPatch) -> No
 HANGING = """
 import threading, time
 from types import SimpleNamespace
-from lightning_modules.watchdog import Watchdog
+from lightning_modules.callbacks.watchdog import Watchdog
 trainer = SimpleNamespace(global_rank=1, current_epoch=3)
 watchdog = Watchdog(minutes=0.01)
 watchdog.on_train_start(trainer, None)
