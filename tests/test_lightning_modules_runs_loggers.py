@@ -1,10 +1,14 @@
 """metrics.csv grows and never loses a line; W&B is online only where the user is logged in."""
 
 import csv
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import PROJECT_ROOT
 
 from lightning_modules.runs.loggers import (
     MetricsFile,
@@ -68,6 +72,45 @@ def test_wandb_steps_are_the_trainers_and_never_turn_back(tmp_path: Path) -> Non
         logger.log_metrics({"a": 1.0}, step)
     assert [step for step, _ in logged.rows] == [3, 4, 4]
     assert logged.rows[1][1] == {"a": 1.0, "trainer/global_step": 4}
+
+
+WITHOUT_SERVICE = """
+import os, signal, sys, time
+from pathlib import Path
+import wandb
+from lightning_modules.runs.loggers import RunLogger, finish_wandb, outlive_service
+
+logger = RunLogger(save_dir=sys.argv[1], offline=True, settings=wandb.Settings(quiet=True))
+outlive_service(logger)
+logger.log_metrics({"a": 1.0}, 0)
+ours = []
+for folder in Path("/proc").glob("[0-9]*"):
+    parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+    if int(parent) == os.getpid() and b"wandb" in (folder / "cmdline").read_bytes():
+        ours.append(int(folder.name))
+assert ours, "W&B has no process of its own"
+for process in ours:
+    os.kill(process, signal.SIGKILL)
+time.sleep(1)
+for step in range(1, 4):
+    logger.log_metrics({"a": 1.0}, step)
+    time.sleep(0.5)
+finish_wandb()
+print("went on")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds W&B's process in /proc")
+def test_a_fit_outlives_wandbs_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WITHOUT_SERVICE, str(tmp_path)]
+    environment = {**os.environ, "WANDB_MODE": "offline"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, cwd=PROJECT_ROOT, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("W&B's process has ended") == 2, done.stdout
+    assert "metrics.csv goes on without it" in done.stdout
+    assert "went on" in done.stdout
 
 
 def test_login_is_found_in_environment_and_netrc(

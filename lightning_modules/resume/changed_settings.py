@@ -8,6 +8,7 @@ import yaml
 from torch import Tensor
 
 from datamodules.errors import UserError
+from lightning_modules.runs.loggers import NOT_STORED
 
 _OWN_BUSINESS = ("ckpt_path", "config", "run.version", "model.init_args.num_classes")
 _NOT_COMPARED = ("model.init_args.class_names", "model.init_args.init_from")
@@ -68,7 +69,7 @@ def changes_since(saved: Path, config: Mapping[str, Any]) -> list[str]:
     before = dict(_flat(yaml.safe_load(saved.read_text(encoding="utf-8"))))
     now = dict(_flat(config))
     ignored = (*_OWN_BUSINESS, *_NOT_COMPARED)
-    names = [n for n in now if not n.startswith(ignored) and before.get(n) != "(not stored)"]
+    names = [n for n in now if not n.startswith(ignored) and before.get(n) != NOT_STORED]
     return [
         f"{name}: {before[name]} -> {now[name]}"
         for name in names

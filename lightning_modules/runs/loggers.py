@@ -18,6 +18,9 @@ from lightning_modules.console import say
 from lightning_modules.runs.folder import RunIdentity
 
 PROJECT = "kinetoscope"
+NOT_STORED = "(not stored)"
+"""What a config says in the place of a secret."""
+
 SECRET_WORDS = ("api_key", "apikey", "token", "secret", "password")
 
 Metrics = Mapping[str, float]
@@ -171,7 +174,7 @@ def without_secrets(config: Mapping[str, Any]) -> dict[str, Any]:
     clean: dict[str, Any] = {}
     for key, value in config.items():
         if any(word in str(key).lower() for word in SECRET_WORDS):
-            clean[key] = "(not stored)"
+            clean[key] = NOT_STORED
         else:
             clean[key] = without_secrets(value) if isinstance(value, Mapping) else value
     return clean
