@@ -8,16 +8,3 @@ from .st_resnet import STResNetModule as STResNetModule
 from .stnet import StNetModule as StNetModule
 from .training.optim import BatchNorm as BatchNorm
 from .training.optim import Optimization as Optimization
-
-__all__ = [
-    "BaselineModule",
-    "BatchNorm",
-    "CoSTModule",
-    "Optimization",
-    "SELFYModule",
-    "STResNetModule",
-    "StNetModule",
-    "VideoClassifier",
-    "Watchdog",
-    "open_checkpoint",
-]

@@ -22,30 +22,3 @@ from .two_stream import TwoStream as TwoStream
 from .weights import WeightReport as WeightReport
 from .weights import imagenet_state_dict as imagenet_state_dict
 from .weights import load_weights as load_weights
-
-__all__ = [
-    "C2D",
-    "C3D",
-    "SELFY",
-    "SELFYTSM",
-    "SELFYTSN",
-    "TSM",
-    "TSN",
-    "C3D3x3x3",
-    "CoST",
-    "CoSTA",
-    "CoSTB",
-    "FlowStream",
-    "RGBStream",
-    "STResNet",
-    "StNet",
-    "TwoStream",
-    "VideoNetwork",
-    "WeightReport",
-    "count_macs",
-    "count_parameters",
-    "get_model",
-    "imagenet_state_dict",
-    "list_models",
-    "load_weights",
-]

@@ -181,7 +181,8 @@ class VideoCLI(LightningCLI):
         stored = {"class_path": module["class_path"], "init_args": arguments}
         if not module["class_path"].startswith(OUR_PACKAGES):
             resolve(module["class_path"], VideoClassifier)  # says whose plugin is missing
-        self.config = self.parser.parse_object({self.subcommand: {"model": stored}}, self.config)
+        asked = {self.config.subcommand: {"model": stored}}
+        self.config = self.parser.parse_object(asked, self.config)
 
     def instantiate_classes(self) -> None:
         """Make data, model and trainer; what a constructor refuses is the user's mistake.
