@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
-from datamodules.processes import Advanced, Done, Lost, run_jobs
+from datamodules.jobs.processes import Advanced, Done, Lost, run_jobs
 from datamodules.video.errors import VideoError
 
 __all__ = ["Event", "Step", "VideoWork", "process_videos"]

@@ -19,8 +19,8 @@ from torchmetrics import Metric
 
 from datamodules import VideoBatch
 from datamodules.data_spec import DataSpec
-from datamodules.described import Described, class_path_of, plain
 from datamodules.errors import UserError, as_user_error
+from datamodules.plugins.described import Described, class_path_of, plain
 from lightning_modules.resume.checkpoint_io import read_checkpoint
 from lightning_modules.runs.versions import library_versions
 from lightning_modules.training.arguments import (

@@ -15,17 +15,16 @@ SECTION = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8").split("## Add
 STEPS = re.findall(r"(?s)`([\w/.]+)`[^`]*?:\n\n```\w+\n(.*?)```", SECTION)
 
 SCRIPT = """
-import sys
+import glob, sys
 from lightning_modules.cli import main
 small = ["--trainer.accelerator=cpu", "--trainer.max_epochs=1", "--trainer.logger=false"]
 small += ["--trainer.enable_progress_bar=false", "--data.root=" + sys.argv[1]]
 small += ["--data.crops.size=32", "--data.loading.batch_size=4", "--data.loading.num_workers=0"]
-configs = ["--config", "configs/data/video_folder.yaml", "--config", "configs/model/max_tsn_r50.yaml"]
+configs = ["--config", "configs/data/video_folder.yaml"]
+configs += ["--config", "configs/model/max_tsn_r50.yaml"]
 network = ["--model.network=max_tsn_tiny", "--model.init_from=null"]
 main(["models", "max_tsn_tiny"])
 main(["fit", *configs, *network, *small])
-last = "runs/video_folder/0/checkpoints/last.ckpt"
-import glob
 (last,) = glob.glob("runs/*/0/checkpoints/last.ckpt")
 main(["test", *configs, *network, *small, "--ckpt_path", last])
 main(["predict", "--ckpt_path", last, "--top=3", "--out=labels.csv", sys.argv[1]])
@@ -67,9 +66,11 @@ def test_added_family_trains_tests_and_predicts(copy: Path, class_folders: Path)
     assert done.returncode == 0, done.stderr
     assert "max_tsn_tiny" in done.stdout
     (scores,) = copy.glob("runs/*/0/scores_test_*.npz")
-    tested = np.load(scores)
+    with np.load(scores) as file:
+        tested = dict(file)
     assert '"network": "max_tsn_tiny"' in str(tested["protocol"])
-    rows = {row["video"]: row for row in csv.DictReader((copy / "labels.csv").open())}
+    table = (copy / "labels.csv").read_text(encoding="utf-8").splitlines()
+    rows = {row["video"]: row for row in csv.DictReader(table)}
     shares = np.exp(tested["logits"][:, 0])
     shares /= shares.sum(1, keepdims=True)
     names = tested["class_names"].tolist()

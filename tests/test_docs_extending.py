@@ -14,7 +14,8 @@ import yaml
 from conftest import PROJECT_ROOT
 
 import lightning_modules
-from datamodules import UserError, plugins
+from datamodules import UserError
+from datamodules.plugins import trusted
 from lightning_modules import VideoClassifier, open_checkpoint
 from lightning_modules.cli import main
 
@@ -126,7 +127,8 @@ def test_predict_is_equal_to_test(
     assert "FixedRate(num_frames=4, rate=10.0)" in capsys.readouterr().out
     kinetoscope(COMMANDS[3], "--top=3", f"--out={beside / 'labels.csv'}")
     (scores,) = trained.glob("scores_test_*.npz")
-    tested = np.load(scores)
+    with np.load(scores) as file:
+        tested = dict(file)
     rows = [line.split(",") for line in (beside / "labels.csv").read_text().splitlines()[1:]]
     found = {row[0]: dict(zip(row[1:7:2], map(float, row[2:8:2]), strict=True)) for row in rows}
     logits = tested["logits"]
@@ -191,7 +193,7 @@ def test_every_module_of_a_checkpoint_opens_from_python(
     path = trained / "checkpoints" / "last.ckpt"
     with pytest.raises(UserError, match=r"my_lab\.MiniModule is part of a plugin"):
         open_checkpoint(path)
-    monkeypatch.setenv(plugins.VARIABLE, "my_lab.py")
+    monkeypatch.setenv(trusted.VARIABLE, "my_lab.py")
     for opened in (open_checkpoint(path), VideoClassifier.load_from_checkpoint(path)):
         assert type(opened).__name__ == "MiniModule"
         assert opened.network_options == {"width": 8}

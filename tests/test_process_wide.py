@@ -42,7 +42,7 @@ ALLOWED = {
     "datamodules/flow/methods.py": ("self._cv2.setNumThreads",),  # OpenCV's own threads alone
     "datamodules/health/decode_check.py": ("signal.signal", "torch.set_num_threads"),  # a worker
     "datamodules/motion_shapes/generation.py": ("signal.signal",),  # of a worker process
-    "datamodules/processes.py": ("signal.signal",),  # put back; of a worker process
+    "datamodules/jobs/processes.py": ("signal.signal",),  # put back; of a worker process
     "lightning_modules/plugins.py": ("jsonargparse.set_parsing_settings",),  # called by commands
     # what `fit` runs within: put back when it ends, but for the end of its workers
     "lightning_modules/resume/stop_signals.py": (

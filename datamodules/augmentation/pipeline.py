@@ -20,8 +20,8 @@ from datamodules.augmentation.functional import (
 )
 from datamodules.augmentation.mixing import Mixing, mix_clips, mix_labels, pixel_shares
 from datamodules.batch import VideoBatch
-from datamodules.described import DescribedValue
 from datamodules.errors import UserError
+from datamodules.plugins.described import DescribedValue
 from datamodules.randomness import BatchDraws
 
 __all__ = ["Augmentation", "ClassInfo", "StandardAugmentation"]

@@ -17,8 +17,8 @@ from datamodules.clips.sampling import (
     super_image_test_clips,
     uniform_frames,
 )
-from datamodules.described import DescribedValue
 from datamodules.errors import UserError
+from datamodules.plugins.described import DescribedValue
 
 __all__ = ["ClipSampler", "FrameSampler"]
 

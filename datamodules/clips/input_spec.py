@@ -6,8 +6,8 @@ from typing import Any
 
 from datamodules.clips.clip_sampler import ClipSampler
 from datamodules.clips.crops import Crops
-from datamodules.described import plain, rebuild
 from datamodules.errors import UserError
+from datamodules.plugins.described import plain, rebuild
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, Never, get_args
 
 import torch
 
-from datamodules.processes import Done, Lost, run_jobs
+from datamodules.jobs.processes import Done, Lost, run_jobs
 from datamodules.video.errors import Reason
 from datamodules.video.reader import VideoError, VideoSegment, open_video
 

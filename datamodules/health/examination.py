@@ -33,8 +33,8 @@ from datamodules.health.videos import (
     check_shapes,
     check_unlisted,
 )
-from datamodules.processes import num_cores
-from datamodules.progress import progress_bar
+from datamodules.jobs.processes import num_cores
+from datamodules.jobs.progress import progress_bar
 from datamodules.remarks import Remark
 
 COMPARED = 20_000

@@ -30,9 +30,9 @@ import numpy.typing as npt
 
 from datamodules.atomic import write_atomically
 from datamodules.errors import UserError
+from datamodules.jobs.processes import Lost, num_cores, run_jobs
+from datamodules.jobs.progress import progress_bar
 from datamodules.motion_shapes.rendering import CLASS_NAMES, Motion, RenderedClip, render_clip
-from datamodules.processes import Lost, num_cores, run_jobs
-from datamodules.progress import progress_bar
 
 __all__ = [
     "MIRRORED_LABELS",

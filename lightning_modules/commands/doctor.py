@@ -14,7 +14,7 @@ from rich.console import Console
 from datamodules import VideoDataModule
 from datamodules.errors import UserError
 from datamodules.health.examination import ExaminationSettings, examine
-from datamodules.processes import num_cores
+from datamodules.jobs.processes import num_cores
 from lightning_modules.commands.null_words import set_nulls, split_nulls
 from lightning_modules.commands.parsing import (
     VideoParser,

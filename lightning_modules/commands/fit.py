@@ -19,7 +19,7 @@ from lightning.pytorch.cli import (
 
 from datamodules import VideoDataModule
 from datamodules.errors import UserError, as_user_error
-from datamodules.plugins import OUR_PACKAGES, resolve
+from datamodules.plugins.trusted import OUR_PACKAGES, resolve
 from lightning_modules.base import VideoClassifier
 from lightning_modules.callbacks.broken_videos import BrokenVideos
 from lightning_modules.callbacks.left_out import LeftOut

@@ -21,8 +21,8 @@ from datamodules.flow.folder import (
 )
 from datamodules.flow.methods import FlowMethodName, make_flow_method
 from datamodules.flow.storage import FlowStorage
-from datamodules.processes import num_cores
-from datamodules.progress import progress_bar
+from datamodules.jobs.processes import num_cores
+from datamodules.jobs.progress import progress_bar
 from lightning_modules.console import ToolParser, fail, say
 
 LINE_SECONDS = 60

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from datamodules.errors import as_user_error
-from datamodules.progress import progress_bar
+from datamodules.jobs.progress import progress_bar
 from lightning_modules.console import ToolParser, fail, nearest
 from models import count_macs, count_parameters, get_model, list_models
 from models.documented import DOCUMENTED_SIZES, DocumentedSize

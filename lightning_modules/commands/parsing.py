@@ -20,7 +20,7 @@ import datamodules
 import lightning_modules
 from datamodules import VideoDataModule
 from datamodules.errors import UserError
-from datamodules.plugins import TRUSTED, VARIABLE, load_plugins, plugin_names
+from datamodules.plugins.trusted import TRUSTED, VARIABLE, load_plugins, plugin_names
 from lightning_modules.base import VideoClassifier
 from lightning_modules.console import COMMAND, OneSentenceParser, nearest
 from lightning_modules.old_checkpoints import MOVED

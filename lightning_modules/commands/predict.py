@@ -26,7 +26,7 @@ from datamodules.devices import usable_device
 from datamodules.errors import UserError
 from datamodules.flow.methods import FlowMethodName, make_flow_method
 from datamodules.flow.sources import ComputedFlow
-from datamodules.progress import progress_bar
+from datamodules.jobs.progress import progress_bar
 from datamodules.samplers import EvaluationSampler
 from datamodules.video.suffixes import is_video
 from lightning_modules.base import VideoClassifier

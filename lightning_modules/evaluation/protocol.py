@@ -7,7 +7,7 @@ from lightning.pytorch import Trainer
 
 from datamodules import VideoDataModule
 from datamodules.clips.crops import NumCrops, count_crops
-from datamodules.described import class_path_of, plain
+from datamodules.plugins.described import class_path_of, plain
 from lightning_modules.base import VideoClassifier
 from lightning_modules.runs.versions import code_commit, library_versions
 from models import count_macs

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from datamodules.described import plain
 from datamodules.errors import UserError
+from datamodules.plugins.described import plain
 from lightning_modules.training.optim import BatchNorm, Optimization
 from models import list_models
 

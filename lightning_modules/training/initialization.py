@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from datamodules.data_spec import DataSpec
 from datamodules.errors import UserError, as_user_error
-from datamodules.plugins import attribute
+from datamodules.plugins.trusted import attribute
 from lightning_modules.old_checkpoints import up_to_date
 from lightning_modules.training.optim import BatchNorm
 from models import VideoNetwork, WeightReport, get_model, imagenet_state_dict, load_weights

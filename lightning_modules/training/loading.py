@@ -1,17 +1,16 @@
 """A module out of what a checkpoint says of it; nothing in the file is executed."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from datamodules.described import rebuild
+from lightning.pytorch import LightningModule
+
 from datamodules.errors import UserError
-from datamodules.plugins import resolve
+from datamodules.plugins.described import rebuild
+from datamodules.plugins.trusted import resolve
 from lightning_modules.training.optim import BatchNorm, Optimization
 
-if TYPE_CHECKING:
-    from lightning_modules import VideoClassifier
-
-Module = TypeVar("Module", bound="VideoClassifier")
+Module = TypeVar("Module", bound=LightningModule)
 
 _SETTINGS: Mapping[str, type[Any]] = {"optimization": Optimization, "batch_norm": BatchNorm}
 _ONLY_FIT = ("loss", "metrics", "init_from")
@@ -24,7 +23,7 @@ def load_module(
 
     Args:
         content: What the checkpoint holds.
-        base: The class that it has to be of.
+        base: The class that it has to be of, `VideoClassifier` or a family.
         changed: Arguments that are to be others.
 
     Raises:
@@ -36,7 +35,7 @@ def load_module(
     arguments = {name: _revived(name, value) for name, value in stored.items()}
     arguments |= {name: None for name in _ONLY_FIT if name in arguments}
     try:
-        module = cls(**arguments)
+        module: Any = cls(**arguments)
     except TypeError as error:
         raise UserError(
             f"{description['class_path']} does not take the arguments of the checkpoint ({error}); "
@@ -45,7 +44,8 @@ def load_module(
     module.describe_as(stored)
     module.on_load_checkpoint(dict(content))
     module.load_state_dict(content["state_dict"])
-    return module
+    made: Module = module
+    return made
 
 
 def _revived(name: str, value: Any) -> Any:

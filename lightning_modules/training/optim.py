@@ -13,7 +13,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from datamodules.errors import UserError
-from datamodules.plugins import attribute
+from datamodules.plugins.trusted import attribute
 
 Schedule = Literal["cosine", "step", "constant"]
 FrozenNorms = Literal["none", "all", "all_but_first"]

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from datamodules.errors import UserError
-from datamodules.plugins import OUR_PACKAGES, resolve
+from datamodules.plugins.trusted import OUR_PACKAGES, resolve
 
 __all__ = ["Described", "DescribedValue", "class_path_of", "plain", "rebuild"]
 

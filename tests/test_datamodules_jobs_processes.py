@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from datamodules.dataset_jobs import Event, Step, process_videos
-from datamodules.processes import Advanced, Done, Lost, News, num_cores, run_jobs
+from datamodules.jobs.processes import Advanced, Done, Lost, News, num_cores, run_jobs
 from datamodules.video.errors import VideoError
 
 
@@ -103,7 +103,7 @@ def told(news: Iterable[News[str, int, str]]) -> dict[str, str]:
     return found
 
 
-PRELOADS = pytest.mark.parametrize("preload", [None, "datamodules.processes"])
+PRELOADS = pytest.mark.parametrize("preload", [None, "datamodules.jobs.processes"])
 
 
 @PRELOADS
@@ -183,7 +183,7 @@ def test_workers_end_when_the_caller_stops_asking(tmp_path: Path, preload: str |
 STOPPED = """
 import sys
 from pathlib import Path
-from datamodules.processes import run_jobs
+from datamodules.jobs.processes import run_jobs
 from test_datamodules_processes import serve
 if __name__ == "__main__":
     for news in run_jobs(serve, [f"slow {sys.argv[1]}"], 1):

@@ -1,0 +1,1 @@
+"""What people bring: their own classes, which are trusted, and what they say of themselves."""
