@@ -1,12 +1,12 @@
 """JSON annotation files, read entry by entry, so that a file that is none takes no memory."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import ijson
 
 from datamodules.errors import UserError
+from datamodules.storage.source import Place, as_source
 
 MAX_ENTRY = 2**20
 """Bytes of the longest entry that is read: no annotation has one of a tenth of it."""
@@ -16,7 +16,7 @@ PIECE = 2**16
 """Bytes that are read at a time."""
 
 
-def read_json_entries(path: Path) -> Iterator[tuple[str | None, Any]]:
+def read_json_entries(path: Place) -> Iterator[tuple[str | None, Any]]:
     """The entries of a JSON object with their keys, or those of a list with None.
 
     Args:
@@ -25,9 +25,10 @@ def read_json_entries(path: Path) -> Iterator[tuple[str | None, Any]]:
     Raises:
         UserError: If there is no such file, or it is no JSON object or list.
     """
-    if not path.is_file():
+    source = as_source(path)
+    if not source.is_file():
         raise UserError(f"there is no list file at {path}; check the argument that names it")
-    with path.open("rb") as file:
+    with source.open() as file:
         try:
             yield from _entries(_Bounded(file))
         except (ijson.JSONError, UnicodeDecodeError, OverflowError, _NoAnnotation) as error:
@@ -39,7 +40,7 @@ def read_json_entries(path: Path) -> Iterator[tuple[str | None, Any]]:
             ) from error
 
 
-def read_json_records(path: Path, names: Sequence[str]) -> list[list[str]]:
+def read_json_records(path: Place, names: Sequence[str]) -> list[list[str]]:
     """Fields of the objects in a JSON list, as columns.
 
     Args:

@@ -2,18 +2,19 @@
 
 import csv
 from collections.abc import Iterator, Sequence
+from io import TextIOWrapper
 from itertools import chain
 from operator import itemgetter
-from pathlib import Path
 from typing import TextIO
 
 from datamodules.errors import UserError
+from datamodules.storage.source import Place, as_source
 
 MAX_LINE = 2**16
 """Characters of the longest line that is read: no annotation has one of a tenth of it."""
 
 
-def read_lines(path: Path) -> list[str]:
+def read_lines(path: Place) -> list[str]:
     """The lines of a text file that are not blank, stripped.
 
     Args:
@@ -25,7 +26,7 @@ def read_lines(path: Path) -> list[str]:
     return [line for raw in _lines(path) if (line := raw.strip())]
 
 
-def read_csv(path: Path, delimiter: str = ",") -> Iterator[list[str]]:
+def read_csv(path: Place, delimiter: str = ",") -> Iterator[list[str]]:
     """The rows of a CSV file that are not blank.
 
     Args:
@@ -44,7 +45,7 @@ def read_csv(path: Path, delimiter: str = ",") -> Iterator[list[str]]:
         ) from error
 
 
-def read_columns(path: Path, names: Sequence[str], headerless: Sequence[str]) -> list[list[str]]:
+def read_columns(path: Place, names: Sequence[str], headerless: Sequence[str]) -> list[list[str]]:
     """Columns of a CSV file, found by the names in its header line.
 
     Args:
@@ -80,12 +81,13 @@ def read_columns(path: Path, names: Sequence[str], headerless: Sequence[str]) ->
     return [fields[start :: len(names)] for start in range(len(names))]
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _lines(path: Place) -> Iterator[str]:
     """Every line of a text file, without its end, read piece by piece."""
-    if not path.is_file():
+    source = as_source(path)
+    if not source.is_file():
         raise UserError(f"there is no list file at {path}; check the argument that names it")
     rest = ""
-    with path.open(encoding="utf-8-sig") as file:
+    with source.open() as binary, TextIOWrapper(binary, encoding="utf-8-sig") as file:
         while piece := _read_piece(path, file):
             *whole, rest = (rest + piece).split("\n")
             if max(map(len, (*whole, rest))) > MAX_LINE:
@@ -97,7 +99,7 @@ def _lines(path: Path) -> Iterator[str]:
     yield rest
 
 
-def _read_piece(path: Path, file: TextIO) -> str:
+def _read_piece(path: Place, file: TextIO) -> str:
     try:
         piece = file.read(MAX_LINE)
     except UnicodeDecodeError as error:

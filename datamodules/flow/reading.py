@@ -13,17 +13,17 @@ of N frames has N - 1 fields. Where N are stored, as some tools do, the last is 
 of L = 10 at offsets -5..4 around a frame therefore fits frames 5 to N - 6, counted from 0.
 """
 
-import os
 import re
 from collections import defaultdict
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Self
 
 import torch
 from torch import Tensor
 
 from datamodules.flow.storage import AXES, video_name
-from datamodules.video.errors import VideoError
+from datamodules.storage.source import Place, Source, as_source
+from datamodules.video.errors import VideoError, as_unreadable
 from datamodules.video.frame_folder import FrameFolderReader, Indices, check_indices
 from datamodules.video.reader import VideoReader
 from datamodules.video.suffixes import IMAGE_SUFFIXES
@@ -38,7 +38,7 @@ class FlowReader:
     """The stored flow of one video.
 
     Args:
-        path: The video's folder.
+        source: The video's folder.
         components: The horizontal and the vertical component.
         num_frames: Frames of the video; None where that is not known.
 
@@ -49,24 +49,24 @@ class FlowReader:
 
     def __init__(
         self,
-        path: Path,
+        source: Source,
         components: tuple[VideoReader | FrameFolderReader, VideoReader | FrameFolderReader],
         num_frames: int | None = None,
     ) -> None:
-        self.path = path
+        self.source = source
         self._components = components
         x, y = components
         if x.num_frames != y.num_frames:
             detail = f"{x.num_frames} horizontal and {y.num_frames} vertical flow images"
-            raise VideoError(path, "missing frame", detail)
+            raise VideoError(source, "missing frame", detail)
         self.height, self.width = x.height, x.width
         if (y.height, y.width) != (self.height, self.width):
             detail = f"flow is {x.width}x{x.height} across and {y.width}x{y.height} down"
-            raise VideoError(path, "changing size", detail)
+            raise VideoError(source, "changing size", detail)
         self.num_fields = x.num_frames if num_frames is None else num_frames - 1
         if x.num_frames not in (self.num_fields, self.num_fields + 1):
             detail = f"{x.num_frames} flow images for {num_frames} frames, one less is needed"
-            raise VideoError(path, "missing frame", detail)
+            raise VideoError(source, "missing frame", detail)
 
     def get_flow(self, indices: Indices) -> Tensor:
         """Reads fields.
@@ -82,7 +82,7 @@ class FlowReader:
             IndexError: A number outside the flow.
             VideoError: A file is damaged.
         """
-        wanted = check_indices(indices, self.num_fields, self.path)
+        wanted = check_indices(indices, self.num_fields, self.source)
         return torch.stack([part.get_frames(wanted)[:, 0] for part in self._components], dim=1)
 
     def close(self) -> None:
@@ -97,19 +97,20 @@ class FlowReader:
         self.close()
 
 
-def open_flow(path: str | os.PathLike[str], num_frames: int | None = None) -> FlowReader:
+def open_flow(place: Place, num_frames: int | None = None) -> FlowReader:
     """Opens the stored flow of a video.
 
     Args:
-        path: The video's folder, see the text of this module.
+        place: The video's folder, see the text of this module.
         num_frames: Frames of the video, to check the number of fields by.
 
     Raises:
         VideoError: There is no flow, it is damaged or incomplete, or has not one field less than
             frames (or as many).
     """
-    folder = Path(path)
-    components = _components(folder)
+    folder = as_source(place)
+    with as_unreadable(folder):
+        components = _components(folder)
     try:
         return FlowReader(folder, components, num_frames)
     except BaseException:
@@ -119,7 +120,7 @@ def open_flow(path: str | os.PathLike[str], num_frames: int | None = None) -> Fl
 
 
 def _components(
-    folder: Path,
+    folder: Source,
 ) -> tuple[VideoReader | FrameFolderReader, VideoReader | FrameFolderReader]:
     """Readers of the horizontal and the vertical component."""
     if (folder / video_name("x")).exists():
@@ -130,10 +131,10 @@ def _components(
             x.close()
             raise
     for across, down in _separate_folders(folder):
-        if across.is_dir():
+        if across.is_folder():
             return FrameFolderReader(across), FrameFolderReader(down)
     try:
-        names = os.listdir(folder)
+        names = folder.names()
     except FileNotFoundError as error:
         raise VideoError(folder, "missing", "there is no such folder of optical flow") from error
     except OSError as error:
@@ -141,14 +142,15 @@ def _components(
     return _FlowImages(folder, names, "x"), _FlowImages(folder, names, "y")
 
 
-def _separate_folders(folder: Path) -> list[tuple[Path, Path]]:
+def _separate_folders(folder: Source) -> Iterator[tuple[Source, Source]]:
     """Where the two components may lie in folders of their own."""
-    inside = [(folder / "u", folder / "v")]
-    above = [
-        tuple(up / part / folder.relative_to(up) for part in ("u", "v"))
-        for up in folder.parents[:2]
-    ]
-    return [*inside, *((u, v) for u, v in above)]
+    yield folder / "u", folder / "v"
+    above, inside = folder.parent, folder.name
+    for _ in range(2):
+        if above is not None:
+            yield above / "u" / inside, above / "v" / inside
+            inside = f"{above.name}/{inside}"
+            above = above.parent
 
 
 class _FlowImages(FrameFolderReader):
@@ -160,14 +162,14 @@ class _FlowImages(FrameFolderReader):
         axis: The component, `x` or `y`.
     """
 
-    def __init__(self, folder: Path, names: list[str], axis: str) -> None:
+    def __init__(self, folder: Source, names: list[str], axis: str) -> None:
         assert axis in AXES, axis
-        self.path = folder
+        self.source = folder
         self.frame_rate = 1.0
         self._names = _series(folder, names, axis)
 
 
-def _series(folder: Path, names: list[str], axis: str) -> list[str]:
+def _series(folder: Source, names: list[str], axis: str) -> list[str]:
     """The image names of a component in order of their numbers, which begin with 0 or 1."""
     numbered: dict[int, list[str]] = defaultdict(list)
     for name in names:

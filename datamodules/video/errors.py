@@ -1,7 +1,10 @@
 """When a video cannot be read: the one exception, its named reasons, the size limit."""
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, get_args
+
+from datamodules.storage.source import Place
 
 MAX_PIXELS = 8192 * 4320
 """Largest frame that is decoded (8K cinema): a file of 200 kB can ask for gigabytes."""
@@ -29,17 +32,30 @@ class VideoError(Exception):
     """A video that cannot be read.
 
     Args:
-        path: The file or folder.
+        place: The file or folder.
         reason: The kind of fault, one of `Reason`: what reports count by.
         detail: What exactly was found, for a person.
     """
 
-    def __init__(self, path: str | os.PathLike[str], reason: Reason, detail: str) -> None:
+    def __init__(self, place: Place, reason: Reason, detail: str) -> None:
         assert reason in get_args(Reason), reason
-        super().__init__(f"{os.fspath(path)}: {reason}: {detail}")
-        self.path = os.fspath(path)
+        super().__init__(f"{place}: {reason}: {detail}")
+        self.path = str(place)
         self.reason: Reason = reason
         self.detail = detail
 
     def __reduce__(self) -> tuple[type["VideoError"], tuple[str, Reason, str]]:
         return type(self), (self.path, self.reason, self.detail)
+
+
+@contextmanager
+def as_unreadable(place: Place) -> Iterator[None]:
+    """Turn what a disk or server says against reading into a `VideoError`.
+
+    Args:
+        place: What is read.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise VideoError(place, "unreadable", str(error)) from error

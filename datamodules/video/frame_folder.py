@@ -1,7 +1,6 @@
 """Folders of numbered images, read as videos."""
 
 import operator
-import os
 import re
 import struct
 from collections import defaultdict
@@ -9,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from datamodules.errors import UserError
+from datamodules.storage.source import Place, Source, as_source
 from datamodules.video.errors import MAX_PIXELS, VideoError
 from datamodules.video.suffixes import IMAGE_SUFFIXES
 
@@ -29,13 +29,13 @@ _NUMBERED = re.compile(rf"(.*?)(\d+)({_SUFFIX})", re.IGNORECASE)
 _FLOW = re.compile(r"(?:.*[_-])?(?:flow_)?[xy]_", re.IGNORECASE)
 
 
-def check_indices(indices: Indices, num_frames: int, path: Path) -> NDArray[np.int64]:
+def check_indices(indices: Indices, num_frames: int, source: Source) -> NDArray[np.int64]:
     """Frame numbers as an array.
 
     Args:
         indices: Frame numbers.
         num_frames: Frames of the video.
-        path: The video, for the message.
+        source: The video, for the message.
 
     Raises:
         IndexError: A number outside the video.
@@ -44,7 +44,7 @@ def check_indices(indices: Indices, num_frames: int, path: Path) -> NDArray[np.i
     outside = numbers[(numbers < 0) | (numbers >= num_frames)]
     if len(outside):
         raise IndexError(
-            f"{path} has frames 0 to {num_frames - 1}, got {outside[0]}; change indices"
+            f"{source} has frames 0 to {num_frames - 1}, got {outside[0]}; change indices"
         )
     return numbers
 
@@ -61,7 +61,7 @@ class FrameFolderReader:
     thread and 3.6 by two, 32 images 15.7 and 20.2; on a single core 4.0 and 4.3, 16.0 and 18.2).
 
     Args:
-        path: The folder.
+        place: The folder.
         frame_rate: Images per second. Images carry no times: without a rate, `timestamps` are frame
             numbers, as at one image per second.
 
@@ -70,12 +70,12 @@ class FrameFolderReader:
         VideoError: The folder cannot be read as one series of images.
     """
 
-    def __init__(self, path: str | os.PathLike[str], frame_rate: float | None = None) -> None:
+    def __init__(self, place: Place, frame_rate: float | None = None) -> None:
         if frame_rate is not None and not frame_rate > 0:
             raise UserError(f"got frame_rate={frame_rate}; give images per second above 0, or None")
-        self.path = Path(path)
+        self.source = as_source(place)
         self.frame_rate = 1.0 if frame_rate is None else float(frame_rate)
-        self._names = _series(self.path)
+        self._names = _series(self.source)
 
     @property
     def num_frames(self) -> int:
@@ -111,7 +111,7 @@ class FrameFolderReader:
             IndexError: A number outside the folder.
             VideoError: An image is broken or of another size than the first.
         """
-        wanted = check_indices(indices, self.num_frames, self.path)
+        wanted = check_indices(indices, self.num_frames, self.source)
         order, places = np.unique(wanted, return_inverse=True)
         pixels = torch.empty(len(order), self.height, self.width, 3, dtype=torch.uint8)
         for target, number in zip(pixels.numpy(), order.tolist(), strict=True):
@@ -119,7 +119,7 @@ class FrameFolderReader:
             if image.shape != target.shape:
                 (height, width), name = image.shape[:2], self._names[number]
                 detail = f"{name} is {width}x{height}, the first image {self.width}x{self.height}"
-                raise VideoError(self.path, "changing size", detail)
+                raise VideoError(self.source, "changing size", detail)
             target[:] = image
         if not np.array_equal(wanted, order):
             pixels = pixels[torch.from_numpy(places)]
@@ -141,18 +141,28 @@ class FrameFolderReader:
         """One image, its header read and found good."""
         name = self._names[number]
         try:
-            with Image.open(self.path / name, formats=_FORMATS) as image:
+            with self._file(name) as file, Image.open(file, formats=_FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise VideoError(
-                        self.path, "too large", f"{name} is {image.width}x{image.height} pixels"
+                        self.source, "too large", f"{name} is {image.width}x{image.height} pixels"
                     )
                 if image.mode[0] in "IF":
-                    raise VideoError(self.path, "no decoder", f"{name} has more than 8 bits")
+                    raise VideoError(self.source, "no decoder", f"{name} has more than 8 bits")
                 yield image
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise VideoError(self.path, "too large", f"{name}: {error}") from error
+            raise VideoError(self.source, "too large", f"{name}: {error}") from error
         except (OSError, EOFError, SyntaxError, ValueError, struct.error) as error:
-            raise VideoError(self.path, "damaged", f"{name} does not decode ({error})") from error
+            raise VideoError(self.source, "damaged", f"{name} does not decode ({error})") from error
+
+    @contextmanager
+    def _file(self, name: str) -> Iterator[Path | BinaryIO]:
+        """What Pillow opens of an image; it names the path of a local one."""
+        source = self.source / name
+        if source.path is not None:
+            yield source.path
+            return
+        with source.open() as file:
+            yield file
 
     def close(self) -> None:
         """Nothing stays open between calls."""
@@ -164,29 +174,30 @@ class FrameFolderReader:
         self.close()
 
 
-def _series(path: Path) -> list[str]:
+def _series(source: Source) -> list[str]:
     """The image names of a folder in order of their numbers."""
     try:
-        names = os.listdir(path)
+        names = source.names()
     except FileNotFoundError as error:
-        raise VideoError(path, "missing", "there is no such folder") from error
+        raise VideoError(source, "missing", "there is no such folder") from error
     except OSError as error:
-        raise VideoError(path, "unreadable", str(error)) from error
+        raise VideoError(source, "unreadable", str(error)) from error
     series: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
     for name in names:
         match = _NUMBERED.fullmatch(name)
         if match is not None and not name.startswith(".") and not _FLOW.fullmatch(match[1]):
             series[match[1], match[3]].append((int(match[2]), name))
     if not series:
-        raise VideoError(path, "no frames", f"none of its {len(names)} files is a numbered image")
+        raise VideoError(source, "no frames", f"none of its {len(names)} files is a numbered image")
     if len(series) > 1:
         found = ", ".join(sorted(f"{prefix}*{suffix}" for prefix, suffix in series))
-        raise VideoError(path, "not a video", f"it holds several series of images: {found}")
+        raise VideoError(source, "not a video", f"it holds several series of images: {found}")
     images = sorted(*series.values())
     first = images[0][0] if images[0][0] < 2 else 1
     for expected, (number, name) in enumerate(images, first):
         if number < expected:
-            raise VideoError(path, "not a video", f"number {number} occurs twice, as {name} too")
+            raise VideoError(source, "not a video", f"number {number} occurs twice, as {name} too")
         if number > expected:
-            raise VideoError(path, "missing frame", f"image {expected} is missing, next is {name}")
+            detail = f"image {expected} is missing, next is {name}"
+            raise VideoError(source, "missing frame", detail)
     return [name for _, name in images]

@@ -14,7 +14,6 @@ import zlib
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
@@ -23,6 +22,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream as AVVideoStream
 from numpy.typing import NDArray
 
+from datamodules.storage.source import Source
 from datamodules.video.bitstreams import Picture, picture_parser
 from datamodules.video.errors import VideoError
 from datamodules.video.stream import VideoStream, is_cut
@@ -239,7 +239,7 @@ def build_index(stream: VideoStream) -> VideoIndex:
     order = _order_of_showing(log, pictures, context.reorder_depth)
     shape = _shape_of(stream, first) if first is not None and order is not None else None
     if order is None or shape is None:
-        return survey(stream.path)
+        return survey(stream.source)
     entry = np.array([picture.entry for picture in pictures], np.bool_)
     return log.index(stream, order, entry, _seconds(stream, log.pts[order]), [], shape)
 
@@ -249,9 +249,9 @@ def _intra_picture(_: bytes) -> Picture:
 
 
 def _damage(stream: VideoStream, error: Exception, count: int, what: str) -> VideoError:
-    if is_cut(stream.path):
-        return VideoError(stream.path, "truncated", f"it ends early; {count} {what}")
-    return VideoError(stream.path, "damaged", f"{count} {what}, then {error}")
+    if is_cut(stream.source):
+        return VideoError(stream.source, "truncated", f"it ends early; {count} {what}")
+    return VideoError(stream.source, "damaged", f"{count} {what}, then {error}")
 
 
 def _check_complete(stream: VideoStream, log: _PacketLog) -> None:
@@ -260,15 +260,15 @@ def _check_complete(stream: VideoStream, log: _PacketLog) -> None:
     A frame count in a header is no proof: intact AVI files announce more frames than they hold. So
     frame data must also reach past the end of the file.
     """
-    path, name, entries = stream.path, stream.container_name, stream.stream.index_entries
+    source, name, entries = stream.source, stream.container_name, stream.stream.index_entries
     listed = stream.stream.frames if name == "avi" else len(entries)
     lists_no_packets = name in ("matroska,webm", "asf")
     if not (lists_no_packets or log.is_corrupt or len(log) < listed):
         return
-    size = path.stat().st_size
-    if is_cut(path) or any(entry.pos + entry.size > size for entry in entries):
+    size = source.size()
+    if is_cut(source) or any(entry.pos + entry.size > size for entry in entries):
         found = f"{len(log)} packets" if lists_no_packets else f"{len(log)} of {listed} packets"
-        raise VideoError(path, "truncated", f"it ends early, with {found}")
+        raise VideoError(source, "truncated", f"it ends early, with {found}")
 
 
 def _order_of_showing(
@@ -327,7 +327,7 @@ class _Survey:
             if self.shape not in ((), pixels.shape[:2]):
                 (h, w), (height, width) = self.shape, pixels.shape[:2]
                 detail = f"frame {len(self.packets)} is {width}x{height}, those before it {w}x{h}"
-                raise VideoError(self._stream.path, "changing size", detail)
+                raise VideoError(self._stream.source, "changing size", detail)
             self.shape = pixels.shape[:2]
             self.packets.append(frame.pts)
             self.checksums.append(checksum(pixels))
@@ -343,16 +343,16 @@ def checksum(pixels: NDArray[np.uint8]) -> int:
     return zlib.crc32(np.ascontiguousarray(pixels).data)
 
 
-def survey(path: Path) -> VideoIndex:
+def survey(source: Source) -> VideoIndex:
     """The index of a file, by decoding all of it.
 
     Args:
-        path: The video file.
+        source: The video file.
 
     Raises:
         VideoError: Decoding raises an error, gives no frame, or frames of several sizes.
     """
-    with VideoStream(path, strict=False) as stream:
+    with VideoStream(source, strict=False) as stream:
         log, found = _PacketLog(), _Survey(stream)
         try:
             for packet in stream:
@@ -364,7 +364,7 @@ def survey(path: Path) -> VideoIndex:
             stream.check_size(context.width, context.height)
             raise _damage(stream, error, len(found.packets), "frames decode") from error
         if not found.packets:
-            raise VideoError(path, "no frames", f"nothing decodes from its {len(log)} packets")
+            raise VideoError(source, "no frames", f"nothing decodes from its {len(log)} packets")
         pts = log.pts
         times = [NO_TIME if p is None or p >= len(pts) else pts[p] for p in found.packets]
         seconds = _seconds(stream, np.array(times, np.int64))

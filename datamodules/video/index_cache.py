@@ -1,8 +1,8 @@
 """Keeps video indices: recent ones in the process, costly ones on disk.
 
-An index is found by path, size and time of change of its file. One that cost a survey is also
-written to `$KINETOSCOPE_CACHE`, or `$XDG_CACHE_HOME/kinetoscope`, or `~/.cache/kinetoscope`, a few
-kilobytes per video; the folder may be deleted at any time.
+An index is found by path, size and time of change of its file, or what else its source goes by. One
+that cost a survey is also written to `$KINETOSCOPE_CACHE`, or `$XDG_CACHE_HOME/kinetoscope`, or
+`~/.cache/kinetoscope`, a few kilobytes per video; the folder may be deleted at any time.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ import av
 import numpy as np
 
 from datamodules.atomic import writing_binary
+from datamodules.storage.source import Source
 from datamodules.video.index import VideoIndex
 
 MAX_BYTES = 64 * 2**20
@@ -87,15 +88,14 @@ recent = IndexCache(MAX_BYTES)
 os.register_at_fork(after_in_child=recent.renew_lock)
 
 
-def file_key(path: Path) -> str:
+def file_key(source: Source) -> str:
     """A name for the content of a file as this version of FFmpeg decodes it.
 
     Args:
-        path: An existing file.
+        source: An existing file.
     """
-    state = path.stat()
     libraries = av.library_versions["libavcodec"], av.library_versions["libavformat"]
-    name = (_VERSION, libraries, os.path.abspath(path), state.st_size, state.st_mtime_ns)
+    name = (_VERSION, libraries, *source.identity())
     return hashlib.sha256(repr(name).encode()).hexdigest()[:40]
 
 
@@ -106,27 +106,27 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kinetoscope"
 
 
-def cached_index(path: Path) -> VideoIndex | None:
+def cached_index(source: Source) -> VideoIndex | None:
     """The index of a file, if it is known.
 
     Args:
-        path: An existing file.
+        source: An existing file.
     """
-    key = file_key(path)
+    key = file_key(source)
     index = recent.get(key)
     if index is None and (index := _read(_place(key))) is not None:
         recent.put(key, index)
     return index
 
 
-def remember(path: Path, index: VideoIndex) -> None:
+def remember(source: Source, index: VideoIndex) -> None:
     """Keeps the index of a file; a survey also on disk, unless its folder cannot be written.
 
     Args:
-        path: The file it was made of.
+        source: The file it was made of.
         index: The index.
     """
-    key = file_key(path)
+    key = file_key(source)
     recent.put(key, index)
     if index.is_surveyed:
         with contextlib.suppress(OSError):

@@ -8,9 +8,7 @@ that decoding the whole file from its start gives.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Self
 
 import av
@@ -23,7 +21,8 @@ from av.video.stream import VideoStream as AVVideoStream
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.video.errors import VideoError
+from datamodules.storage.source import Place, Source, as_source
+from datamodules.video.errors import VideoError, as_unreadable
 from datamodules.video.frame_folder import FrameFolderReader, Indices, check_indices
 from datamodules.video.index import NO_TIME, VideoIndex, build_index, checksum, survey
 from datamodules.video.index_cache import cached_index, remember
@@ -47,17 +46,17 @@ class VideoReader:
     where it differs, the file is decoded once from start to end, which settles it.
 
     Opening reads the packet headers, or takes the index from the cache. A reader belongs to one
-    thread. Pickled, it takes only its path along.
+    thread. Pickled, it takes only its source along.
 
     Args:
-        path: The video file.
+        place: The video file.
 
     Raises:
         VideoError: The file cannot be read; see `Reason`.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(self, place: Place) -> None:
+        self.source = as_source(place)
         self._stream: VideoStream | None = None
         self._begin: int | None = None  # entry since which the decoder was fed every packet
         self._entry = 0  # entry of the frames decoded last
@@ -66,14 +65,15 @@ class VideoReader:
         self._out = -1  # the last frame that came out since then
         self._ahead: dict[int, VideoFrame] = {}  # frames that came out after the last wanted one
         self._following = -1  # the frame after the last one given
-        check_file(self.path)
-        index = cached_index(self.path)
+        check_file(self.source)
+        with as_unreadable(self.source):
+            index = cached_index(self.source)
         if index is None:
             index = self._build_index()
         self._index = index
 
     def _build_index(self) -> VideoIndex:
-        self._stream = VideoStream(self.path, strict=True)
+        self._stream = VideoStream(self.source, strict=True)
         try:
             index = build_index(self._stream)
         except BaseException:
@@ -81,7 +81,7 @@ class VideoReader:
             raise
         if index.is_surveyed:  # its frames are compared with checksums, not decoded strictly
             self.close()
-        remember(self.path, index)
+        remember(self.source, index)
         return index
 
     @property
@@ -123,7 +123,7 @@ class VideoReader:
             VideoError: The file is damaged.
         """
         while True:
-            wanted = check_indices(indices, self.num_frames, self.path)
+            wanted = check_indices(indices, self.num_frames, self.source)
             order, places = np.unique(wanted, return_inverse=True)
             try:
                 pixels = self._decode(order)
@@ -221,7 +221,7 @@ class VideoReader:
         """Brings the decoder to where frame `first` still comes out, fed from `entry` or before."""
         self._entry = entry
         if self._stream is None:
-            self._stream = VideoStream(self.path, strict=not self._index.is_surveyed)
+            self._stream = VideoStream(self.source, strict=not self._index.is_surveyed)
         stream = self._stream
         is_fed = self._begin is not None and self._begin <= entry <= stream.position
         if is_fed and first > self._done:
@@ -262,7 +262,7 @@ class VideoReader:
         self.close()
         index = self._index
         if not index.is_surveyed:
-            self._index = survey(self.path)
+            self._index = survey(self.source)
         elif index.skipping:
             index.skipping, self._suspect = False, self._entry
         elif self._entry > 0:
@@ -270,9 +270,9 @@ class VideoReader:
             index.skipping = self._suspect == self._entry  # the skipping was not to blame
         else:
             raise VideoError(
-                self.path, "damaged", f"it does not decode the same way twice: {error}"
+                self.source, "damaged", f"it does not decode the same way twice: {error}"
             ) from error
-        remember(self.path, self._index)
+        remember(self.source, self._index)
 
     def close(self) -> None:
         """Closes the file."""
@@ -288,32 +288,33 @@ class VideoReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
-        return type(self), (self.path,)
+    def __reduce__(self) -> tuple[type[Self], tuple[Source]]:
+        return type(self), (self.source,)
 
 
-def open_video(
-    path: str | os.PathLike[str], frame_rate: float | None = None
-) -> VideoReader | FrameFolderReader:
+def open_video(place: Place, frame_rate: float | None = None) -> VideoReader | FrameFolderReader:
     """Opens a video file or a folder of images.
 
     Args:
-        path: The file or folder.
+        place: The file or folder.
         frame_rate: Images per second of a folder; files know theirs.
 
     Raises:
         VideoError: It cannot be read; see `Reason`.
     """
-    if os.path.isdir(path):
-        return FrameFolderReader(path, frame_rate)
-    return VideoReader(path)
+    source = as_source(place)
+    with as_unreadable(source):
+        is_folder = source.is_folder()
+    if is_folder:
+        return FrameFolderReader(source, frame_rate)
+    return VideoReader(source)
 
 
 class VideoSegment:
     """The frames of a video that are shown in [start, end), numbered from 0.
 
     Args:
-        path: The video file or frame folder.
+        place: The video file or frame folder.
         start: Where the segment begins, in seconds of presentation time; NaN for the first frame.
         end: Where it ends, cut off at the end of the video; NaN for the last frame.
 
@@ -322,20 +323,18 @@ class VideoSegment:
             which a segment is asked for: its images carry no times.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], start: float = math.nan, end: float = math.nan
-    ) -> None:
-        self._video = open_video(path)
+    def __init__(self, place: Place, start: float = math.nan, end: float = math.nan) -> None:
+        self._video = open_video(place)
         is_whole = math.isnan(start) and math.isnan(end)
         if isinstance(self._video, FrameFolderReader) and not is_whole:
-            raise VideoError(path, "no times", f"its images do not tell what is at {start:.3f} s")
+            raise VideoError(place, "no times", f"its images do not tell what is at {start:.3f} s")
         times = self._video.timestamps
         self._first, self.num_frames = frames_between(times, start, end)
         if not self.num_frames:
             self.close()
             shown = f"its frames are shown from {times[0]:.3f} to {times[-1]:.3f} s"
             detail = f"no frame from {start:.3f} to {end:.3f} s, {shown}"
-            raise VideoError(path, "empty segment", detail)
+            raise VideoError(place, "empty segment", detail)
 
     @property
     def frame_rate(self) -> float:
@@ -356,7 +355,7 @@ class VideoSegment:
             IndexError: A number outside the segment.
             VideoError: The video is damaged.
         """
-        numbers = check_indices(indices, self.num_frames, self._video.path)
+        numbers = check_indices(indices, self.num_frames, self._video.source)
         return self._video.get_frames(numbers + self._first)
 
     def close(self) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 import av
 import numpy as np
@@ -18,41 +17,39 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream as AVVideoStream
 from numpy.typing import NDArray
 
+from datamodules.storage.source import Source
 from datamodules.video.containers import PLAYLISTS, ends_early
-from datamodules.video.errors import MAX_PIXELS, VideoError
+from datamodules.video.errors import MAX_PIXELS, VideoError, as_unreadable
 
 # Containers in which a packet keeps its byte position and a seek lands on a listed packet.
 _SEEKABLE = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
 
 
-def check_file(path: Path) -> None:
+def check_file(source: Source) -> None:
     """Refuses what is no readable file before FFmpeg sees it.
 
     Args:
-        path: The video.
+        source: The video.
 
     Raises:
         VideoError: Nothing there, not a file, unreadable, empty, or a playlist (which would open
             other files).
     """
-    try:
-        if not path.exists():
-            raise VideoError(path, "missing", "there is no such file")
-        if not path.is_file():
-            raise VideoError(path, "not a file", "a video file is expected here")
-        with path.open("rb") as file:
-            head = file.read(64)
-    except OSError as error:
-        raise VideoError(path, "unreadable", str(error)) from error
+    with as_unreadable(source):
+        if not source.exists():
+            raise VideoError(source, "missing", "there is no such file")
+        if not source.is_file():
+            raise VideoError(source, "not a file", "a video file is expected here")
+        head = source.read(0, 64)
     if not head:
-        raise VideoError(path, "empty file", "it holds no byte")
+        raise VideoError(source, "empty file", "it holds no byte")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(PLAYLISTS):
-        raise VideoError(path, "not a video", "it is a playlist or other text")
+        raise VideoError(source, "not a video", "it is a playlist or other text")
 
 
-def is_cut(path: Path) -> bool | None:
+def is_cut(source: Source) -> bool | None:
     """Whether frame data is announced past the end of a file; None for an unknown container."""
-    with path.open("rb") as file:
+    with as_unreadable(source), source.open() as file:
         return ends_early(file)
 
 
@@ -62,7 +59,7 @@ class VideoStream:
     FFmpeg's frame threads hide truncation, so they are never used.
 
     Args:
-        path: The video file, already checked by `check_file`.
+        source: The video file, already checked by `check_file`.
         strict: Let the decoder raise on errors it would otherwise conceal.
 
     Attributes:
@@ -72,44 +69,53 @@ class VideoStream:
         VideoError: The file cannot be opened or holds no video stream that can be decoded.
     """
 
-    def __init__(self, path: Path, *, strict: bool) -> None:
-        self.path = path
+    def __init__(self, source: Source, *, strict: bool) -> None:
+        self.source = source
         self.strict = strict
         self.position = 0
         self._reformatter = VideoReformatter()
         self._open()
 
     def _open(self) -> None:
+        self._file: BinaryIO | None = None
         try:
             # An absolute path is never taken for a protocol; nothing but files is ever opened.
+            path = self.source.path
+            if path is None:
+                self._file = self.source.open()
             self._container: InputContainer = av.open(
-                os.path.abspath(self.path),
+                self._file or os.path.abspath(path or ""),
+                mode="r",
                 metadata_errors="ignore",
-                options={"protocol_whitelist": "file"},
+                options={"protocol_whitelist": "file" if path else "none"},
             )
         except (av.FFmpegError, OSError) as error:
             raise self._open_error(error) from error
         try:
             self.stream = self._pick_stream()
         except BaseException:
-            self._container.close()
+            self.close()
             raise
         self._packets = self._container.demux(self.stream)
         self._held: Packet[AVVideoStream] | None = None
         self.position = 0
 
     def _open_error(self, error: Exception) -> VideoError:
-        check_file(self.path)
+        if self._file is not None:
+            self._file.close()
+        check_file(self.source)
+        if not isinstance(error, av.FFmpegError):  # of the source, not of what it holds
+            return VideoError(self.source, "unreadable", str(error))
         if isinstance(error, av.EOFError):
-            return VideoError(self.path, "no frames", "it ends before its first frame")
-        cut = is_cut(self.path)
+            return VideoError(self.source, "no frames", "it ends before its first frame")
+        cut = is_cut(self.source)
         if cut:
             return VideoError(
-                self.path, "truncated", f"it ends within its frames or index ({error})"
+                self.source, "truncated", f"it ends within its frames or index ({error})"
             )
         if cut is None:
-            return VideoError(self.path, "not a video", f"no known container ({error})")
-        return VideoError(self.path, "damaged", f"its headers are broken ({error})")
+            return VideoError(self.source, "not a video", f"no known container ({error})")
+        return VideoError(self.source, "damaged", f"its headers are broken ({error})")
 
     def _pick_stream(self) -> AVVideoStream:
         moving = [
@@ -119,10 +125,10 @@ class VideoStream:
         ]
         if not moving:
             kinds = ", ".join(sorted({s.type for s in self._container.streams})) or "nothing"
-            raise VideoError(self.path, "no video stream", f"it holds {kinds}")
+            raise VideoError(self.source, "no video stream", f"it holds {kinds}")
         stream = moving[0]
         if stream.codec_context is None:
-            raise VideoError(self.path, "no decoder", "this build of FFmpeg lacks its codec")
+            raise VideoError(self.source, "no decoder", "this build of FFmpeg lacks its codec")
         context = stream.codec_context
         self.check_size(context.width, context.height)
         context.thread_type = ThreadType.NONE
@@ -147,7 +153,7 @@ class VideoStream:
         """
         if width * height > MAX_PIXELS:
             detail = f"{width}x{height} pixels, at most {MAX_PIXELS} (8192x4320) are decoded"
-            raise VideoError(self.path, "too large", detail)
+            raise VideoError(self.source, "too large", detail)
 
     @property
     def is_seekable(self) -> bool:
@@ -165,11 +171,19 @@ class VideoStream:
         Raises:
             av.FFmpegError: The container is broken here.
         """
-        packet, self._held = self._held or next(self._packets, None), None
+        packet, self._held = self._held or self._next(), None
         if packet is None or (packet.size == 0 and packet.pts is None and packet.dts is None):
             return None  # PyAV announces the end with an empty packet
         self.position += 1
         return packet
+
+    def _next(self) -> Packet[AVVideoStream] | None:
+        try:
+            return next(self._packets, None)
+        except av.FFmpegError:
+            raise
+        except OSError as error:  # of the source, not of what it holds
+            raise VideoError(self.source, "unreadable", str(error)) from error
 
     def decode(
         self, packet: Packet[AVVideoStream] | None, name: int | None = None
@@ -209,7 +223,7 @@ class VideoStream:
         try:
             self._container.seek(time, stream=self.stream)
             self._packets = self._container.demux(self.stream)
-            self._held = next(self._packets, None)
+            self._held = self._next()
         except av.FFmpegError:
             return False
         if self._held is None or self._held.pos is None:
@@ -240,6 +254,8 @@ class VideoStream:
         """Closes the file."""
         self._packets = iter(())
         self._container.close()
+        if self._file is not None:
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self
