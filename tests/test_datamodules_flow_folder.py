@@ -8,13 +8,13 @@ import pytest
 from dataset_trees import write
 from PIL import Image
 
+from datamodules.dataset_jobs import take_shard
 from datamodules.flow.extraction import FlowJob, FlowSettings
 from datamodules.flow.folder import (
     claim_folder,
     find_jobs,
     partial_folder,
     read_flow_settings,
-    take_shard,
 )
 
 

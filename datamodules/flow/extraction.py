@@ -80,6 +80,9 @@ class FlowJob(NamedTuple):
     video: str
     folder: str
 
+    def __str__(self) -> str:
+        return self.folder
+
 
 @dataclass(frozen=True)
 class FlowExtraction:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from datamodules.annotations.splits import Split
 from datamodules.annotations.table import write_missing
 from datamodules.base import VideoDataModule
 from datamodules.dataset import VideoDataset
+from datamodules.dataset_jobs import Event, follow_pass
 from datamodules.errors import UserError
 from datamodules.health.decode_check import Part, Probe, decode_all
 from datamodules.health.decode_log import ProbeLog
@@ -229,12 +230,15 @@ def _decode(splits: Sequence[ListedSplit], settings: ExaminationSettings) -> dic
     log = ProbeLog(settings.folder / "decoded.jsonl")
     probes = log.still_true(parts, settings.limit)
     todo = [part for part in parts if part not in probes]
-    with progress_bar("videos", shown=settings.progress) as bar:
-        task = bar.add_task("decoding", total=len(parts), completed=len(probes))
+    known = len(probes)
+
+    def decoded() -> Generator[Event[Part], None, None]:
         for probe in decode_all(todo, settings.workers, settings.limit):
             log.add(probe)
             probes[probe.part] = probe
-            bar.advance(task)
+            yield Event(probe.part, None)
+
+    follow_pass("decoding", decoded(), len(parts), known=known, shown=settings.progress)
     return probes
 
 
