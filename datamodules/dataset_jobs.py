@@ -1,14 +1,46 @@
-"""One pass over the videos of a dataset, with progress from inside a video."""
+"""One pass over the items of a dataset: shared, resumed, side by side, and told as it goes on.
 
+A command that does something with each video, however long that takes, is
+
+    shared = take_shard(videos, *read_shard("0/4"))              # this run's part of the work
+    todo = [video for video in shared if not is_done(video)]     # a stopped run goes on here
+    events = process_videos(work, todo, num_workers)             # in processes that may die
+    report = follow_pass("transcoding", events, len(todo))       # progress, Ctrl-C, full disks
+
+where `work(video)` yields a `Step` now and then, raises `VideoError` for a video that cannot be
+done, and leaves what it makes whole or not at all, so that `is_done` can tell. Who has no use for
+steps, or another way to do the work, gives `follow_pass` events of its own.
+"""
+
+import os
+import re
+import sys
+import time
+import zlib
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
-from datamodules.jobs.processes import Advanced, Done, Lost, run_jobs
+from datamodules.errors import StorageError, UserError
+from datamodules.processes import Advanced, Done, Lost, run_jobs
+from datamodules.progress import progress_bar
 from datamodules.video.errors import VideoError
 
-__all__ = ["Event", "Step", "VideoWork", "process_videos"]
+__all__ = [
+    "Event",
+    "Report",
+    "Step",
+    "VideoWork",
+    "follow_pass",
+    "process_videos",
+    "read_shard",
+    "take_shard",
+]
+
+LINE_SECONDS = 60
+"""How often a line tells the progress where no bar can be drawn."""
 
 Video = TypeVar("Video")
 
@@ -40,6 +72,37 @@ class Event(NamedTuple, Generic[Video]):
     video: Video
     step: Step | None
     error: str = ""
+
+
+def read_shard(text: str) -> tuple[int, int]:
+    """Index and number of the runs that share the work.
+
+    Args:
+        text: As a user gives it, such as `0/4`.
+
+    Raises:
+        UserError: If it is no such thing.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or not int(match[1]) < int(match[2]):
+        raise UserError(
+            f"--shard {text} is not possible; give I/N with I from 0 to N - 1, such as 0/4"
+        )
+    return int(match[1]), int(match[2])
+
+
+def take_shard(items: Sequence[Video], index: int, count: int) -> list[Video]:
+    """The items of one of several runs that share the work.
+
+    Which run an item belongs to follows from its name alone, which is what `str` makes of it, so it
+    stays when others come or go.
+
+    Args:
+        items: All of them.
+        index: Which run, 0 <= index < count.
+        count: Number of runs.
+    """
+    return [item for item in items if zlib.crc32(os.fsencode(str(item))) % count == index]
 
 
 @dataclass(frozen=True)
@@ -79,7 +142,7 @@ def process_videos(
         OSError: `work` raised it: not a video's fault.
         RuntimeError: In a process `work` raised something else; with its traceback.
     """
-    with closing(run_jobs(_Attempt(work), videos, num_workers)) as jobs:
+    with closing(run_jobs(_Attempt(work), videos, min(num_workers, len(videos)))) as jobs:
         for news in jobs:
             match news:
                 case Advanced(video, step):
@@ -90,3 +153,110 @@ def process_videos(
                     raise error
                 case Done(video, str(error)):
                     yield Event(video, None, error)
+
+
+class Report(Generic[Video]):
+    """What was done so far.
+
+    Args:
+        total: Videos of the pass.
+        known: Those of them that an earlier run did.
+
+    Attributes:
+        done: Videos that are done, known ones included.
+        frames: Frames of their steps.
+        failed: Those that cannot be done, and why.
+    """
+
+    def __init__(self, total: int, known: int = 0) -> None:
+        self.total = total
+        self.known = self.done = known
+        self.frames = 0
+        self.failed: list[tuple[Video, str]] = []
+        self._shares: dict[Video, float] = {}  # of videos under way
+        self._begin = time.monotonic()
+
+    def __str__(self) -> str:
+        return f"{self.done} of {self.total} videos done, {self.rate}"
+
+    @property
+    def rate(self) -> str:
+        """Frames per second, or videos where nothing tells of frames."""
+        seconds = max(time.monotonic() - self._begin, 1e-9)
+        if self.frames:
+            return f"{self.frames / seconds:.1f} frames/s"
+        return f"{(self.done - self.known) / seconds:.1f} videos/s"
+
+    @property
+    def time_left(self) -> timedelta | None:
+        """How long the rest takes at this rate; None where that cannot be told yet."""
+        made = self.done - self.known + len(self.failed) + sum(self._shares.values())
+        rest = self.total - self.known - made
+        elapsed = time.monotonic() - self._begin
+        return timedelta(seconds=round(rest / made * elapsed)) if made > 0 else None
+
+    def count(self, event: Event[Video]) -> float:
+        """Take an event down; the part of a video by which the pass advances."""
+        if event.step is not None:
+            self.frames += event.step.frames
+            self._shares[event.video] = self._shares.get(event.video, 0.0) + event.step.share
+            return event.step.share
+        if event.error:
+            self.failed.append((event.video, event.error))
+        else:
+            self.done += 1
+        return 1 - self._shares.pop(event.video, 0.0)
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def follow_pass(
+    title: str,
+    events: Generator[Event[Video], None, None],
+    total: int,
+    *,
+    known: int = 0,
+    shown: bool | None = None,
+    say: Callable[[str], None] = _tell,
+) -> Report[Video]:
+    """Let a pass happen: count it, and show the rate and the time left.
+
+    Args:
+        title: What is done, for the progress bar.
+        events: What happens, to the end.
+        total: Videos of the pass.
+        known: Those of them that an earlier run did, so that nothing happens to them.
+        shown: Whether to draw a bar; a line now and then where not. By default if standard error is
+            a terminal.
+        say: Where lines go; standard error by default.
+
+    Returns:
+        What was done.
+
+    Raises:
+        StorageError: The disk is full, or gone; what was done before is kept.
+        KeyboardInterrupt: Ctrl-C, after what is under way was put away.
+    """
+    report, told = Report[Video](total, known), time.monotonic()
+    shown = sys.stderr.isatty() if shown is None else shown
+    try:
+        with closing(events), progress_bar("videos", shown=shown) as bar:
+            task = bar.add_task(title, total=total, completed=known)
+            for event in events:
+                share = report.count(event)
+                bar.update(task, advance=share, description=f"{title}, {report.rate}")
+                if not shown and time.monotonic() - told >= LINE_SECONDS:
+                    told, left = time.monotonic(), report.time_left
+                    say(f"{report}" if left is None else f"{report}, {left} left")
+    except KeyboardInterrupt:
+        say(f"{report}; the same command again goes on with the rest")
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"{report}, then {error}; correct that, and give the same command again, which goes on "
+            "with the rest"
+        ) from error
+    return report

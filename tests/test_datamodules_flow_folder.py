@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from datamodules.jobs.dataset_jobs import take_shard
 from dataset_trees import write
 from PIL import Image
 
@@ -14,7 +15,6 @@ from datamodules.flow.folder import (
     find_jobs,
     partial_folder,
     read_flow_settings,
-    take_shard,
 )
 
 

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torchvision.models.optical_flow import raft_small
 
+from datamodules import dataset_jobs
 from datamodules.flow.coding import FlowCoding
 from datamodules.flow.extraction import FlowExtraction
 from datamodules.flow.folder import read_flow_settings
@@ -25,7 +26,6 @@ from datamodules.flow.reading import open_flow
 from datamodules.motion_shapes.generation import MotionShapesSettings, generate_motion_shapes
 from datamodules.video.reader import VideoReader
 from lightning_modules.cli import main
-from lightning_modules.commands import flow
 
 pytest.importorskip("cv2", reason="needs the extra `flow`")
 
@@ -192,7 +192,7 @@ def test_progress_is_told_in_lines_where_no_bar_is_drawn(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(flow, "LINE_SECONDS", 0)
+    monkeypatch.setattr(dataset_jobs, "LINE_SECONDS", 0)
 
     assert run(source, tmp_path / "flow") == 0
 

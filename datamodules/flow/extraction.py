@@ -15,11 +15,11 @@ import torch
 import torchvision.transforms.v2.functional as tvf
 
 from datamodules.clips.crops import working_size
-from datamodules.dataset_jobs import Step
 from datamodules.errors import UserError
 from datamodules.flow.coding import FlowCoding
 from datamodules.flow.methods import FlowMethodName, make_flow_method
 from datamodules.flow.storage import FlowRecord, FlowStorage, open_flow_writer
+from datamodules.jobs.dataset_jobs import Step
 from datamodules.video.errors import VideoError
 from datamodules.video.frame_folder import FrameFolderReader
 from datamodules.video.reader import VideoReader, open_video
@@ -79,6 +79,9 @@ class FlowJob(NamedTuple):
 
     video: str
     folder: str
+
+    def __str__(self) -> str:
+        return self.folder
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import os
 import platform
 import shutil
 import uuid
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -33,7 +32,6 @@ __all__ = [
     "missing_jobs",
     "partial_folder",
     "read_flow_settings",
-    "take_shard",
 ]
 
 FORMAT = 1
@@ -109,19 +107,6 @@ def _check_separate(jobs: Sequence[FlowJob]) -> None:
                     f"the flow of {job.video} would lie among that of {owners[str(parent)]}; "
                     "rename one of them"
                 )
-
-
-def take_shard(jobs: Sequence[FlowJob], index: int, count: int) -> list[FlowJob]:
-    """The videos of one of several runs that share the work.
-
-    Which run a video belongs to follows from its path alone, so it stays when others come or go.
-
-    Args:
-        jobs: All videos.
-        index: Which run, 0 <= index < count.
-        count: Number of runs.
-    """
-    return [job for job in jobs if zlib.crc32(os.fsencode(job.folder)) % count == index]
 
 
 def missing_jobs(root: Path, jobs: Sequence[FlowJob], settings: FlowSettings) -> list[FlowJob]:

@@ -23,8 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from datamodules.devices import usable_device
 from datamodules.errors import UserError
+from datamodules.jobs.devices import usable_device
 
 __all__ = ["FlowMethod", "FlowMethodName", "make_flow_method"]
 

@@ -1,7 +1,8 @@
 """The examination of a dataset: its lists, files and videos, and the loader on this machine."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from datamodules.annotations.splits import Split
 from datamodules.annotations.table import write_missing
 from datamodules.base import VideoDataModule
 from datamodules.dataset import VideoDataset
+from datamodules.jobs.dataset_jobs import Event, follow_pass
 from datamodules.errors import UserError
 from datamodules.health.decode_check import Part, Probe, decode_all
 from datamodules.health.decode_log import ProbeLog
@@ -213,12 +215,15 @@ def _decode(splits: Sequence[ListedSplit], settings: ExaminationSettings) -> dic
     log = ProbeLog(settings.folder / "decoded.jsonl")
     probes = log.still_true(parts, settings.limit)
     todo = [part for part in parts if part not in probes]
-    with progress_bar("videos", shown=settings.progress) as bar:
-        task = bar.add_task("decoding", total=len(parts), completed=len(probes))
+    known = len(probes)
+
+    def decoded() -> Generator[Event[Part], None, None]:
         for probe in decode_all(todo, settings.workers, settings.limit):
             log.add(probe)
             probes[probe.part] = probe
-            bar.advance(task)
+            yield Event(probe.part, None)
+
+    follow_pass("decoding", decoded(), len(parts), known=known, shown=settings.progress)
     return probes
 
 

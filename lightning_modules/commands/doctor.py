@@ -12,6 +12,7 @@ from jsonargparse import Namespace
 from rich.console import Console
 
 from datamodules import VideoDataModule
+from datamodules.atomic import write_atomically
 from datamodules.errors import UserError
 from datamodules.health.examination import ExaminationSettings, examine
 from datamodules.jobs.processes import num_cores
@@ -81,7 +82,7 @@ def run(words: Sequence[str]) -> None:
         raise
     page = write_page(found, settings.folder / "report.html")
     text = json.dumps({**found.as_dict(), "page": str(page)}, indent=2)
-    (settings.folder / "findings.json").write_text(text + "\n", encoding="utf-8")
+    write_atomically(settings.folder / "findings.json", text + "\n", lone=True)
     if options.json:
         sys.stdout.write(text + "\n")
     else:

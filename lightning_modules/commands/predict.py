@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from datamodules.jobs.devices import usable_device
 from torch.utils.data import DataLoader
 
 from datamodules.annotations.table import PackedStrings, VideoTable
@@ -22,7 +23,6 @@ from datamodules.augmentation.functional import normalize, normalize_flow
 from datamodules.batch import VideoBatch, collate_videos
 from datamodules.clips.input_spec import InputSpec
 from datamodules.dataset import VideoDataset
-from datamodules.devices import usable_device
 from datamodules.errors import UserError
 from datamodules.flow.methods import FlowMethodName, make_flow_method
 from datamodules.flow.sources import ComputedFlow

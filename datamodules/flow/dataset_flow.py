@@ -1,0 +1,62 @@
+"""The optical flow of a whole dataset: what is missing of it is made."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from datamodules.flow.extraction import FlowExtraction, FlowJob, FlowSettings
+from datamodules.flow.folder import claim_folder, find_jobs, missing_jobs, partial_folder
+from datamodules.flow.methods import make_flow_method
+from datamodules.jobs.dataset_jobs import Report, follow_pass, process_videos, take_shard
+
+__all__ = ["make_dataset_flow"]
+
+
+def make_dataset_flow(
+    source: Path,
+    target: Path,
+    settings: FlowSettings,
+    *,
+    weights: Path | None = None,
+    device: str | None = None,
+    num_workers: int = 0,
+    shard: tuple[int, int] = (0, 1),
+    say: Callable[[str], None],
+) -> Report[FlowJob]:
+    """Compute and store the flow of every video that has none yet.
+
+    Args:
+        source: A folder of videos or frame folders at any depth, or a single one of these.
+        target: Folder for the flow, new or begun with the same settings.
+        settings: How flow is computed and stored.
+        weights: See `make_flow_method`.
+        device: See `make_flow_method`.
+        num_workers: Processes, each with one thread; 0 for this one.
+        shard: Index and number of the runs that share the videos.
+        say: Takes the lines that tell what is there and what is done.
+
+    Returns:
+        What was done; videos that have no flow by name.
+
+    Raises:
+        UserError: If that cannot be done; before anything is written.
+        StorageError: If the flow cannot be written.
+    """
+    method = make_flow_method(settings.method, weights, device)
+    root, jobs = find_jobs(source, target)
+    changed = claim_folder(target, settings, method)
+    if changed:
+        say(f"other versions than the flow in {target} began with: {'; '.join(changed)}")
+    shared = take_shard(jobs, *shard)
+    missing = missing_jobs(target, shared, settings)
+    index, count = shard
+    part = f", {len(shared)} in shard {index}/{count}" if count > 1 else ""
+    there = len(shared) - len(missing)
+    say(f"{len(jobs)} videos{part}, {there} there already, {len(missing)} to do")
+    threads = 1 if num_workers else None
+    with partial_folder(target) as partial:
+        work = FlowExtraction(root, target, partial, settings, weights, device, threads)
+        events = process_videos(work, missing, num_workers)
+        report = follow_pass("optical flow", events, len(missing), say=say)
+    if missing:
+        say(str(report))
+    return report
