@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datamodules.jobs.dataset_jobs import take_shard
 from dataset_trees import write
 from PIL import Image
 
@@ -16,6 +15,7 @@ from datamodules.flow.folder import (
     partial_folder,
     read_flow_settings,
 )
+from datamodules.jobs.dataset_jobs import take_shard
 
 
 class Method:

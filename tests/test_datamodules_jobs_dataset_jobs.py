@@ -7,6 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+from datamodules import dataset_jobs
+from datamodules.atomic import write_atomically
+from datamodules.errors import StorageError, UserError
 from datamodules.jobs.dataset_jobs import (
     Event,
     Report,
@@ -16,10 +20,6 @@ from datamodules.jobs.dataset_jobs import (
     read_shard,
     take_shard,
 )
-
-from datamodules import dataset_jobs
-from datamodules.atomic import write_atomically
-from datamodules.errors import StorageError, UserError
 from datamodules.video.errors import VideoError
 
 VIDEOS = [f"class/v{number}.mp4" for number in range(12)]

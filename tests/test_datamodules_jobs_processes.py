@@ -9,8 +9,8 @@ from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
 import pytest
-from datamodules.jobs.dataset_jobs import Event, Step, process_videos
 
+from datamodules.jobs.dataset_jobs import Event, Step, process_videos
 from datamodules.jobs.processes import Advanced, Done, Lost, News, num_cores, run_jobs
 from datamodules.video.errors import VideoError
 

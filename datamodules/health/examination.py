@@ -1,8 +1,7 @@
 """The examination of a dataset: its lists, files and videos, and the loader on this machine."""
 
 import os
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from datamodules.annotations.splits import Split
 from datamodules.annotations.table import write_missing
 from datamodules.base import VideoDataModule
 from datamodules.dataset import VideoDataset
-from datamodules.jobs.dataset_jobs import Event, follow_pass
 from datamodules.errors import UserError
 from datamodules.health.decode_check import Part, Probe, decode_all
 from datamodules.health.decode_log import ProbeLog
@@ -35,6 +33,7 @@ from datamodules.health.videos import (
     check_shapes,
     check_unlisted,
 )
+from datamodules.jobs.dataset_jobs import Event, follow_pass
 from datamodules.jobs.processes import num_cores
 from datamodules.jobs.progress import progress_bar
 from datamodules.remarks import Remark

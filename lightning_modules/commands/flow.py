@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from datamodules.jobs.dataset_jobs import read_shard
 from datamodules.flow.dataset_flow import make_dataset_flow
 from datamodules.flow.extraction import FlowSettings
 from datamodules.flow.methods import FlowMethodName
 from datamodules.flow.storage import FlowStorage
-from datamodules.processes import num_cores
+from datamodules.jobs.dataset_jobs import read_shard
+from datamodules.jobs.processes import num_cores
 from lightning_modules.console import ToolParser, fail, say
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from datamodules.jobs.devices import usable_device
 from torch.utils.data import DataLoader
 
 from datamodules.annotations.table import PackedStrings, VideoTable
@@ -26,6 +25,7 @@ from datamodules.dataset import VideoDataset
 from datamodules.errors import UserError
 from datamodules.flow.methods import FlowMethodName, make_flow_method
 from datamodules.flow.sources import ComputedFlow
+from datamodules.jobs.devices import usable_device
 from datamodules.jobs.progress import progress_bar
 from datamodules.samplers import EvaluationSampler
 from datamodules.video.suffixes import is_video

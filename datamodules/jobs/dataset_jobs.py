@@ -24,8 +24,8 @@ from datetime import timedelta
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from datamodules.errors import StorageError, UserError
-from datamodules.processes import Advanced, Done, Lost, run_jobs
-from datamodules.progress import progress_bar
+from datamodules.jobs.processes import Advanced, Done, Lost, run_jobs
+from datamodules.jobs.progress import progress_bar
 from datamodules.video.errors import VideoError
 
 __all__ = [
