@@ -65,3 +65,16 @@ def augmented(data: VideoDataModule, batch: VideoBatch) -> VideoBatch:
     """A batch as training changes it, before it is normalized."""
     draws = BatchDraws(data.seed, batch["epoch"], tuple(batch["index"].tolist()))
     return data.augmentation.augment(batch, draws, data.class_info)
+
+
+def flat(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a resolved config with the settings of their groups beside them."""
+    groups = {*GROUPS, "optimization", "batch_norm"}
+    values = {name: value for name, value in arguments.items() if name not in groups}
+    for old, new in MOVED.items():
+        _, group, key = new.split(".")
+        held = arguments.get(group)
+        held = held.get("init_args", held) if isinstance(held, dict) else {}
+        if key in held:
+            values[old.partition(".")[2]] = held[key]
+    return values

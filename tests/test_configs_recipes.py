@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 from conftest import PROJECT_ROOT
+from grouped import data_settings, flat, module_settings
 from test_configs import DEBUG, FORMS
 
 from datamodules.samplers import TrainSampler
@@ -141,7 +142,8 @@ def parsed(*words: str) -> dict[str, Any]:
 def parts_of(name: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Trainer, data and model of a recipe's fit."""
     config = parsed(*commands_of(name)[0])
-    return config["trainer"], config["data"]["init_args"], config["model"]["init_args"]
+    data, model = (flat(config[part]["init_args"]) for part in ("data", "model"))
+    return config["trainer"], data, model
 
 
 def clips_of_a_step(name: str) -> int:
@@ -178,7 +180,7 @@ def test_recipe_is_what_its_sources_say(name: str) -> None:
     assert (model["lr"], model["momentum"], model["schedule"]) == (wanted.lr, 0.9, "step")
     assert (model["weight_decay"], model["nesterov"]) == (wanted.weight_decay, wanted.nesterov)
     assert (trainer["gradient_clip_val"], model["dropout"]) == (wanted.clipping, wanted.dropout)
-    tested = parsed(*commands_of(name)[1])["data"]["init_args"]
+    tested = flat(parsed(*commands_of(name)[1])["data"]["init_args"])
     for part in (data, tested):
         assert (part["num_clips"], part["num_crops"]) == (wanted.clips, wanted.crops)
         assert part["test_size"] == wanted.test_size
@@ -249,20 +251,21 @@ def test_network_of_recipe_builds_on_meta(name: str) -> None:
     if "stnet_irv2" in text_of(name):
         pytest.importorskip("timm", reason="stnet_irv2 needs the extra timm")
     config = parsed(*commands_of(name)[0])
-    data = config["data"]["init_args"]
+    data = flat(config["data"]["init_args"])
     module = import_module("datamodules")
     dataset = config["data"]["class_path"].rpartition(".")[2]
     count = CLASSES[dataset]
     if isinstance(count, dict):
         count = count[data.get("classes", data.get("version"))]
-    getattr(module, dataset)(**data)
+    given = {name: value for name, value in data.items() if value is not None}
+    getattr(module, dataset)(**data_settings(**given))
     family = config["model"]["class_path"].rpartition(".")[2]
     with torch.device("meta"):
-        model = getattr(import_module("lightning_modules"), family)(
-            **config["model"]["init_args"], num_classes=count
-        )
+        owner = getattr(import_module("lightning_modules"), family)
+        arguments = flat(config["model"]["init_args"]) | {"num_classes": count}
+        model = owner(**module_settings(owner, **arguments))
     assert count_parameters(model.network) > 1e7
-    frames = data["num_frames"] or data["num_segments"] * data["frames_per_segment"]
+    frames = data.get("num_frames") or data["num_segments"] * data["frames_per_segment"]
     inputs = model.network.example_inputs(1, frames, data["size"])
     assert inputs[0].is_meta
     assert model.eval()(*inputs).shape == (1, count)
