@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from grouped import data_settings
 
 from datamodules import VideoFolderDataModule
 from datamodules.health.examination import Examination, ExaminationSettings, examine
@@ -22,7 +23,8 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def dataset(root: Path) -> VideoFolderDataModule:
     return VideoFolderDataModule(
-        str(root), num_frames=4, frame_stride=2, batch_size=2, val_fraction=0, num_workers=0
+        str(root),
+        **data_settings(num_frames=4, frame_stride=2, batch_size=2, val_fraction=0, num_workers=0),
     )
 
 

@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from functools import reduce
 from types import SimpleNamespace
@@ -22,8 +23,7 @@ from torchmetrics.classification import MulticlassAccuracy
 import datamodules
 import lightning_modules
 from lightning_modules.commands.fit import VideoCLI
-from lightning_modules.commands.parsing import VideoParser
-from lightning_modules.console import ToolParser
+from lightning_modules.console import OneSentenceParser, ToolParser
 from lightning_modules.resume.loop_progress import begin_whole_epoch, set_where_to_go_on
 from lightning_modules.resume.preemption import Preemption
 from lightning_modules.resume.stop_signals import StopSignals
@@ -78,7 +78,7 @@ OVERRIDDEN: dict[type[Any], tuple[type[Any], tuple[str, ...]]] = {
             "instantiate_trainer",
         ),
     ),
-    VideoParser: (LightningArgumentParser, ("error",)),
+    OneSentenceParser: (ArgumentParser, ("error",)),
     lightning_modules.callbacks.run_config.RunConfig: (SaveConfigCallback, ("save_config",)),
     lightning_modules.runs.loggers.RunLogger: (WandbLogger, ("log_metrics",)),
 }

@@ -65,7 +65,9 @@ def pattern_of(message: str) -> str | None:
 
 UNKNOWN_OPTION = r"unrecognized arguments: (.*)"
 NOT_ACCEPTED = r"Option '([^']*)' is not accepted"
-NOT_A_CLASS = r"class_path '([^']*)':\s+(?:module .* has no attribute|No module named)"
+NOT_A_CLASS = (
+    r"class_path '([^']*)':\s+(?:module .* has no attribute|No module named|No \w+ attribute)"
+)
 NOT_A_TYPE = r'Parser key "([^"]*)":\s+Expected an? (.*?)\. Got value: ([^\n]*)'
 NOT_A_UNION = (
     r'Parser key "([^"]*)":((?:(?!Parser key).)*?)Given value type:.*?Given value: ([^\n]*)'
@@ -115,13 +117,22 @@ PARSER_ERRORS: list[tuple[str, list[str], str]] = [
         "lightning_modules.CoSTModule is not a VideoDataModule, which --data needs",
     ),
     (NOT_A_TYPE, [DATA, "--number=x"], "number=x does not fit: it must be int"),
-    (NOT_A_TYPE, [DATA, "--data.batch_size=x"], "batch_size=x does not fit: it must be int"),
+    (NOT_A_TYPE, [DATA, "--data.val_fraction=x"], "val_fraction=x does not fit: it must be float"),
     (
         NOT_A_UNION,
         [DATA, "--choice=x"],
         "choice=x does not fit: it must be int or one of 'a', 'b' or null",
     ),
-    (NOT_A_UNION, [DATA, "--data.num_frames=x"], "num_frames=x does not fit: it must be int"),
+    (
+        NOT_A_UNION,
+        [DATA, "--data.sampling.num_frames=x"],
+        "num_frames=x does not fit: it must be int or null",
+    ),
+    (
+        NOT_A_TYPE,
+        [DATA, "--data.loading.batch_size=x"],
+        "batch_size=x does not fit: it must be int",
+    ),
 ]
 """The pattern, the words that jsonargparse refuses, and how our sentence begins."""
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import PROJECT_ROOT
+from grouped import data_settings
 from matplotlib import rcParams
 
 from datamodules import VideoFolderDataModule
@@ -40,10 +41,9 @@ ALLOWED = {
     "datamodules/annotations/splits.py": ("gc.disable", "gc.enable"),  # put back
     "datamodules/flow/extraction.py": ("torch.set_num_threads",),  # of a worker process
     "datamodules/flow/methods.py": ("self._cv2.setNumThreads",),  # OpenCV's own threads alone
-    "datamodules/health/decode_check.py": ("signal.signal", "torch.set_num_threads"),  # a worker
-    "datamodules/motion_shapes/generation.py": ("signal.signal",),  # of a worker process
+    "datamodules/health/decode_check.py": ("torch.set_num_threads",),  # of a worker process
     "datamodules/jobs/processes.py": ("signal.signal",),  # put back; of a worker process
-    "lightning_modules/plugins.py": ("jsonargparse.set_parsing_settings",),  # called by commands
+    "datamodules/plugins/trusted.py": ("sys.path.append",),  # a plugin that a user named
     # what `fit` runs within: put back when it ends, but for the end of its workers
     "lightning_modules/resume/stop_signals.py": (
         *("signal.signal", "signal.pthread_sigmask", "atexit.register", "atexit.unregister"),
@@ -134,7 +134,8 @@ def test_an_examination_and_its_page_leave_the_process_as_it_was(
     class_folders: Path, tmp_path: Path
 ) -> None:
     data = VideoFolderDataModule(
-        str(class_folders), num_frames=4, frame_stride=2, batch_size=2, num_workers=0
+        str(class_folders),
+        **data_settings(num_frames=4, frame_stride=2, batch_size=2, num_workers=0),
     )
     before = state_of_the_process()
     found = examine(data, ExaminationSettings(tmp_path, sample=2, measure=0), allow_missing=False)
@@ -145,7 +146,8 @@ def test_an_examination_and_its_page_leave_the_process_as_it_was(
 
 def test_loading_batches_leaves_the_process_as_it_was(class_folders: Path) -> None:
     data = VideoFolderDataModule(
-        str(class_folders), num_frames=4, frame_stride=2, batch_size=2, num_workers=1
+        str(class_folders),
+        **data_settings(num_frames=4, frame_stride=2, batch_size=2, num_workers=1),
     )
     before = state_of_the_process()
     data.setup("fit")

@@ -4,10 +4,10 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import jsonargparse
 import yaml
@@ -20,6 +20,7 @@ import datamodules
 import lightning_modules
 from datamodules import VideoDataModule
 from datamodules.errors import UserError
+from datamodules.plugins.described import Described
 from datamodules.plugins.trusted import TRUSTED, VARIABLE, load_plugins, plugin_names
 from lightning_modules.base import VideoClassifier
 from lightning_modules.console import COMMAND, OneSentenceParser, nearest
@@ -69,7 +70,7 @@ def constructors_mistakes() -> Iterator[None]:
         yield
     except ValueError as error:
         found: BaseException = error
-        while isinstance(found.__cause__, ValueError):
+        while not isinstance(found, UserError) and isinstance(found.__cause__, ValueError):
             found = found.__cause__
         raise UserError(str(found)) from error
 
@@ -139,7 +140,16 @@ def _arguments_below(base: type[Any]) -> list[str]:
         for name, parameter in inspect.signature(cls).parameters.items():
             if parameter.kind is not parameter.VAR_KEYWORD:
                 names[name] = None
-    return [name for name in names if name != "network_kwargs"]
+                names |= dict.fromkeys(f"{name}.{inner}" for inner in _settings_in(parameter))
+    return list(names)
+
+
+def _settings_in(parameter: inspect.Parameter) -> list[str]:
+    """The settings of an argument that is a group of them; none for any other."""
+    kinds = get_args(parameter.annotation) or (parameter.annotation,)
+    classes = [kind for kind in kinds if isinstance(kind, type)]
+    groups = [kind for kind in classes if is_dataclass(kind) or issubclass(kind, Described)]
+    return [name for kind in groups for name in inspect.signature(kind).parameters]
 
 
 def _subclasses(base: type[Any]) -> list[type[Any]]:
@@ -238,7 +248,10 @@ EXPLANATIONS: list[tuple[str, Callable[[re.Match[str]], str]]] = [
     (r"Problems parsing config: (.*)", lambda m: "a config is not valid YAML: " + _one_line(m[1])),
     (r"Importing '([^']*)' is not allowed", _refused),
     (r"Expected a dot import path string: (\S+)", _unknown_class),
-    (r"class_path '([^']*)':\s+(?:module .* has no attribute|No module named)", _unknown_class),
+    (
+        r"class_path '([^']*)':\s+(?:module .* has no attribute|No module named|No \w+ attribute)",
+        _unknown_class,
+    ),
     (r"a subclass of (\w+)\n.*Given value: (\S+)", _wrong_base),
     (r'Parser key "([^"]*)":\s+Expected an? (.*?)\. Got value: ([^\n]*)', _wrong_type),
     # of a key within a key, the inner one
