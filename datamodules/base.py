@@ -11,9 +11,8 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
 from datamodules.annotations.folder_index import FolderIndex
-from datamodules.annotations.listed_videos import ListedVideo, ListedVideos
+from datamodules.annotations.listed_videos import ListedVideo, ListedVideos, Split
 from datamodules.annotations.splits import (
-    Split,
     divide,
     held_out_videos,
     report_missing,

@@ -1,4 +1,4 @@
-"""Lines and CSV rows of annotation files, and a sentence for every file that holds none."""
+"""Lines and CSV rows of annotation files, with an error for every file that holds none."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -10,32 +10,31 @@ from typing import TextIO
 from datamodules.errors import UserError
 
 MAX_LINE = 2**16
-"""Characters of the longest line that is read: no annotation has one of a tenth of it."""
+"""Characters of the longest line that is read: no annotation has one a tenth as long."""
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file that are not blank, stripped.
+    """Read the lines of a text file that are not blank, stripped.
 
     Args:
         path: A UTF-8 file, with or without a byte order mark, and line ends of any system.
 
     Raises:
-        UserError: If there is no such file, it is not UTF-8, or a line is no line.
+        UserError: If there is no such file, it is not UTF-8, or a line is too long.
     """
     return [line for raw in _lines(path) if (line := raw.strip())]
 
 
-def read_csv(path: Path, delimiter: str = ",") -> Iterator[list[str]]:
-    """The rows of a CSV file that are not blank.
+def read_csv(path: Path) -> Iterator[list[str]]:
+    """Read the rows of a comma-separated file that are not blank.
 
     Args:
         path: A UTF-8 file; fields may be quoted.
-        delimiter: What stands between fields.
 
     Raises:
         UserError: If there is no such file, it is not UTF-8, or no CSV.
     """
-    rows = csv.reader(_lines(path), delimiter=delimiter, strict=True)
+    rows = csv.reader(_lines(path), strict=True)
     try:
         yield from filter(None, rows)
     except csv.Error as error:
@@ -45,7 +44,7 @@ def read_csv(path: Path, delimiter: str = ",") -> Iterator[list[str]]:
 
 
 def read_columns(path: Path, names: Sequence[str], headerless: Sequence[str]) -> list[list[str]]:
-    """Columns of a CSV file, found by the names in its header line.
+    """Read columns of a CSV file, found by the names in its header line.
 
     Args:
         path: The CSV file.
@@ -81,7 +80,7 @@ def read_columns(path: Path, names: Sequence[str], headerless: Sequence[str]) ->
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """Every line of a text file, without its end, read piece by piece."""
+    """Read a text file piece by piece, and yield its lines without their ends."""
     if not path.is_file():
         raise UserError(f"there is no list file at {path}; check the argument that names it")
     rest = ""
