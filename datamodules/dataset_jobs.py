@@ -17,8 +17,8 @@ class Step(NamedTuple):
     """A part of a video that was done.
 
     Attributes:
-        frames: How many frames.
-        share: Which part of the video that is.
+        frames: Number of frames.
+        share: Their share of the video.
     """
 
     frames: int
@@ -32,9 +32,9 @@ class Event(NamedTuple, Generic[Video]):
     """News of a video.
 
     Attributes:
-        video: Which.
-        step: The part that was done now; None at its end.
-        error: At its end, why it could not be done; empty where it was.
+        video: The video.
+        step: The part that was done now; None at the video's end.
+        error: Reason of a failure, at the end; empty for none.
     """
 
     video: Video
@@ -44,7 +44,7 @@ class Event(NamedTuple, Generic[Video]):
 
 @dataclass(frozen=True)
 class _Attempt(Generic[Video]):
-    """Work whose faults are told apart: the video's own in words, those of the disk as they are."""
+    """Work that returns a video's own errors in words, and those of the disk as exceptions."""
 
     work: VideoWork[Video]
 
@@ -62,14 +62,14 @@ class _Attempt(Generic[Video]):
 def process_videos(
     work: VideoWork[Video], videos: Sequence[Video], num_workers: int
 ) -> Generator[Event[Video], None, None]:
-    """Do something with videos, in this process or in others; see `run_jobs`.
+    """Process videos, in this process or in others; see `run_jobs`.
 
     A video that cannot be read, or takes its process along with it, is reported, and the rest goes
     on.
 
     Args:
-        work: What to do with a video, step by step; a function or object that can be pickled.
-        videos: What `work` is called with, one after another; can be pickled.
+        work: Work on one video, step by step; a function or object that can be pickled.
+        videos: Arguments of `work`, one after another; can be pickled.
         num_workers: Processes, 0 for this one.
 
     Yields:

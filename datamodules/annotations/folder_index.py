@@ -84,8 +84,8 @@ class FolderIndex:
                 the class folder of a video.
             class_folders: Name of each video's class folder, N of them; None for the empty name.
             suffix: Suffix that the files have and `names` leave out.
-            any_case: Whether a video that is not found may be the only file whose name differs from
-                its own in capitals only.
+            any_case: Take for a video that is not found the only file whose name differs from its
+                own in capitals only.
 
         Returns:
             The path of each, relative to the root, the likeliest one for a missing file; and a mask

@@ -224,7 +224,7 @@ def report_missing(
         split: The split.
         table: Its videos.
         root: Folder of the dataset.
-        allow_missing: Whether all may be missing.
+        allow_missing: Accept that all are missing.
         remarks: The dataset's remarks, to add to.
 
     Raises:
