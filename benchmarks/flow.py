@@ -27,7 +27,7 @@ from torchvision.models.optical_flow import raft_large, raft_small
 from torchvision.transforms.v2.functional import resize
 from torchvision.utils import flow_to_image
 
-from datamodules.clips.crops import working_size
+from datamodules.clips.boxes import working_size
 from datamodules.flow.coding import ZERO_CODE, FlowCoding
 from datamodules.flow.extraction import FlowExtraction, FlowJob, FlowSettings
 from datamodules.flow.methods import FlowMethod, make_flow_method

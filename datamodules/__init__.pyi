@@ -1,6 +1,6 @@
 from .annotations.listed_videos import ListedVideo as ListedVideo
 from .annotations.listed_videos import ListedVideos as ListedVideos
-from .annotations.splits import Split as Split
+from .annotations.listed_videos import Split as Split
 from .augmentation.pipeline import Augmentation as Augmentation
 from .augmentation.pipeline import ClassInfo as ClassInfo
 from .augmentation.pipeline import StandardAugmentation as StandardAugmentation

@@ -23,24 +23,24 @@ __all__ = [
 ]
 
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
-"""What file systems say that know no locks: some of NFS, FUSE, Lustre."""
+"""Errors of file systems without locks: some of NFS, FUSE, Lustre."""
 
 
 @contextmanager
 def path_beside(
     target: Path, *, lone: bool = False, keep: Path | None = None, flush_folder: bool = False
 ) -> Iterator[Path]:
-    """A file to be filled, which takes the place of another once it is whole and on the disk.
+    """Offer a new file to be filled, which replaces the target once it is whole and on the disk.
 
     It lies beside the target, hidden, with the suffix `.tmp`. Whatever is raised within, it is
     removed, and what the target was before stays.
 
     Args:
         target: The file to write.
-        lone: Whether no other process writes this target: then a process that is killed leaves one
+        lone: True if no other process writes this target: then a process that is killed leaves one
             file behind, which the next write takes over, however often it happens.
-        keep: Where the target's former content is kept, if it had any.
-        flush_folder: Whether the new name, too, must be on the disk at the end.
+        keep: Path that the target's former content is kept at, if it had any.
+        flush_folder: Flush the new name, too, to the disk at the end.
 
     Yields:
         The path of the file to fill.
@@ -65,7 +65,7 @@ def path_beside(
 def writing_binary(
     target: Path, *, lone: bool = False, keep: Path | None = None, flush_folder: bool = False
 ) -> Iterator[BinaryIO]:
-    """An open binary file that becomes the target at the end; see `path_beside`."""
+    """Open a binary file that becomes the target at the end; see `path_beside`."""
     beside = path_beside(target, lone=lone, keep=keep, flush_folder=flush_folder)
     with beside as part, part.open("wb") as file:
         yield file
@@ -75,12 +75,12 @@ def writing_binary(
 def writing_text(
     target: Path, *, lone: bool = False, errors: str = "strict", newline: str | None = None
 ) -> Iterator[TextIO]:
-    """An open UTF-8 text file that becomes the target at the end; see `path_beside`.
+    """Open a UTF-8 text file that becomes the target at the end; see `path_beside`.
 
     Args:
         target: The file to write.
         lone: See `path_beside`.
-        errors: What becomes of characters that UTF-8 has no bytes for.
+        errors: Treatment of characters that UTF-8 has no bytes for; see `open`.
         newline: See `open`; empty for what the `csv` module writes.
     """
     beside = path_beside(target, lone=lone)
@@ -124,14 +124,14 @@ def append_line(path: Path, line: bytes) -> None:
 
 @contextmanager
 def locked(path: Path, *, wait: bool) -> Iterator[bool]:
-    """A lock file, which the system lets go of however the process ends.
+    """Hold a lock file, which the system lets go of however the process ends.
 
     Args:
         path: The file; made where it does not exist, emptied where it does.
-        wait: Whether to wait for another process that holds it.
+        wait: Wait for another process that holds it.
 
     Yields:
-        Whether it is held; not so where another process holds it, or the file system knows no
+        True if it is held; False where another process holds it, or the file system knows no
         locks.
     """
     with path.open("w") as file:
@@ -150,8 +150,8 @@ def _lock(handle: int, *, wait: bool) -> bool:
     return True
 
 
-def _flush(path: Path, how: int) -> None:
-    handle = os.open(path, how)
+def _flush(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
     try:
         os.fsync(handle)
     finally:

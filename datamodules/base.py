@@ -1,4 +1,4 @@
-"""VideoDataModule: settings, splits, loaders and device-side changes, alike for every dataset."""
+"""VideoDataModule: settings, splits, loaders and device-side changes, common to all datasets."""
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
@@ -11,9 +11,8 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
 from datamodules.annotations.folder_index import FolderIndex
-from datamodules.annotations.listed_videos import ListedVideo, ListedVideos
+from datamodules.annotations.listed_videos import ListedVideo, ListedVideos, Split
 from datamodules.annotations.splits import (
-    Split,
     divide,
     held_out_videos,
     report_missing,
@@ -47,9 +46,9 @@ class VideoDataModule(LightningDataModule, ABC):
 
     Args:
         root: Folder of the dataset.
-        sampling: Which frames make a clip: `FrameSampler`, or a `ClipSampler` of your own.
-        crops: Which pixels of them.
-        augmentation: What training changes on the device: `StandardAugmentation`, whose default
+        sampling: Choice of a clip's frames: `FrameSampler`, or a `ClipSampler` of your own.
+        crops: Crops of the frames.
+        augmentation: Changes of training clips on the device: `StandardAugmentation`, whose default
             only mirrors, or an `Augmentation` of your own; null for that default.
         normalization: The scale of colours.
         loading: Batch size and loader processes.
@@ -57,7 +56,7 @@ class VideoDataModule(LightningDataModule, ABC):
         flow: Optical flow beside the frames, for two-stream networks; null for none.
         val_fraction: Share of each class's training videos, at least one of two, that is held out
             where there is no validation list; groups of several videos are held out whole.
-        allow_missing: Whether to set up even when no listed file is there.
+        allow_missing: Set up even when no listed file is there.
         max_broken_fraction: Share of the listed training videos that may turn out unreadable
             before the run stops.
         seed: Seed of every random choice; linked to `seed_everything` on the command line.
@@ -111,10 +110,10 @@ class VideoDataModule(LightningDataModule, ABC):
         self.max_broken_fraction = max_broken_fraction
         self.seed = seed
         self.remarks = Remarks()
-        self._goes_on_at = (0, 0)  # epoch, and batches of it that a resumed run is done with
+        self._resume_position = (0, 0)  # epoch, and batches of it that a resumed run has done
 
     def _checked_probe(self) -> Probe | None:
-        """The probe; refuses an evaluation that does not fit the clips."""
+        """Parse the probe; refuse an evaluation that does not fit the clips."""
         evaluation, spec = self.evaluation, self.spec
         spec.sampling.test(1, evaluation.num_clips)
         spec.crops.check_crops(evaluation.num_crops)
@@ -141,7 +140,7 @@ class VideoDataModule(LightningDataModule, ABC):
 
     @property
     def class_info(self) -> ClassInfo:
-        """The classes, and what is known of their mirror images."""
+        """The classes and their mirror images, as far as those are known."""
         return ClassInfo(self.class_names)
 
     @property
@@ -169,23 +168,23 @@ class VideoDataModule(LightningDataModule, ABC):
 
     @cached_property
     def flow_source(self) -> FlowSource | None:
-        """Where optical flow comes from; None without.
+        """Source of the optical flow; None without flow.
 
         Raises:
-            UserError: If there is none, or nothing says how it was made.
+            UserError: If there is no flow, or its method is not known.
         """
         return None if self.flow is None else StoredFlow.of(self.flow)
 
     @abstractmethod
     def read_split(self, split: Split) -> ListedVideos | None:
-        """The listed videos of a split, or None where the dataset has no such list."""
+        """Read the listed videos of a split; None where the dataset has no such list."""
 
     def class_index(self) -> dict[str, int]:
-        """Class as the annotation writes it -> label."""
+        """Map classes as the annotation writes them to labels."""
         return {name: label for label, name in enumerate(self.class_names)}
 
     def official_counts(self) -> dict[Split, int]:
-        """Videos in the official lists of the chosen version, where they are known.
+        """Count the videos in the official lists of the chosen version, where that is known.
 
         A validation part that is held out of the training list counts as training.
         """
@@ -193,20 +192,20 @@ class VideoDataModule(LightningDataModule, ABC):
 
     @cached_property
     def files(self) -> FolderIndex:
-        """What lies below the root; looked at while the splits are read."""
+        """Index of the files below the root, kept while the splits are read."""
         return FolderIndex(self.root)
 
     def group_of(self, video: ListedVideo) -> str:
-        """What must not be divided between train and val: by default each video by itself."""
+        """Name a video's group, never divided between train and val; by default the video."""
         return video.video_id
 
     def input_spec(self) -> dict[str, Any]:
-        """Plain description of the clips, for the checkpoint."""
+        """Describe the clips in plain values, for the checkpoint."""
         source = self.flow_source
         return replace(self.spec, flow=None if source is None else source.spec).as_dict()
 
     def data_spec(self) -> DataSpec:
-        """What a module may know of this data; after `setup`, and with its trainer in a fit."""
+        """Describe the data for a module; after `setup`, and in a fit with its trainer."""
         source, training = self.flow_source, len(self.train_set.table.present) > 0
         fits = self.trainer is None or self.trainer.state.fn == "fit"
         return DataSpec(
@@ -298,21 +297,21 @@ class VideoDataModule(LightningDataModule, ABC):
         return list(targets.values())
 
     def train_dataloader(self) -> DataLoader[VideoItem]:
-        """Shuffled training clips, whole optimizer steps only."""
+        """Load shuffled training clips, whole optimizer steps only."""
         return self._loader(self.train_set, self._train_sampler(), self.loading.batch_size)
 
     def left_out(self, epoch: int) -> list[str]:
-        """Names of the training videos that do not fill a step of an epoch, others in each one."""
+        """Name the training videos that an epoch drops, as they fill no step."""
         return [self.train_set.video_ids[i] for i in self._train_sampler().left_out(epoch)]
 
     def val_dataloader(self) -> DataLoader[VideoItem] | list[Any]:
-        """Every validation video once; nothing where there is no validation split."""
+        """Load every validation video once; nothing where there is no validation split."""
         if not len(self.val_set.table.present):
             return []
         return self._evaluation_loader(self.val_set, self.loading.batch_size)
 
     def test_dataloader(self) -> DataLoader[VideoItem]:
-        """Every test video once, all views of a video together."""
+        """Load every test video once, all views of a video together."""
         evaluation = self.evaluation
         if count_mirrored(evaluation.num_crops) and self._tells_left_from_right():
             self.remarks.add(
@@ -335,13 +334,13 @@ class VideoDataModule(LightningDataModule, ABC):
             self.train_set.table.present,
             self.loading.batch_size,
             self.seed,
-            self._where_to_begin,
-            *self._rank_and_ranks(),
+            self._start_position,
+            *self._rank_and_world_size(),
             1 if self.trainer is None else self.trainer.accumulate_grad_batches,
         )
 
     def _evaluation_loader(self, dataset: VideoDataset, batch_size: int) -> DataLoader[VideoItem]:
-        sampler = EvaluationSampler(dataset.table.present, *self._rank_and_ranks())
+        sampler = EvaluationSampler(dataset.table.present, *self._rank_and_world_size())
         return self._loader(dataset, sampler, batch_size)
 
     def _loader(
@@ -361,42 +360,42 @@ class VideoDataModule(LightningDataModule, ABC):
             generator=torch.Generator().manual_seed(self.seed),
         )
 
-    def _rank_and_ranks(self) -> tuple[int, int]:
-        """This rank and the number of ranks; one process outside a trainer."""
+    def _rank_and_world_size(self) -> tuple[int, int]:
+        """Get this rank and the number of ranks; one process outside a trainer."""
         if self.trainer is None:
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
 
     def train_order(self) -> dict[str, int]:
-        """What the order of training clips depends on, beside the epoch."""
+        """Describe all that the order of training clips depends on, beside the epoch."""
         return {
             "seed": self.seed,
-            "global_batch": self.loading.batch_size * self._rank_and_ranks()[1],
+            "global_batch": self.loading.batch_size * self._rank_and_world_size()[1],
             "num_videos": len(self.train_set.table.present),
         }
 
     def go_on_at(self, epoch: int, batches: int) -> None:
-        """Let the next training loader begin within an epoch, as a resumed run does.
+        """Make the next training loader begin within an epoch, as a resumed run does.
 
         Args:
             epoch: The epoch.
             batches: Batches of it that are done already.
         """
-        self._goes_on_at = epoch, batches
+        self._resume_position = epoch, batches
 
-    def _where_to_begin(self) -> tuple[int, int]:
-        """Epoch that begins or is resumed, and its batches that are done already.
+    def _start_position(self) -> tuple[int, int]:
+        """Get the epoch that begins or is resumed, and its batches that are done already.
 
         A loader is made before the trainer's own epoch is restored.
         """
-        epoch, batches = self._goes_on_at
+        epoch, batches = self._resume_position
         if self.trainer is None or self.trainer.ckpt_path is None:
             return 0 if self.trainer is None else self.trainer.current_epoch, 0
         now = max(epoch, self.trainer.current_epoch)
         return now, batches if now == epoch else 0
 
     def on_after_batch_transfer(self, batch: VideoBatch, dataloader_idx: int) -> VideoBatch:
-        """Augment training clips, and normalize all clips, on the device; a trainer is not needed.
+        """Augment training clips and normalize all clips, on the device; a trainer is not needed.
 
         Args:
             batch: A batch as it comes from a loader, clips uint8, (B, V, C, T, H, W).

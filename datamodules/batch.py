@@ -1,4 +1,4 @@
-"""VideoBatch: what a loader hands to a module, and how items become one."""
+"""VideoBatch, which a loader hands to a module, and its items."""
 
 from collections.abc import Sequence
 from typing import NotRequired, TypedDict
@@ -8,14 +8,14 @@ from torch import Tensor
 
 
 class Views(TypedDict):
-    """What a network sees of a video: clips (V, C, T, H, W) and flow (V, 2L, T, H, W), uint8."""
+    """Views of a video: clips (V, C, T, H, W) and flow (V, 2L, T, H, W), uint8."""
 
     clips: Tensor
     flow: NotRequired[Tensor]
 
 
 class VideoItem(Views):
-    """One video: its views and what is known about it."""
+    """One video: its views, label, name and position."""
 
     label: int
     video_id: str
@@ -35,12 +35,11 @@ class VideoBatch(TypedDict, total=False):
         flow: Optical flow of the same views and frames, (B, V, 2L, T, H, W), uint8 from the loader,
             normalized on the device; only for networks of two streams.
         label: (B,) int64.
-        target: What the training loss compares with where clips are mixed, (B, K) float32, rows
-            that sum to 1.
+        target: Class probabilities of mixed training clips, (B, K) float32; rows sum to 1.
         video_id: B names.
         index: Position in the table, (B,) int64.
         epoch: Epoch that random choices were drawn for.
-        train: Whether these are training clips, to be augmented.
+        train: True for training clips, which are augmented.
         valid: (B,) bool; False where a slot only fills up a rank's last batch, or holds a video
             that could not be read in an evaluation.
         broken: Name and reason of each video that could not be read while this batch was made.

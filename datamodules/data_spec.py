@@ -1,4 +1,4 @@
-"""DataSpec: what a LightningModule may know of the data that it is trained or tested on."""
+"""DataSpec: the description of data for the LightningModule that it trains or tests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class DataSpec:
 
     Attributes:
         class_names: Names of the classes in label order; empty where they are not known.
-        dataset: The dataset, and which version, label set or official split of it.
+        dataset: The dataset and its version, label set or official split.
         seen_by: Names of data whose training videos are, in part, the test videos of this.
         input: Plain description of the clips, `InputSpec.as_dict()`.
         batch_size: Clips per device in training; an evaluation takes as many views at a time.

@@ -41,16 +41,16 @@ class VideoDataset(Dataset[VideoItem]):
         table: The listed videos.
         root: Folder that the table's paths are relative to.
         spec: Sampling and crop.
-        train: Whether items are random training clips, or fixed evaluation views.
+        train: True for random training clips, False for fixed evaluation views.
         seed: Seed of the random choices.
         num_clips: Clips per video of an evaluation.
         num_crops: Crops per clip of an evaluation.
-        flow: Where optical flow of the same frames comes from; None for none.
-        probe: What an evaluation changes in its clips; None for nothing.
+        flow: Source of the optical flow of the same frames; None for none.
+        probe: Change of an evaluation's clips; None for none.
 
     Attributes:
-        quarantine: Where training remembers which videos cannot be read, so that they are not tried
-            in vain; at first within the process. It changes no clip. An evaluation tries them all.
+        quarantine: Videos that could not be read, which training does not try again; at first of
+            this process alone. It changes no clip. An evaluation tries them all.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class VideoDataset(Dataset[VideoItem]):
         return len(self.table)
 
     def __getitem__(self, key: SampleKey | int) -> VideoItem:
-        """All views of one video.
+        """Read all views of one video.
 
         Args:
             key: Epoch and index, as the samplers give them; an index alone is one of epoch 0.
@@ -136,9 +136,9 @@ class VideoDataset(Dataset[VideoItem]):
                 return self._item(key, index, views, valid=True, broken=broken)
 
     def _train_views(self, epoch: int, index: int) -> Views:
-        """One random clip."""
+        """Read one random clip."""
         generator = sample_generator(self.seed, epoch, index)
-        watch = self.quarantine.watch(self.video_ids[index], self._place(index))
+        watch = self.quarantine.watch(self.video_ids[index], self._path(index))
         with watch as attempt, self._open(index) as video:
             attempt.is_open = True
             first, count = self._centres(video)
@@ -154,7 +154,7 @@ class VideoDataset(Dataset[VideoItem]):
         return views
 
     def _test_views(self, index: int) -> Views:
-        """All evaluation views, clip by clip."""
+        """Read all evaluation views, clip by clip."""
         with self._open(index) as video:
             first, count = self._centres(video)
             fixed = self.spec.sampling.test(count, self.num_clips, video.frame_rate)
@@ -176,7 +176,7 @@ class VideoDataset(Dataset[VideoItem]):
         return views
 
     def _checked(self, chosen: FrameIndices, num_clips: int, num_frames: int) -> FrameIndices:
-        """What a sampler chose; refuses what no clip can be made of."""
+        """Refuse frames of a sampler that make no clip; return all others."""
         sampling = self.spec.sampling
         shape = (num_clips, sampling.clip_len if self.train else sampling.test_len)
         if chosen.shape != shape or chosen.min() < 0 or chosen.max() >= num_frames:
@@ -188,25 +188,25 @@ class VideoDataset(Dataset[VideoItem]):
         return chosen
 
     def _centres(self, video: VideoSegment) -> tuple[int, int]:
-        """The first frame that may be drawn, and how many: with flow, those a stack fits around."""
+        """Find the first drawable frame and their number: with flow, those a stack fits around."""
         if self.flow is None:
             return 0, video.num_frames
         return stack_centres(video.num_frames, self.flow.spec.length)
 
     def _fields(self, index: int, chosen: FrameIndices, video: VideoSegment) -> Tensor | None:
-        """Stacks of flow around frames, (T * L, 2, H, W); None without flow."""
+        """Read stacks of flow around frames, (T * L, 2, H, W); None without flow."""
         if self.flow is None:
             return None
         times = float(self.table.starts[index]), float(self.table.ends[index])
-        place, frames = self._place(index), video.num_frames
-        return read_stacks(self.flow, self.table.paths[index], place, chosen, frames, times)
+        path, frames = self._path(index), video.num_frames
+        return read_stacks(self.flow, self.table.paths[index], path, chosen, frames, times)
 
-    def _place(self, index: int) -> Path:
+    def _path(self, index: int) -> Path:
         return self.root / self.table.paths[index]
 
     def _open(self, index: int) -> VideoSegment:
         starts, ends = self.table.starts, self.table.ends
-        return VideoSegment(self._place(index), float(starts[index]), float(ends[index]))
+        return VideoSegment(self._path(index), float(starts[index]), float(ends[index]))
 
     def _blank_views(self) -> Views:
         crops, sampling = self.spec.crops, self.spec.sampling

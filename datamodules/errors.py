@@ -1,4 +1,4 @@
-"""Errors that are told in one sentence: a user's mistake, and a disk that fails."""
+"""Errors that are printed as one sentence: a user's mistake, and a disk that fails."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ __all__ = ["StorageError", "UserError", "as_user_error"]
 
 
 class UserError(ValueError):
-    """A mistake in what was asked for: what was given, what is allowed, what to change.
+    """A user's mistake; its message names the given value, the allowed ones and the remedy.
 
     It is raised where the mistake is found, by `datamodules`, `lightning_modules` and plugins, and
     caught once, by the command: the sentence goes to standard error and the exit code is 2, without
@@ -16,7 +16,7 @@ class UserError(ValueError):
 
 
 class StorageError(OSError):
-    """A file that cannot be written or read though the command is right: full, gone, refused."""
+    """A file that cannot be written or read though the command is right: a full disk, no access."""
 
 
 @contextmanager

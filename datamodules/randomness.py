@@ -1,7 +1,7 @@
 """Randomness as a function, not a state: one generator per sample, epoch, view and purpose.
 
 Every random choice about a sample is drawn from a generator that depends on nothing but the run's
-seed and the sample's place in it. The same clip then comes out whatever the number of workers or
+seed and the sample's position in it. The same clip then comes out whatever the number of workers or
 devices, and a resumed run continues exactly.
 """
 
@@ -18,7 +18,7 @@ _WORD = 0xFFFFFFFF
 def sample_generator(
     seed: int, epoch: int, index: int, view: int = 0, purpose: str = "worker"
 ) -> np.random.Generator:
-    """Random generator of one sample in one epoch.
+    """Make the random generator of one sample in one epoch.
 
     Generators of different arguments are independent streams (numpy's `SeedSequence` over PCG64);
     equal arguments give equal streams on every machine. Making one takes about 20 microseconds.
@@ -55,7 +55,7 @@ def sample_generator(
 
 @dataclass(frozen=True)
 class BatchDraws:
-    """Where the random choices about the samples of a batch come from.
+    """The source of all random choices about the samples of a batch.
 
     Attributes:
         seed: The run's seed.
@@ -68,7 +68,7 @@ class BatchDraws:
     indices: tuple[int, ...]
 
     def generators(self, purpose: str, view: int = 0) -> list[np.random.Generator]:
-        """A generator for each sample, B of them, the same ones on every call.
+        """Make a generator for each sample, B of them, equal ones on every call.
 
         Args:
             purpose: Word that keeps the draws of one augmentation apart from another's.

@@ -1,4 +1,4 @@
-"""What is worth knowing about a dataset though nothing is wrong with it."""
+"""Remarks on a dataset: facts worth knowing that are no errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +12,11 @@ Subject = Literal["classes", "counts", "missing", "names", "splits", "times", "v
 
 @dataclass(frozen=True)
 class Remark:
-    """One thing that is worth knowing about a dataset.
+    """One fact about a dataset that is worth knowing.
 
     Attributes:
-        subject: What it is about.
-        sentence: What it is, without a full stop.
+        subject: Kind of fact.
+        sentence: The fact, without a full stop.
     """
 
     subject: Subject
@@ -24,17 +24,17 @@ class Remark:
 
 
 class Remarks:
-    """The remarks of one dataset: said by the first rank, unless somebody collects them."""
+    """The remarks of one dataset: printed by the first rank, unless they are collected."""
 
     def __init__(self) -> None:
         self._collected: list[Remark] | None = None
 
     def add(self, subject: Subject, sentence: str) -> None:
-        """Say a remark, or give it to whom collects them.
+        """Print a remark, or add it to those that are collected.
 
         Args:
-            subject: What it is about.
-            sentence: What it is, without a full stop.
+            subject: Kind of fact.
+            sentence: The fact, without a full stop.
         """
         if self._collected is None:
             rank_zero_info(sentence)
@@ -43,7 +43,7 @@ class Remarks:
 
     @contextmanager
     def collected(self) -> Iterator[list[Remark]]:
-        """Collect the remarks of a `with` block instead of saying them."""
+        """Collect the remarks of a `with` block instead of printing them."""
         before, self._collected = self._collected, []
         try:
             yield self._collected

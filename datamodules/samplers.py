@@ -1,4 +1,4 @@
-"""Which sample comes next, as a function of (seed, epoch) alone.
+"""Samplers, whose order of samples is a function of (seed, epoch) alone.
 
 Samplers yield keys that carry the epoch into the worker, so that every random choice about a
 sample is drawn from (seed, epoch, index) there, whatever the number of workers or devices.
@@ -16,12 +16,12 @@ from datamodules.randomness import sample_generator
 
 @dataclass(frozen=True, slots=True)
 class SampleKey:
-    """What a dataset is asked for.
+    """The key of an item of a dataset.
 
     Attributes:
         epoch: Epoch that random choices are drawn for.
         index: Position in the table.
-        valid: False for a slot that only fills up the last batches of a rank.
+        valid: False for padding of the last batches of a rank.
     """
 
     epoch: int
@@ -33,17 +33,17 @@ class TrainSampler(Sampler[SampleKey]):
     """Shuffled order of an epoch, divided over the ranks batch by batch.
 
     Global batch g holds positions g*B*W to (g+1)*B*W of one permutation, rank r its r-th part. So
-    the order of samples depends on the global batch size, not on the number of ranks. What does not
-    fill an optimizer step, its accumulated batches included, is dropped: a smaller last step would
-    count as a whole one. It is another part every epoch, as the permutation differs.
+    the order of samples depends on the global batch size, not on the number of ranks. Samples that
+    do not fill an optimizer step, its accumulated batches included, are dropped: a smaller last
+    step would count as a whole one. They are others every epoch, as the permutation differs.
 
     Args:
         indices: Positions in the table to draw from, (N,).
         batch_size: Clips per rank and batch.
         seed: Seed of the permutations.
-        position: Tells, when an iteration begins, its epoch and the batches of it that are done
+        position: Called when an iteration begins, for its epoch and the batches of it that are done
             already: 0 but in an epoch that a resumed run goes on with. A resumed trainer makes its
-            loader before it knows them, so the sampler must not remember any. The length stays that
+            loader before it knows them, so the sampler must not store them. The length stays that
             of the whole epoch, which the trainer counts the remaining batches from.
         rank: This process's rank.
         world_size: Number of ranks.
@@ -88,12 +88,12 @@ class TrainSampler(Sampler[SampleKey]):
     def __iter__(self) -> Iterator[SampleKey]:
         epoch, batches_done = self._position()
         used = self._order(epoch)[: self._num_used]
-        mine = used.reshape(self.num_batches, self._world_size, self._batch_size)[:, self._rank]
-        for index in mine[batches_done:].ravel().tolist():
+        own = used.reshape(self.num_batches, self._world_size, self._batch_size)[:, self._rank]
+        for index in own[batches_done:].ravel().tolist():
             yield SampleKey(epoch, index)
 
     def left_out(self, epoch: int) -> np.ndarray:
-        """Positions in the table that an epoch leaves out, as they do not fill a step."""
+        """List positions in the table that an epoch drops, as they fill no step, (M,)."""
         return self._order(epoch)[self._num_used :]
 
     @property
@@ -108,8 +108,8 @@ class TrainSampler(Sampler[SampleKey]):
 class EvaluationSampler(Sampler[SampleKey]):
     """Every listed video once, in order, the ranks taking turns.
 
-    All ranks yield the same number of keys, so that collectives always match; the keys that fill up
-    are marked as not valid and are left out of every score.
+    All ranks yield the same number of keys, so that collectives always match; padding keys are
+    marked as not valid and are left out of every score.
 
     Args:
         indices: Positions in the table, (N,).
@@ -118,14 +118,14 @@ class EvaluationSampler(Sampler[SampleKey]):
     """
 
     def __init__(self, indices: np.ndarray, rank: int = 0, world_size: int = 1) -> None:
-        self._mine = indices[rank::world_size]
+        self._own = indices[rank::world_size]
         self._length = -(-len(indices) // world_size)
 
     def __len__(self) -> int:
         return self._length
 
     def __iter__(self) -> Iterator[SampleKey]:
-        for index in self._mine.tolist():
+        for index in self._own.tolist():
             yield SampleKey(0, index)
-        for _ in range(self._length - len(self._mine)):
+        for _ in range(self._length - len(self._own)):
             yield SampleKey(0, 0, valid=False)

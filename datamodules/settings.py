@@ -1,4 +1,4 @@
-"""Settings of a DataModule that belong together: how clips are loaded, how videos are tested."""
+"""Settings of a DataModule that belong together: of its loaders, and of its evaluation."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ __all__ = ["Evaluation", "Loading"]
 
 @dataclass(frozen=True)
 class Loading:
-    """How batches are loaded.
+    """Settings of the loaders.
 
     Attributes:
         batch_size: Clips per device in training; an evaluation takes as many views at a time.
@@ -33,13 +33,13 @@ class Loading:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What of each video `test` looks at.
+    """Views of each video in `test`.
 
     Attributes:
         num_clips: Clips per video.
         num_crops: Crops per clip: 1, 2, 3, 10 (2 and 10 with mirror images), `full` for the whole
             frame, `full_flip` for that and its mirror image.
-        probe: What an evaluation changes in its clips, to see what a network relies on: `shuffled`,
+        probe: Change of an evaluation's clips, to see what a network relies on: `shuffled`,
             `reversed`, `frozen`, `sparse(2)`, `frame_drops(0.25)`, `occlusion(0.25)`,
             `motion_blur(0.05)` or `recompression(10)`; null for nothing. Not in a fit.
 
@@ -61,7 +61,7 @@ class Evaluation:
 
     @property
     def whole_frames(self) -> bool:
-        """Whether whole frames are tested, which differ in size from video to video."""
+        """True if whole frames are tested, which differ in size from video to video."""
         return self.num_crops in ("full", "full_flip")
 
 

@@ -12,7 +12,7 @@ import pytest
 from datamodules.annotations.class_files import class_folder_of, read_class_list
 from datamodules.annotations.folder_index import FolderIndex
 from datamodules.annotations.listed_videos import ListedVideo, ListedVideos
-from datamodules.annotations.table import PackedStrings, make_table
+from datamodules.annotations.table import PackedStrings, VideoTable, make_table
 from datamodules.annotations.text_files import read_columns, read_csv
 from datamodules.annotations.video_lists import read_video_list
 from datamodules.video.suffixes import is_video
@@ -26,6 +26,10 @@ def write(path: Path, text: str) -> Path:
 
 def listed(*videos: tuple[str, str]) -> ListedVideos:
     return ListedVideos([path for path, _ in videos], [label for _, label in videos])
+
+
+def table_of(root: Path, videos: ListedVideos, class_index: dict[str, int]) -> VideoTable:
+    return make_table(root, videos, class_index, FolderIndex(root))
 
 
 def test_packed_strings_are_a_sequence_of_their_strings() -> None:
@@ -145,11 +149,11 @@ def test_frame_folder_holds_images_and_nothing_else(tmp_path: Path) -> None:
 def test_paths_inside_the_root_are_made_relative(tmp_path: Path) -> None:
     write(tmp_path / "a/1.mp4", "")
     videos = [(f"{tmp_path}/a/1.mp4", "0"), ("./a/../b/2.mp4", "0")]
-    table = make_table(tmp_path, listed(*videos), {"0": 0})
+    table = table_of(tmp_path, listed(*videos), {"0": 0})
     assert list(table.paths) == list(table.video_ids) == ["a/1.mp4", "b/2.mp4"]
     assert table.missing == ["b/2.mp4"]
     with pytest.raises(ValueError, match="listed twice"):
-        make_table(tmp_path, listed(*videos, ("a/1.mp4", "0")), {"0": 0})
+        table_of(tmp_path, listed(*videos, ("a/1.mp4", "0")), {"0": 0})
 
 
 def test_class_lists_are_read_in_both_forms(tmp_path: Path) -> None:
@@ -198,7 +202,7 @@ def test_files_are_found_in_other_forms_and_folder_spellings(tmp_path: Path) -> 
     for name, capitals, found in (("X.avi", True, "a/x.avi"), ("X.avi", False, None)):
         paths, present = index.locate([name], ["b", "a"], any_case=capitals)
         assert (paths, present.tolist()) == ([found or f"a/{name}"], [found is not None])
-    table = make_table(tmp_path, listed(*((name, "0") for name in FOUND_AS)), {"0": 0})
+    table = table_of(tmp_path, listed(*((name, "0") for name in FOUND_AS)), {"0": 0})
     # a file that is listed itself stands in for no other
     own = [found for name, found in FOUND_AS.items() if found and name != "a/x"]
     assert [table.paths[int(i)] for i in table.present] == own
@@ -214,7 +218,7 @@ def test_folder_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         write(tmp_path / name, "")
     looked = []
     real = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda place: looked.append(str(place)) or real(place))
+    monkeypatch.setattr(os, "scandir", lambda path: looked.append(str(path)) or real(path))
     index = FolderIndex(tmp_path)
     names = ["a/x", "a/y.mp4", "a/gone", "b/x.avi", "c/x", "c/y"] * 2
     assert index.find_all(names) == ["a/x.avi", "a/y.avi", None, "b/x.avi", None, None] * 2
@@ -230,15 +234,15 @@ def test_links_out_of_the_root_are_refused(tmp_path: Path, linked: str) -> None:
     (root / linked).parent.mkdir(exist_ok=True)
     (root / linked).symlink_to(target)
     with pytest.raises(ValueError, match=r"a.* leads out of the dataset's root, to .*secret"):
-        make_table(root, listed(("a/x.mp4", "0")), {"0": 0})
-    assert len(make_table(root, listed(("b/x.mp4", "0")), {"0": 0}).present) == 1
+        table_of(root, listed(("a/x.mp4", "0")), {"0": 0})
+    assert len(table_of(root, listed(("b/x.mp4", "0")), {"0": 0}).present) == 1
     (root / linked).unlink()
     (root / linked).symlink_to(root / "b" / ("x.mp4" if linked.endswith("4") else ""))
     (root / "b" / "gone.mp4").symlink_to(root / "nothing")
     videos = [("a/x.mp4", "0"), ("b/gone.mp4", "0")]
     (tmp_path / "link").symlink_to(root)
-    for place in (root, tmp_path / "link"):
-        assert make_table(place, listed(*videos), {"0": 0}).missing == ["b/gone.mp4"]
+    for folder in (root, tmp_path / "link"):
+        assert table_of(folder, listed(*videos), {"0": 0}).missing == ["b/gone.mp4"]
 
 
 def test_segments_of_one_file_have_their_own_ids(tmp_path: Path) -> None:
@@ -246,7 +250,7 @@ def test_segments_of_one_file_have_their_own_ids(tmp_path: Path) -> None:
     times = np.array([[0, 2.5, np.nan], [2.5, np.nan, np.nan]], np.float32)
     names = ["first", "second", "third"]
     videos = ListedVideos(["./long.mp4"] * 3, ["0", "1", "0"], names, *times)
-    table = make_table(tmp_path, videos, {"0": 0, "1": 1})
+    table = table_of(tmp_path, videos, {"0": 0, "1": 1})
     assert list(table.video_ids) == names
     assert list(table.paths) == ["long.mp4"] * 3
     np.testing.assert_array_equal(table.present, [0, 1, 2])
@@ -257,17 +261,17 @@ def test_segments_of_one_file_have_their_own_ids(tmp_path: Path) -> None:
         ListedVideo("./long.mp4", "0", "third"),
         ListedVideo("./long.mp4", "1", "second"),
     ]
-    table = make_table(tmp_path, last, {"0": 0, "1": 1})
+    table = table_of(tmp_path, last, {"0": 0, "1": 1})
     np.testing.assert_array_equal(table.starts, times[0, [2, 1]])
-    whole = make_table(tmp_path, listed(("long.mp4", "0")), {"0": 0})
+    whole = table_of(tmp_path, listed(("long.mp4", "0")), {"0": 0})
     assert np.isnan([*whole.starts, *whole.ends]).all()
     with pytest.raises(ValueError, match="first is listed twice"):
-        make_table(tmp_path, videos.take(np.array([0, 0])), {"0": 0})
+        table_of(tmp_path, videos.take(np.array([0, 0])), {"0": 0})
 
 
 def test_workers_share_one_table(tmp_path: Path) -> None:
     paths, ids = [f"{i}.mp4" for i in range(1000)], [f"id {i}" for i in range(1000)]
-    table = make_table(tmp_path, ListedVideos(paths, ["0"] * 1000, ids), {"0": 0})
+    table = table_of(tmp_path, ListedVideos(paths, ["0"] * 1000, ids), {"0": 0})
     copies = [ForkingPickler.loads(ForkingPickler.dumps(table)) for _ in range(2)]
     for copy in copies:
         assert list(copy.paths) == list(table.paths)
@@ -280,7 +284,7 @@ def test_table_keeps_missing_videos_in_its_list(tmp_path: Path) -> None:
         write(tmp_path / name, "")
     names = ["a/[1] (x).mp4", "a/gone.mp4", "b/2.mp4", "c/none.mp4"]
     videos = listed(*((name, str(i % 2)) for i, name in enumerate(names)))
-    table = make_table(tmp_path, videos, {"0": 0, "1": 1})
+    table = table_of(tmp_path, videos, {"0": 0, "1": 1})
     assert list(table.video_ids) == names
     np.testing.assert_array_equal(table.present, [0, 2])
     np.testing.assert_array_equal(table.labels, [0, 1, 0, 1])
@@ -301,7 +305,7 @@ def test_table_refuses_bad_lines(
     tmp_path: Path, videos: list[tuple[str, str]], sentence: str
 ) -> None:
     with pytest.raises(ValueError, match=sentence):
-        make_table(tmp_path, listed(*videos), {"0": 0})
+        table_of(tmp_path, listed(*videos), {"0": 0})
 
 
 def test_real_ucf101_lists_have_the_official_counts(test_data: Path) -> None:

@@ -9,16 +9,14 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
-from datamodules.clips.crops import (
+from datamodules.clips.boxes import (
     Box,
-    Crops,
-    crop_and_resize,
-    evaluation_crops,
     multi_scale_box,
     random_box,
     random_resized_box,
     working_size,
 )
+from datamodules.clips.crops import Crops, crop_and_resize, evaluation_crops
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -56,20 +54,20 @@ def test_working_size_keeps_or_forces_the_aspect(
     assert working_size(height, width, short_side, aspect) == expected
 
 
-def test_box_scaled_keeps_place_and_stays_inside() -> None:
+def test_box_scaled_keeps_position_and_stays_inside() -> None:
     assert Box(16, 32, 224, 112).scaled((256, 512), (128, 256)) == Box(8, 16, 112, 56)
     assert Box(0, 0, 256, 341).scaled((256, 341), (37, 53)) == Box(0, 0, 37, 53)
     assert Box(255, 340, 1, 1).scaled((256, 341), (10, 10)) == Box(9, 9, 1, 1)
 
 
-def test_random_box_reaches_every_place_equally_often() -> None:
+def test_random_box_reaches_every_position_equally_often() -> None:
     generator = rng()
-    places = Counter(random_box((5, 6), 4, generator) for _ in range(6000))
-    assert set(places) == {Box(t, l, 4, 4) for t in range(2) for l in range(3)}  # noqa: E741
-    assert all(abs(count - 1000) < 150 for count in places.values())
+    positions = Counter(random_box((5, 6), 4, generator) for _ in range(6000))
+    assert set(positions) == {Box(t, l, 4, 4) for t in range(2) for l in range(3)}  # noqa: E741
+    assert all(abs(count - 1000) < 150 for count in positions.values())
 
 
-def test_multi_scale_box_draws_ten_shapes_at_thirteen_places() -> None:
+def test_multi_scale_box_draws_ten_shapes_at_thirteen_positions() -> None:
     generator = rng()
     boxes = Counter(multi_scale_box((240, 320), generator) for _ in range(20000))
     sides = [240, 210, 180, 158]
@@ -80,8 +78,8 @@ def test_multi_scale_box_draws_ten_shapes_at_thirteen_places() -> None:
         down, right = (240 - height) // 4, (320 - width) // 4
         grid = {(d, r) for d in (0, 2, 4) for r in (0, 2, 4)}
         grid |= {(1, 1), (1, 3), (3, 1), (3, 3)}
-        places = {(b.top, b.left) for b in boxes if (b.height, b.width) == (height, width)}
-        assert places == {(d * down, r * right) for d, r in grid}
+        positions = {(b.top, b.left) for b in boxes if (b.height, b.width) == (height, width)}
+        assert positions == {(d * down, r * right) for d, r in grid}
     assert all(b.top + b.height <= 240 and b.left + b.width <= 320 for b in boxes)
 
 
@@ -169,28 +167,28 @@ def test_forced_aspect_stretches_the_source_box() -> None:
     assert source_box(transform, 480, 320, rng()) == Box(0, 40, 480, 240)
 
 
-def explicit_crops(frames: Tensor, places: list[tuple[int, int]], size: int) -> list[Tensor]:
-    return [frames[:, :, top : top + size, left : left + size] for top, left in places]
+def explicit_crops(frames: Tensor, positions: list[tuple[int, int]], size: int) -> list[Tensor]:
+    return [frames[:, :, top : top + size, left : left + size] for top, left in positions]
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "places"),
+    ("height", "width", "positions"),
     [(40, 60, [(4, 0), (4, 14), (4, 28)]), (60, 40, [(0, 4), (14, 4), (28, 4)])],
 )
 def test_three_crops_lie_along_the_long_side(
-    height: int, width: int, places: list[tuple[int, int]]
+    height: int, width: int, positions: list[tuple[int, int]]
 ) -> None:
     frames = coordinate_frames(height, width)
     crops = evaluation_crops(frames, 32, 3)
-    assert torch.equal(crops, torch.stack(explicit_crops(frames, places, 32)))
+    assert torch.equal(crops, torch.stack(explicit_crops(frames, positions, 32)))
     assert torch.equal(evaluation_crops(frames, 32, 1)[0], crops[1])
 
 
 def test_ten_crops_are_corners_and_centre_then_their_mirror_images() -> None:
     frames = coordinate_frames(40, 60)
     crops = evaluation_crops(frames, 32, 10)
-    places = [(0, 0), (0, 28), (8, 0), (8, 28), (4, 14)]
-    assert torch.equal(crops[:5], torch.stack(explicit_crops(frames, places, 32)))
+    positions = [(0, 0), (0, 28), (8, 0), (8, 28), (4, 14)]
+    assert torch.equal(crops[:5], torch.stack(explicit_crops(frames, positions, 32)))
     for crop, mirror in zip(crops[:5], crops[5:], strict=True):
         for column in range(32):
             assert torch.equal(mirror[..., column], crop[..., 31 - column])

@@ -47,7 +47,8 @@ def test_dense_clip_equals_a_window_read_off_a_looped_video(clip_len: int, strid
         drawn = draws(lambda rng, n=num_frames: dense_clip(n, clip_len, stride, rng), 40)
         assert drawn <= allowed
         middle = looped_window(num_frames, starts[(len(starts) - 1) // 2], clip_len, stride)
-        assert tuple(dense_clip(num_frames, clip_len, stride, None).tolist()) == middle
+        (central,) = dense_test_clips(num_frames, clip_len, stride, 1).tolist()
+        assert tuple(central) == middle
 
 
 def test_dense_clip_reaches_every_start_equally_often() -> None:
@@ -65,17 +66,15 @@ def test_dense_test_clips_spread_from_first_to_last_frame() -> None:
         assert [tuple(c) for c in clips.tolist()] == [
             looped_window(num_frames, s, 4, 3) for s in starts
         ]
-        single = dense_test_clips(num_frames, 4, 3, 1)
-        assert single.tolist() == [dense_clip(num_frames, 4, 3, None).tolist()]
     assert dense_test_clips(100, 4, 3, 5)[-1, -1] == 99
 
 
-def test_segment_frames_at_evaluation_equal_the_authors_centres() -> None:
+def test_segment_test_clips_equal_the_authors_centres() -> None:
     for num_frames in LENGTHS:
         for parts in (1, 3, 7, 8, 25):
             length = Fraction(num_frames, parts)
             centres = [int(length / 2 + length * k) for k in range(parts)]
-            assert segment_frames(num_frames, parts, None).tolist() == centres
+            assert segment_test_clips(num_frames, parts, 1).tolist() == [centres]
 
 
 def test_segment_frames_in_training_stay_in_their_parts_and_reach_all_frames() -> None:
@@ -121,14 +120,14 @@ def test_uniform_frames_equal_floored_points_of_one_common_offset() -> None:
         drawn = draws(lambda rng, n=num_frames: uniform_frames(n, 8, rng), 60)
         assert drawn <= allowed
         assert len(drawn) > 1 or len(allowed) == 1
-        centres = segment_frames(num_frames, 8, None)
-        assert uniform_frames(num_frames, 8, None).tolist() == centres.tolist()
+        centres = FrameSampler(num_segments=8).test(num_frames).tolist()
+        assert FrameSampler(num_frames=8).test(num_frames).tolist() == centres
 
 
 def test_segment_test_clips_are_centres_then_starts_as_in_twice_sample() -> None:
     for num_frames in LENGTHS:
         centres, starts = segment_test_clips(num_frames, 8, 2).tolist()
-        assert centres == segment_frames(num_frames, 8, None).tolist()
+        assert [centres] == segment_test_clips(num_frames, 8, 1).tolist()
         assert starts == [floor(Fraction(k * num_frames, 8)) for k in range(8)]
         for num_clips in (1, 3, 4, 10):
             expected = [
@@ -162,7 +161,8 @@ def test_super_image_frames_follow_the_authors_cases(parts: int, run: int) -> No
     for num_frames in LENGTHS:
         room = max(0, num_frames // parts - run)
         centre = stnet_runs(num_frames, parts, run, [room // 2] * parts)
-        assert tuple(super_image_frames(num_frames, parts, run, None).tolist()) == centre
+        (central,) = super_image_test_clips(num_frames, parts, run, 1).tolist()
+        assert tuple(central) == centre
         rng = np.random.default_rng(num_frames)
         drawn = np.stack([super_image_frames(num_frames, parts, run, rng) for _ in range(30)])
         for clip in drawn:

@@ -184,7 +184,7 @@ STOPPED = """
 import sys
 from pathlib import Path
 from datamodules.jobs.processes import run_jobs
-from test_datamodules_processes import serve
+from test_datamodules_jobs_processes import serve
 if __name__ == "__main__":
     for news in run_jobs(serve, [f"slow {sys.argv[1]}"], 1):
         if news.step == 2:

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from datamodules.datasets.motion_shapes import MIRROR_PAIRS
 from datamodules.motion_shapes import generation
 from datamodules.motion_shapes.generation import (
-    MIRRORED_LABELS,
     MotionShapesSettings,
     encode_frames,
     generate_motion_shapes,
@@ -194,7 +194,7 @@ def test_flow_of_known_motions_is_exact_and_rests_outside_the_shape() -> None:
         assert not flow.any()
 
 
-def test_mirrored_labels_name_the_class_of_the_mirror_image() -> None:
+def test_mirror_pairs_name_the_class_of_the_mirror_image() -> None:
     def direction(motion: Motion, mirrored: bool) -> tuple[int, ...]:
         sign = -1 if mirrored else 1
         right, down = motion.center[-1] - motion.center[0]
@@ -207,9 +207,10 @@ def test_mirrored_labels_name_the_class_of_the_mirror_image() -> None:
 
     by_direction = {direction(render(label).motion, False): label for label in range(8)}
     assert len(by_direction) == 8
-    for label in range(8):
+    names = dict(MIRROR_PAIRS) | {b: a for a, b in MIRROR_PAIRS}
+    for label, name in enumerate(CLASS_NAMES):
         mirrored = by_direction[direction(render(label).motion, True)]
-        assert MIRRORED_LABELS.get(label, label) == mirrored
+        assert CLASS_NAMES[mirrored] == names.get(name, name)
 
 
 def test_coding_a_reversed_clip_gives_exactly_the_reversed_frames() -> None:

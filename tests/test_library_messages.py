@@ -131,7 +131,7 @@ PARSER_ERRORS: list[tuple[str, list[str], str]] = [
     (
         NOT_A_TYPE,
         [DATA, "--data.loading.batch_size=x"],
-        "batch_size=x does not fit: it must be int",
+        "loading.batch_size=x does not fit: it must be int",
     ),
 ]
 """The pattern, the words that jsonargparse refuses, and how our sentence begins."""

@@ -63,9 +63,9 @@ def test_checkpoint_holds_what_its_contract_says(run_folder: Path) -> None:
     path = run_folder / "checkpoints" / "last.ckpt"
     content = torch.load(path, weights_only=True)
     assert content["class_names"][0] == "move_left"
-    assert content["input_spec"]["sampling"]["num_frames"] == 8
-    assert content["input_spec"]["transform"]["size"] == 64
-    assert len(content["input_spec"]["mean"]) == 3
+    assert content["input_spec"]["sampling"]["init_args"]["num_frames"] == 8
+    assert content["input_spec"]["crops"]["size"] == 64
+    assert len(content["input_spec"]["normalization"]["mean"]) == 3
     assert content["protocol"]["average"] == "probabilities"
     assert {"torch", "lightning", "av"} <= set(content["library_versions"])
     module = open_checkpoint(path)
@@ -391,7 +391,7 @@ def test_predict_mistakes_get_one_sentence(
 
 def test_forged_class_path_in_a_checkpoint_is_refused(run_folder: Path, tmp_path: Path) -> None:
     content = torch.load(run_folder / "checkpoints" / "last.ckpt", weights_only=True)
-    content["hyper_parameters"]["_class_path"] = "os.system"
+    content["module"]["class_path"] = "os.system"
     torch.save(content, tmp_path / "forged.ckpt")
     with pytest.raises(ValueError, match=r"os\.system"):
         open_checkpoint(tmp_path / "forged.ckpt")

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from video_files import scene, write
 
-from datamodules import MotionShapesDataModule
+from datamodules import FlowInput, MotionShapesDataModule
 from datamodules.annotations.table import PackedStrings, VideoTable
 from datamodules.clips.clip_sampler import FrameSampler
 from datamodules.clips.crops import Crops
@@ -83,9 +83,11 @@ def test_probe_that_cannot_be_is_refused(words: str, sentence: str) -> None:
         Probe.parse(words).check_clip(8)
 
 
-def test_flow_of_the_unchanged_video_is_refused() -> None:
-    with pytest.raises(ValueError, match="would still show the motion of the unchanged"):
-        Probe.parse("reversed").check_clip(8, with_flow=True)
+def test_flow_of_the_unchanged_video_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"data\.flow is that of the unchanged video"):
+        MotionShapesDataModule(
+            str(tmp_path), evaluation=Evaluation(probe="reversed"), flow=FlowInput()
+        )
 
 
 def test_order_probes_show_the_same_frames_in_a_stated_order() -> None:

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch import nn
 
-from datamodules import MotionShapesDataModule
+from datamodules import MotionShapesDataModule, StandardAugmentation
 from datamodules.augmentation.mixing import Mixing, mix_clips, mix_labels, pixel_shares
 from datamodules.clips.clip_sampler import FrameSampler
 from datamodules.clips.crops import Crops
@@ -91,7 +91,7 @@ def mixed_batches(root: Path, **mixing: float) -> list[dict[str, Any]]:
         loading=Loading(num_workers=0, batch_size=16),
         sampling=FrameSampler(num_frames=2, frame_stride=2),
         crops=Crops(size=32),
-        **mixing,
+        augmentation=StandardAugmentation(flip_probability=0.0, **mixing),
     )
     module = BaselineModule("tsn_tiny", num_classes=8)
     batches: list[dict[str, Any]] = []

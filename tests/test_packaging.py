@@ -1,6 +1,7 @@
 """The project as a package: what is installed, what imports what, what the docs promise."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -145,6 +146,46 @@ def test_no_folder_is_a_drawer() -> None:
     assert set(sizes) >= CATALOGUES | set(PACKAGES)
     full = {folder: size for folder, size in sizes.items() if size > 14}
     assert set(full) <= CATALOGUES, f"more than 14 python files in {full}; make rooms of them"
+
+
+QUESTION_WORDS = {"What", "Which", "Where", "Whether", "How", "Who", "Why"}
+# Not yet rewritten. This list must only shrink: a folder or file that is clean leaves it for good.
+ASKING = {
+    *("datamodules/flow", "datamodules/health", "datamodules/jobs", "datamodules/video"),
+    *("lightning_modules/base.py", "lightning_modules/cli.py", "lightning_modules/console.py"),
+    *("lightning_modules/old_checkpoints.py", "lightning_modules/ranks.py"),
+    *("lightning_modules/commands", "lightning_modules/resume", "models/complexity.py"),
+    *("models/documented.py", "models/layers.py", "models/norm.py", "models/resnet.py"),
+    *("models/selfy.py", "models/stnet.py", "models/weights.py"),
+}
+
+
+def asking_docstrings(path: Path) -> list[str]:
+    """The first lines of the docstrings in a file that begin with a question word."""
+    nodes = [
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    lines = [(ast.get_docstring(node) or "").partition("\n")[0] for node in nodes]
+    return [line for line in lines if re.split(r"\W", line)[0] in QUESTION_WORDS]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_docstrings_begin_with_a_noun_or_an_imperative(package: str) -> None:
+    asking: set[str] = set()
+    for path in python_files(package):
+        inside = path.relative_to(PROJECT_ROOT)
+        if not ASKING & {inside.as_posix(), inside.parent.as_posix()}:
+            asking |= {f"{inside}: {line}" for line in asking_docstrings(path)}
+    assert not asking
+
+
+@pytest.mark.parametrize("entry", sorted(ASKING))
+def test_folders_that_still_ask_are_listed_only_while_they_do(entry: str) -> None:
+    path = PROJECT_ROOT / entry
+    files = [path] if path.is_file() else sorted(path.rglob("*.py"))
+    assert any(map(asking_docstrings, files)), f"{entry} is clean; take it off the list"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Which classes there are: class files in every common form, and folders named after classes."""
+"""Class files in every common form, and folders named after classes."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -12,11 +12,11 @@ from datamodules.errors import UserError
 from datamodules.video.suffixes import VIDEO_SUFFIXES, is_video, letters_of, visible_folders
 
 MAX_CLASSES = 100_000
-"""Classes that are read of a label map: no dataset has a tenth of them."""
+"""Most classes that are read from a label map: no dataset has a tenth as many."""
 
 
 def read_class_folders(root: Path, folder: Path, class_names: Sequence[str]) -> ListedVideos:
-    """Videos of `<folder>/<class>/<video>`, sorted by name.
+    """List the videos `<folder>/<class>/<video>`, sorted by name.
 
     Args:
         root: Folder that the resulting paths are relative to.
@@ -37,16 +37,16 @@ def read_class_folders(root: Path, folder: Path, class_names: Sequence[str]) -> 
     paths: list[str] = []
     labels: list[str] = []
     for name in class_names:
-        place = folder / name
-        if not place.is_dir():
+        class_folder = folder / name
+        if not class_folder.is_dir():
             raise UserError(
                 f"{folder} has no folder for the class {name!r}; every split needs all "
                 f"{len(class_names)} class folders"
             )
-        found = sorted(entry for entry in place.iterdir() if is_video(entry))
+        found = sorted(entry for entry in class_folder.iterdir() if is_video(entry))
         if not found:
             raise UserError(
-                f"the class folder {place} holds no video; put files "
+                f"the class folder {class_folder} holds no video; put files "
                 f"({', '.join(sorted(VIDEO_SUFFIXES))}) or frame folders there, or remove it"
             )
         paths += [entry.relative_to(root).as_posix() for entry in found]
@@ -107,7 +107,7 @@ def _number_and_name(key: object, value: object) -> tuple[int, str]:
 
 
 def _in_order(path: Path, numbered: list[tuple[int, str]]) -> dict[str, str]:
-    """Number as written -> name, in the order of the numbers."""
+    """Map each number as written to its name, in the order of the numbers."""
     classes = {str(number): name for number, name in sorted(numbered)}
     names = set(classes.values())
     if not numbered or len(classes) < len(numbered) or len(names) < len(numbered):
@@ -119,7 +119,7 @@ def _in_order(path: Path, numbered: list[tuple[int, str]]) -> dict[str, str]:
 
 
 def index_of_letters(class_names: Sequence[str]) -> dict[str, int]:
-    """The letters and digits of each class -> label, for files that differ in the rest.
+    """Map the letters and digits of each class to its label, for files that differ in the rest.
 
     Args:
         class_names: Names of the classes in label order.
@@ -130,16 +130,16 @@ def index_of_letters(class_names: Sequence[str]) -> dict[str, int]:
     index = {letters_of(name): label for label, name in enumerate(class_names)}
     if len(index) < len(class_names):
         kept = set(index.values())
-        odd = next(name for label, name in enumerate(class_names) if label not in kept)
+        same = next(name for label, name in enumerate(class_names) if label not in kept)
         raise UserError(
-            f"the class {odd!r} has the letters and digits of another class, so their folders "
+            f"the class {same!r} has the letters and digits of another class, so their folders "
             "cannot be told apart; rename one of them in the lists and the class file"
         )
     return index
 
 
 def class_folder_of(videos: Iterable[ListedVideo]) -> dict[str, str]:
-    """Label as written -> name of the folder its videos lie in, where that is one and its own."""
+    """Map labels as written to their videos' folders; empty unless each has one of its own."""
     folders: dict[str, set[str]] = {}
     for video in videos:
         folders.setdefault(video.label, set()).add(Path(video.path).parent.name)

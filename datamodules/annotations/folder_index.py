@@ -1,4 +1,4 @@
-"""Which videos lie below a folder, found by name in whatever form and spelling they lie there."""
+"""An index of the videos below a folder, which finds them by name in any form and spelling."""
 
 import os
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -30,7 +30,7 @@ class FolderIndex:
         self._folders: dict[str, _Folder | None] = {}
 
     def find(self, path: str) -> str | None:
-        """Where a video lies.
+        """Find the path of a video.
 
         Args:
             path: Its path as listed, relative to the root, without `.` and `..`.
@@ -49,7 +49,7 @@ class FolderIndex:
         return folder.prefix + found if found and self._is_inside(folder, found) else None
 
     def find_all(self, paths: Iterable[str]) -> list[str | None]:
-        """Where each of many videos lies, see `find`.
+        """Find the paths of many videos, see `find`.
 
         Args:
             paths: Their paths as listed.
@@ -71,25 +71,25 @@ class FolderIndex:
         self,
         names: Sequence[str],
         folders: Sequence[str],
-        groups: Sequence[str] | None = None,
+        class_folders: Sequence[str] | None = None,
         *,
         suffix: str = "",
         any_case: bool = False,
     ) -> tuple[list[str], NDArray[np.bool_]]:
-        """Where each of many videos lies that may be in several folders: in the first that has it.
+        """Find the path of each of many videos in the first of several folders that holds it.
 
         Args:
             names: File name of each, N of them.
-            folders: Where they may be, relative to the root, the likeliest first; `{}` stands for
-                the group of a video.
-            groups: Group of each, such as its class; None for one without a name.
-            suffix: What is left out at the end of all names.
-            any_case: Whether to take a file whose name differs in capitals only, where it is the
-                only one, for a video that is nowhere.
+            folders: Folders to look in, relative to the root, the likeliest first; `{}` stands for
+                the class folder of a video.
+            class_folders: Name of each video's class folder, N of them; None for the empty name.
+            suffix: Suffix that the files have and `names` leave out.
+            any_case: Take for a video that is not found the only file whose name differs from its
+                own in capitals only.
 
         Returns:
-            The path of each, relative to the root, the likeliest one where it is not there; and
-            whether it is, (N,).
+            The path of each, relative to the root, the likeliest one for a missing file; and a mask
+            of the files that are there, (N,).
 
         Raises:
             UserError: If a link on the way to one leads out of the root.
@@ -97,16 +97,17 @@ class FolderIndex:
         paths: list[str] = []
         missing: list[int] = []
         known: dict[str, tuple[list[_Folder], str, Container[str]]] = {}
-        for name, group in zip(names, groups or repeat("", len(names)), strict=True):
-            here = known.get(group)
-            if here is None:
-                here = known[group] = self._places(folders, group)
-            places, expected, plain = here
+        own_folders = class_folders or repeat("", len(names))
+        for name, class_folder in zip(names, own_folders, strict=True):
+            candidates = known.get(class_folder)
+            if candidates is None:
+                candidates = known[class_folder] = self._candidates(folders, class_folder)
+            present_folders, expected, plain = candidates
             file = name + suffix
             if file in plain:
                 paths.append(expected + file)
                 continue
-            for folder in places:
+            for folder in present_folders:
                 found: str | None = file
                 if file not in folder.names:
                     found = folder.stems.get(name if suffix else stem_of(name))
@@ -119,58 +120,64 @@ class FolderIndex:
                 missing.append(len(paths))
                 paths.append(expected + file)
         if any_case:
-            groups = groups or [""] * len(names)
-            missing = [i for i in missing if not self._respell(paths, i, known[groups[i]][0])]
+            own = class_folders or [""] * len(names)
+            missing = [i for i in missing if not self._respell(paths, i, known[own[i]][0])]
         present = np.ones(len(paths), np.bool_)
         present[missing] = False
         return paths, present
 
-    def _places(
-        self, folders: Sequence[str], group: str
+    def _candidates(
+        self, folders: Sequence[str], class_folder: str
     ) -> tuple[list["_Folder"], str, Container[str]]:
-        """The folders of a group that are there and hold something, and its likeliest one.
+        """List the folders that may hold a class's videos.
 
-        Then the names in that one, where none is a link, which would have to be looked at.
+        Returns:
+            The folders that are not empty; the prefix of the likeliest one; and the names in that
+            one, none where one of them is a link, which has to be resolved.
         """
-        forms = [folder.format(group).strip("/") for folder in folders]
+        forms = [folder.format(class_folder).strip("/") for folder in folders]
         found = {folder.prefix: folder for folder in map(self._folder, forms) if folder}
         likeliest = next(filter(None, found), f"{forms[0]}/".lstrip("/"))
         first = found.get(likeliest)
         plain = first.names if first is not None and not first.links else ()
         return [folder for folder in found.values() if folder.names], likeliest, plain
 
-    def _respell(self, paths: list[str], position: int, places: Iterable["_Folder"]) -> bool:
-        """Take the file whose name differs from a missing one in capitals only, in place."""
+    def _respell(self, paths: list[str], position: int, folders: Iterable["_Folder"]) -> bool:
+        """Replace a missing path by that of a file whose name differs in capitals only.
+
+        Returns:
+            True if there is one; `paths[position]` is then its path.
+        """
         stem = stem_of(paths[position].rpartition("/")[2]).lower()
-        for folder in places:
+        for folder in folders:
             found = folder.folded.get(stem)
             if found is not None and self._is_inside(folder, found):
                 paths[position] = folder.prefix + found
                 return True
         return False
 
-    def stems_in(self, folders: Sequence[str], groups: Iterable[str]) -> set[str]:
-        """Names without their video suffix of all that is in the folders of some groups.
+    def stems_in(self, folders: Sequence[str], class_folders: Iterable[str]) -> set[str]:
+        """Collect the names in some folders, without their video suffix.
 
         Args:
             folders: The folders, see `locate`.
-            groups: The groups.
+            class_folders: Names that `{}` stands for.
         """
-        places = chain.from_iterable(self._places(folders, group)[0] for group in groups)
-        each = {folder.prefix: folder for folder in places}.values()
+        found = chain.from_iterable(self._candidates(folders, name)[0] for name in class_folders)
+        each = {folder.prefix: folder for folder in found}.values()
         return set(chain.from_iterable(folder.stems for folder in each))
 
     def stems(self, folder: str) -> Mapping[str, str]:
-        """Name without its video suffix -> name, for everything in a folder; a video file first.
+        """Map names without their video suffix to names, for one folder; video files go first.
 
         Args:
-            folder: Its path relative to the root; there is nothing in one that is not there.
+            folder: Its path relative to the root; a folder that is not there holds nothing.
         """
         found = self._folder(folder)
         return {} if found is None else found.stems
 
     def _names_and_stems(self, path: str) -> tuple[Container[str], Container[str]]:
-        """What is as listed in a folder, and what may be there by another name or by a link."""
+        """List a folder's names that need no look-up, and the stems of names that may need one."""
         folder = self._folder(path)
         if folder is None:
             return (), ()
@@ -195,37 +202,37 @@ class FolderIndex:
             return None if spelled is None else self._folder(parent.prefix + spelled)
         if parent.prefix != f"{above}/".lstrip("/"):
             return self._folder(parent.prefix + name)
-        return _Folder(parent.place / name, f"{path}/") if self._is_inside(parent, name) else None
+        return _Folder(parent.path / name, f"{path}/") if self._is_inside(parent, name) else None
 
     def _is_inside(self, folder: "_Folder", name: str) -> bool:
-        """Whether an entry of a folder is there; a link may lead nowhere, but not outside."""
+        """Check that an entry of a folder exists; a link may be broken, but not leave the root."""
         if name not in folder.links:
             return True
-        place = folder.place / name
-        target = os.path.realpath(place)
+        path = folder.path / name
+        target = os.path.realpath(path)
         if os.path.commonpath([self._real_root, target]) != self._real_root:
             raise UserError(
-                f"{place} leads out of the dataset's root, to {target}; set data.root to a folder "
+                f"{path} leads out of the dataset's root, to {target}; set data.root to a folder "
                 "that holds both, or put the videos themselves there"
             )
-        return place.exists()
+        return path.exists()
 
 
 class _Folder:
     """The names in one folder.
 
     Args:
-        place: The folder.
+        path: The folder.
         prefix: Its path relative to the root, with a slash behind it; empty for the root.
     """
 
-    def __init__(self, place: Path, prefix: str) -> None:
-        self.place = place
+    def __init__(self, path: Path, prefix: str) -> None:
+        self.path = path
         self.prefix = prefix
         self.links = set[str]()
         self.folders = set[str]()
         names = []
-        with os.scandir(place) as entries:
+        with os.scandir(path) as entries:
             for entry in entries:
                 names.append(entry.name)
                 if entry.is_symlink():
@@ -235,16 +242,16 @@ class _Folder:
         self.names = dict.fromkeys(names)
 
     def find_other(self, name: str) -> str | None:
-        """The name of a video that is not there as it is listed."""
+        """Find the name of a video that is not there under its listed name."""
         stem = stem_of(name)
         found = self.stems.get(stem)
-        if found == stem != name and not is_video(self.place / stem):
+        if found == stem != name and not is_video(self.path / stem):
             return None
         return found
 
     @cached_property
     def stems(self) -> dict[str, str]:
-        """Name without its video suffix -> name; video files first, then by the alphabet."""
+        """Map from stems to names; of several, a video file first, then by the alphabet."""
         found: dict[str, str] = {}
         for name in self.names:
             stem, dot, suffix = name.rpartition(".")
@@ -257,17 +264,17 @@ class _Folder:
 
     @cached_property
     def folded(self) -> dict[str, str]:
-        """The same in lower case, without the ambiguous."""
+        """Map from lower-case stems to names, without stems that several names share."""
         return _unambiguous((stem.lower(), name) for stem, name in self.stems.items())
 
     @cached_property
     def spelled(self) -> dict[str, str]:
-        """Letters and digits of a folder's name -> the name, without the ambiguous."""
+        """Map from letters and digits to folder names, without those that several names share."""
         return _unambiguous((letters_of(name), name) for name in self.folders)
 
 
 def _unambiguous(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """A dictionary of the keys that occur once."""
+    """Make a dictionary of the keys that occur once."""
     found: dict[str, str] = {}
     twice = set[str]()
     for key, value in pairs:

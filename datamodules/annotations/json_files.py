@@ -1,4 +1,4 @@
-"""JSON annotation files, read entry by entry, so that a file that is none takes no memory."""
+"""JSON annotation files, read entry by entry, so that an invalid file takes no memory."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
@@ -9,15 +9,15 @@ from datamodules.errors import UserError
 from datamodules.storage.source import Place, as_source
 
 MAX_ENTRY = 2**20
-"""Bytes of the longest entry that is read: no annotation has one of a tenth of it."""
+"""Bytes of the longest entry that is read: no annotation has one a tenth as long."""
 MAX_DEPTH = 16
-"""How deep an entry may be nested; FineGym's are seven deep."""
+"""Deepest nesting of an entry; FineGym's are seven deep."""
 PIECE = 2**16
 """Bytes that are read at a time."""
 
 
 def read_json_entries(path: Place) -> Iterator[tuple[str | None, Any]]:
-    """The entries of a JSON object with their keys, or those of a list with None.
+    """Read the entries of a JSON object with their keys, or those of a list with None.
 
     Args:
         path: A UTF-8 file, with or without a byte order mark.
@@ -31,7 +31,7 @@ def read_json_entries(path: Place) -> Iterator[tuple[str | None, Any]]:
     with source.open() as file:
         try:
             yield from _entries(_Bounded(file))
-        except (ijson.JSONError, UnicodeDecodeError, OverflowError, _NoAnnotation) as error:
+        except (ijson.JSONError, UnicodeDecodeError, OverflowError, _InvalidAnnotation) as error:
             told = error.args[0]
             reason = told.decode("utf-8", "replace") if isinstance(told, bytes) else str(error)
             raise UserError(
@@ -41,7 +41,7 @@ def read_json_entries(path: Place) -> Iterator[tuple[str | None, Any]]:
 
 
 def read_json_records(path: Place, names: Sequence[str]) -> list[list[str]]:
-    """Fields of the objects in a JSON list, as columns.
+    """Read fields of the objects in a JSON list as columns.
 
     Args:
         path: A UTF-8 file.
@@ -66,15 +66,15 @@ def read_json_records(path: Place, names: Sequence[str]) -> list[list[str]]:
     return columns
 
 
-class _NoAnnotation(Exception):  # noqa: N818 - it is told as a UserError
-    """What shows that a file is no annotation, though it may be JSON."""
+class _InvalidAnnotation(Exception):  # noqa: N818 - it is told as a UserError
+    """A file that is no annotation, though it may be JSON."""
 
 
 class _Bounded:
-    """A file of which no more than an entry is read without getting to its end.
+    """A file whose reading stops where an entry is longer than `MAX_ENTRY`.
 
     Args:
-        file: It, open.
+        file: The open file.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -84,16 +84,16 @@ class _Bounded:
             file.seek(0)
 
     def read(self, size: int) -> bytes:
-        """Bytes that follow, at most `size`."""
+        """Read the next bytes, at most `size`."""
         if self.since_entry > MAX_ENTRY:
-            raise _NoAnnotation(f"it has an entry of more than {MAX_ENTRY} bytes")
+            raise _InvalidAnnotation(f"it has an entry of more than {MAX_ENTRY} bytes")
         piece = self._file.read(size)
         self.since_entry += len(piece)
         return piece
 
 
 def _entries(file: _Bounded) -> Iterator[tuple[str | None, Any]]:
-    """The entries of the outermost object or list."""
+    """Parse the entries of the outermost object or list."""
     depth, key, entry = 0, None, ijson.ObjectBuilder()
     for event, value in ijson.basic_parse(file, buf_size=PIECE, use_float=True):
         depth -= event in {"end_map", "end_array"}
@@ -102,10 +102,10 @@ def _entries(file: _Bounded) -> Iterator[tuple[str | None, Any]]:
         elif depth > 0:
             entry.event(event, value)
         elif event not in {"start_map", "start_array", "end_map", "end_array"}:
-            raise _NoAnnotation("it is neither a list nor an object")
+            raise _InvalidAnnotation("it is neither a list nor an object")
         if depth == 1 and event != "map_key" and not event.startswith("start"):
             yield key, entry.value
             entry, file.since_entry = ijson.ObjectBuilder(), 0
         depth += event in {"start_map", "start_array"}
         if depth > MAX_DEPTH:
-            raise _NoAnnotation(f"it is nested more than {MAX_DEPTH} deep")
+            raise _InvalidAnnotation(f"it is nested more than {MAX_DEPTH} deep")

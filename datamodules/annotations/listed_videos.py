@@ -1,15 +1,16 @@
-"""What an annotation lists, and the paths of it in their shortest form."""
+"""The lines of an annotation: videos, their classes, and their paths in the shortest form."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.errors import UserError
 
+Split = Literal["train", "val", "test"]
 Seconds = NDArray[np.float32]
 
 
@@ -28,16 +29,16 @@ class ListedVideo(NamedTuple):
 
 
 class ListedVideos:
-    """The lines of an annotation as columns: a million rows would take longer to make than to read.
+    """The lines of an annotation as columns, which a million videos need not be made into rows for.
 
     Args:
         paths: Path of each video relative to the root, N of them.
         labels: Class of each as it is written.
         video_ids: Name of each; None for its path.
-        starts: Where each begins in its file, in seconds, (N,), NaN for the file's start; None for
+        starts: Start of each in its file, in seconds, (N,), NaN for the file's start; None for
             whole files only.
-        ends: The same for its end.
-        found: Whether each file is there, (N,); None where that was not looked at yet. Paths of
+        ends: End of each, likewise.
+        found: Mask of the files that are there, (N,); None where that is not known yet. Paths of
             found files are those that `FolderIndex` gives.
     """
 
@@ -68,10 +69,10 @@ class ListedVideos:
         return map(ListedVideo, self.paths, self.labels, self.video_ids)
 
     def take(self, positions: NDArray[np.int64]) -> Self:
-        """Some of the lines.
+        """Select some of the lines.
 
         Args:
-            positions: Which, in order, (M,).
+            positions: Their positions, in order, (M,).
         """
         chosen = positions.tolist()
         taken = type(self)(
@@ -86,7 +87,7 @@ class ListedVideos:
         return taken
 
     def inside(self, root: Path) -> Self:
-        """The same lines with paths as `relative_paths` gives them.
+        """Make all paths relative to the root, as `relative_paths` does.
 
         Args:
             root: Folder of the dataset.
@@ -104,22 +105,22 @@ class ListedVideos:
 
 
 def relative_paths(root: Path, paths: Sequence[str]) -> Sequence[str]:
-    """The paths relative to `root` and in their shortest form, so that equal paths are equal.
+    """Make paths relative to `root` and shortest, so that paths of one file are equal.
 
     Raises:
         UserError: If a path leads out of the root.
     """
     text = "/".join(("", *paths, ""))
-    if not any(odd in text for odd in ("//", "/./", "/../")):
+    if not any(part in text for part in ("//", "/./", "/../")):
         return paths
-    places = {os.path.abspath(root), os.path.realpath(root)}
+    roots = {os.path.abspath(root), os.path.realpath(root)}
     folders: dict[str, str] = {}
     relative = []
     for path in paths:
         folder, slash, name = path.rpartition("/")
         prefix = folders.get(folder + slash)
         if prefix is None or name in {"", ".", ".."}:
-            short = _shortest(root, places, path)
+            short = _shortest(root, roots, path)
             if short.endswith(name) and name not in {"", ".", ".."}:
                 folders[folder + slash] = short.removesuffix(name)
             relative.append(short)
@@ -128,11 +129,11 @@ def relative_paths(root: Path, paths: Sequence[str]) -> Sequence[str]:
     return relative
 
 
-def _shortest(root: Path, places: Iterable[str], path: str) -> str:
+def _shortest(root: Path, roots: Iterable[str], path: str) -> str:
     short = os.path.normpath(path)
-    for place in places:
-        if os.path.isabs(short) and os.path.commonpath([place, short]) == place:
-            short = os.path.relpath(short, place)
+    for folder in roots:
+        if os.path.isabs(short) and os.path.commonpath([folder, short]) == folder:
+            short = os.path.relpath(short, folder)
     if os.path.isabs(short) or short.split(os.sep)[0] == "..":
         raise UserError(f"the listed path {path!r} leads out of the dataset's root {root}")
     return short

@@ -1,4 +1,4 @@
-"""Where the annotation files of a dataset lie: beside the videos, or in a folder of their own."""
+"""The folders of a dataset's annotation files: beside the videos, or one of their own."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ class OfficialLists:
         self.folders = [folder for folder in folders if folder.is_dir()]
 
     def find(self, names: Sequence[str]) -> Path | None:
-        """The first file that is there, by folder, then by name; None where there is none.
+        """Find the first file that is there, by folder, then by name; None where there is none.
 
         Args:
             names: Names the file may have.
@@ -42,7 +42,7 @@ class OfficialLists:
         return next((path for path in paths if path.is_file()), None)
 
     def get(self, names: Sequence[str]) -> Path:
-        """The first file that is there.
+        """Find the first file that is there, by folder, then by name; one is required.
 
         Args:
             names: Names the file may have.
@@ -56,7 +56,7 @@ class OfficialLists:
         return found
 
     def error(self, wanted: str) -> UserError:
-        """What to raise where a list is not there.
+        """Make the error that tells of a missing list.
 
         Args:
             wanted: Name of the list.

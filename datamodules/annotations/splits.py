@@ -1,4 +1,4 @@
-"""The splits of a dataset: what is held out, what is missing, and what must not be."""
+"""The splits of a dataset: videos held out, videos missing, and checks that none overlap."""
 
 import gc
 from collections import Counter
@@ -6,17 +6,26 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from datamodules.annotations.listed_videos import ListedVideos
+from datamodules.annotations.listed_videos import ListedVideos, Split
 from datamodules.annotations.table import VideoTable
 from datamodules.errors import UserError
 from datamodules.randomness import sample_generator
 from datamodules.remarks import Remarks
 
-Split = Literal["train", "val", "test"]
+__all__ = [
+    "Split",
+    "check_classes_kept",
+    "check_disjoint",
+    "divide",
+    "held_out_groups",
+    "held_out_videos",
+    "report_counts",
+    "report_missing",
+    "without_collector",
+]
 
 
 @contextmanager
@@ -37,13 +46,13 @@ def divide(
     hold_out: Callable[[ListedVideos], tuple[ListedVideos, ListedVideos]],
     remarks: Remarks,
 ) -> dict[Split, ListedVideos]:
-    """The three splits of a dataset, of which its lists may lack some.
+    """Make the three splits of a dataset, whose lists may lack some.
 
     Args:
         lists: The listed videos of each split; None where there is no such list.
         official: Number of videos in the official lists, where it is known.
         hold_out: Divides the training videos into train and val; used where there is no val.
-        remarks: Where to say what is worth knowing.
+        remarks: The dataset's remarks, to add to.
 
     Raises:
         UserError: If a video is in training and in another split.
@@ -98,7 +107,7 @@ def held_out_videos(
 def held_out_groups(
     videos: ListedVideos, groups: Sequence[str], fraction: float, seed: int
 ) -> set[str]:
-    """The groups to hold out.
+    """Draw the groups to hold out.
 
     Where groups hold one video each, they are drawn class by class, otherwise from all of them.
 
@@ -117,7 +126,7 @@ def held_out_groups(
 def _held_videos(
     videos: ListedVideos, groups: Sequence[str], fraction: float, seed: int
 ) -> set[str]:
-    """A share of each class, at least one video of two, never the only one."""
+    """Draw a share of each class, at least one video of two, never the only one."""
     draw = sample_generator(seed, 0, 0, purpose="val_fraction")
     classes: dict[str, list[str]] = {}
     # by name, so that it does not matter how the videos lie on disk
@@ -131,7 +140,7 @@ def _held_videos(
 
 
 def _held_groups(sizes: Mapping[str, int], fraction: float, seed: int) -> set[str]:
-    """Whole groups until they make up the share, never all of them."""
+    """Draw whole groups until they make up the share, never all of them."""
     groups = sorted(sizes)
     order = sample_generator(seed, 0, 0, purpose="val_fraction").permutation(len(groups))
     target, held, taken = fraction * sum(sizes.values()), set[str](), 0
@@ -191,12 +200,12 @@ def check_disjoint(split: Split, ids: Iterable[str], training: Iterable[Iterable
 def report_counts(
     lists: Mapping[Split, ListedVideos | None], official: Mapping[Split, int], remarks: Remarks
 ) -> None:
-    """Say where a list is longer or shorter than the official one.
+    """Remark on a list that is longer or shorter than the official one.
 
     Args:
         lists: The listed videos of each split.
         official: Number of videos in the official lists.
-        remarks: What to say it to.
+        remarks: The dataset's remarks, to add to.
     """
     for split, count in official.items():
         videos = lists[split]
@@ -209,14 +218,14 @@ def report_counts(
 def report_missing(
     split: Split, table: VideoTable, root: Path, allow_missing: bool, remarks: Remarks
 ) -> None:
-    """Say how many of the listed videos are not there.
+    """Remark on the listed videos that are not there.
 
     Args:
         split: The split.
         table: Its videos.
         root: Folder of the dataset.
-        allow_missing: Whether all may be missing.
-        remarks: What to say it to.
+        allow_missing: Accept that all are missing.
+        remarks: The dataset's remarks, to add to.
 
     Raises:
         UserError: If all are missing and that is not allowed.

@@ -75,9 +75,9 @@ class VideoTable:
         paths: Path of each video, relative to the dataset's root.
         labels: Class of each video, (N,) int64, 0-based.
         present: Positions of the videos whose file was found, increasing, (M,) int64.
-        starts: Where each video begins in its file, in seconds, (N,) float32, NaN for the file's
+        starts: Start of each video in its file, in seconds, (N,) float32, NaN for the file's
             start; None for whole files only.
-        ends: The same for its end.
+        ends: End of each, likewise.
     """
 
     def __init__(
@@ -113,12 +113,12 @@ class VideoTable:
 
     @property
     def starts(self) -> NDArray[np.float32]:
-        """Where each video begins in its file, in seconds, (N,); NaN for the file's start."""
+        """Start of each video in its file, in seconds, (N,); NaN for the file's start."""
         return self._starts.numpy()
 
     @property
     def ends(self) -> NDArray[np.float32]:
-        """Where each video ends in its file, in seconds, (N,); NaN for the file's end."""
+        """End of each video in its file, in seconds, (N,); NaN for the file's end."""
         return self._ends.numpy()
 
     @property
@@ -136,15 +136,15 @@ def make_table(
     root: Path,
     videos: ListedVideos,
     class_index: Mapping[str, int],
-    files: FolderIndex | None = None,
+    files: FolderIndex,
 ) -> VideoTable:
-    """Build the table of one split, and look which of its files exist where that is not known.
+    """Build the table of one split; look for its files where `videos.found` is not known.
 
     Args:
         root: Folder that the paths are relative to; absolute paths inside it are made so.
         videos: The listed videos.
         class_index: Class as written in the annotation -> 0-based label.
-        files: What lies below the root, where that was looked at already.
+        files: Index of the files below the root.
 
     Raises:
         UserError: If a path leaves the root, a video is listed twice, or a class is unknown.
@@ -153,9 +153,9 @@ def make_table(
     try:
         labels = np.fromiter(map(class_index.__getitem__, videos.labels), np.int64, len(videos))
     except KeyError:
-        odd = next(video for video in videos if video.label not in class_index)
+        unknown = next(video for video in videos if video.label not in class_index)
         raise UserError(
-            f"the class {odd.label!r} of {odd.path} is not among the "
+            f"the class {unknown.label!r} of {unknown.path} is not among the "
             f"{len(set(class_index.values()))} classes; correct the list or the class file"
         ) from None
     ids = videos.video_ids
@@ -164,7 +164,7 @@ def make_table(
         raise UserError(f"{twice} is listed twice in one split; remove one of the lines")
     paths, found = videos.paths, videos.found
     if found is None:
-        paths, found = _find(FolderIndex(root) if files is None else files, paths)
+        paths, found = _find(files, paths)
     return VideoTable(
         video_ids=PackedStrings(ids),
         paths=PackedStrings(paths),
@@ -176,7 +176,7 @@ def make_table(
 
 
 def write_missing(target: Path, table: VideoTable, class_names: Sequence[str]) -> None:
-    """Write the videos that were not found: their id, class, and where they were expected.
+    """Write the id, class and expected path of the videos that were not found.
 
     Args:
         target: CSV file to write, with the columns `video_id`, `class` and `path`.
@@ -191,14 +191,18 @@ def write_missing(target: Path, table: VideoTable, class_names: Sequence[str]) -
 
 
 def _find(files: FolderIndex, listed: Sequence[str]) -> tuple[Sequence[str], NDArray[np.bool_]]:
-    """Where each listed path lies; a file that is listed itself stands in for no other."""
+    """Find the path of each listed file; a file that is itself listed replaces no other.
+
+    Returns:
+        N paths, and a mask of those that are there, (N,).
+    """
     found = files.find_all(listed)
     if found == listed:
         return listed, np.ones(len(listed), np.bool_)
     named = set(listed)
     paths = [
-        path if place is None or place in named else place
-        for place, path in zip(found, listed, strict=True)
+        path if other is None or other in named else other
+        for other, path in zip(found, listed, strict=True)
     ]
     there = map(operator.eq, paths, found)
     return paths, np.fromiter(there, np.bool_, len(paths))

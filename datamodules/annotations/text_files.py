@@ -1,4 +1,4 @@
-"""Lines and CSV rows of annotation files, and a sentence for every file that holds none."""
+"""Lines and CSV rows of annotation files, with an error for every file that holds none."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -8,35 +8,34 @@ from operator import itemgetter
 from typing import TextIO
 
 from datamodules.errors import UserError
-from datamodules.storage.source import Place, as_source
+from datamodules.storage.source import Place
 
 MAX_LINE = 2**16
-"""Characters of the longest line that is read: no annotation has one of a tenth of it."""
+"""Characters of the longest line that is read: no annotation has one a tenth as long."""
 
 
 def read_lines(path: Place) -> list[str]:
-    """The lines of a text file that are not blank, stripped.
+    """Read the lines of a text file that are not blank, stripped.
 
     Args:
         path: A UTF-8 file, with or without a byte order mark, and line ends of any system.
 
     Raises:
-        UserError: If there is no such file, it is not UTF-8, or a line is no line.
+        UserError: If there is no such file, it is not UTF-8, or a line is too long.
     """
     return [line for raw in _lines(path) if (line := raw.strip())]
 
 
-def read_csv(path: Place, delimiter: str = ",") -> Iterator[list[str]]:
-    """The rows of a CSV file that are not blank.
+def read_csv(path: Place) -> Iterator[list[str]]:
+    """Read the rows of a comma-separated file that are not blank.
 
     Args:
         path: A UTF-8 file; fields may be quoted.
-        delimiter: What stands between fields.
 
     Raises:
         UserError: If there is no such file, it is not UTF-8, or no CSV.
     """
-    rows = csv.reader(_lines(path), delimiter=delimiter, strict=True)
+    rows = csv.reader(_lines(path), strict=True)
     try:
         yield from filter(None, rows)
     except csv.Error as error:
@@ -46,7 +45,7 @@ def read_csv(path: Place, delimiter: str = ",") -> Iterator[list[str]]:
 
 
 def read_columns(path: Place, names: Sequence[str], headerless: Sequence[str]) -> list[list[str]]:
-    """Columns of a CSV file, found by the names in its header line.
+    """Read columns of a CSV file, found by the names in its header line.
 
     Args:
         path: The CSV file.
@@ -82,9 +81,8 @@ def read_columns(path: Place, names: Sequence[str], headerless: Sequence[str]) -
 
 
 def _lines(path: Place) -> Iterator[str]:
-    """Every line of a text file, without its end, read piece by piece."""
-    source = as_source(path)
-    if not source.is_file():
+    """Read a text file piece by piece, and yield its lines without their ends."""
+    if not path.is_file():
         raise UserError(f"there is no list file at {path}; check the argument that names it")
     rest = ""
     with source.open() as binary, TextIOWrapper(binary, encoding="utf-8-sig") as file:

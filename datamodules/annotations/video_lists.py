@@ -1,9 +1,4 @@
-"""Annotation tables: which videos are listed, where they lie, and what their labels are.
-
-A table holds arrays, not lists of Python objects, so that a million videos load in seconds and
-loader workers share one copy: everything is kept in tensors, which torch moves to shared memory
-where it sends them to another process.
-"""
+"""List files of videos in the field's common text forms."""
 
 import csv
 import re
@@ -21,7 +16,7 @@ _NUMBER = r"-?\d+(?:\.\d+)?"
 _CLASS_NAMED = re.compile(
     rf"(.+?{_SUFFIX})[\s,]+(?![\s,]|{_NUMBER}(?:[\s,]|$)|.*{_SUFFIX}$)([^/]+)", re.IGNORECASE
 )
-# what no header line has: a folder, a video file or a number at the end
+# in every entry, in no header line: a folder, a video file or a number at the end
 _ENTRY = re.compile(rf"/|{_SUFFIX}(?:[\s,]|$)|[\s,]{_NUMBER}$", re.IGNORECASE)
 
 
@@ -48,15 +43,17 @@ def read_video_list(path: Path) -> ListedVideos:
     named = [_CLASS_NAMED.fullmatch(line) for line in lines]
     if any(named):
         if not all(named):
-            odd = lines[named.index(None)]
-            raise UserError(f"{path} mixes lines with and without a class name, such as {odd!r}")
+            invalid = lines[named.index(None)]
+            raise UserError(
+                f"{path} mixes lines with and without a class name, such as {invalid!r}"
+            )
         matches = [match for match in named if match]
         return ListedVideos([match[1] for match in matches], [match[2] for match in matches])
     return _read_numbered_lines(path, lines)
 
 
 def _unquoted(line: str) -> str:
-    """The line without the quotes of CSV fields."""
+    """Remove the quotes of CSV fields from a line."""
     return ",".join(next(csv.reader([line]))) if '"' in (line[0], line[-1]) else line
 
 
@@ -68,8 +65,8 @@ def _read_numbered_lines(path: Path, lines: Sequence[str]) -> ListedVideos:
     if counts == {1, 2}:  # some paths end in a number after a blank: the label stands last
         fields = [(" ".join([name, *values[:-1]]), values[-1:]) for name, values in fields]
     elif len(counts) > 1:
-        odd = next(line for line, (_, values) in zip(lines, fields, strict=True) if not values)
-        raise UserError(f"{path} mixes lines with and without a label, for instance {odd!r}")
+        invalid = next(line for line, (_, values) in zip(lines, fields, strict=True) if not values)
+        raise UserError(f"{path} mixes lines with and without a label, for instance {invalid!r}")
     starts_only = all(len(v) == 2 and v[0] in {"0", "1"} for _, v in fields)
     labels = [
         values[-1] if values and not starts_only else Path(name).parent.name

@@ -1,7 +1,7 @@
 """Flips, colour and normalization of whole batches, on the device that trains.
 
-Pure functions over clips (B, V, C, T, H, W); who is flipped or recoloured is decided by the caller,
-sample by sample.
+Pure functions over clips (B, V, C, T, H, W); the caller decides which samples are flipped or
+recoloured.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ YIQ_TO_RGB = np.linalg.inv(RGB_TO_YIQ).tolist()
 
 
 def flip_mask(wanted: Tensor, labels: Tensor, exempt: Sequence[int]) -> Tensor:
-    """Which samples are flipped: those that are wanted and whose label allows it.
+    """Mark the samples to flip: those that were drawn and whose label allows it.
 
     Args:
         wanted: Samples drawn to be flipped, (B,), bool.
@@ -47,7 +47,7 @@ def flip_horizontally(clips: Tensor, mask: Tensor) -> Tensor:
 
 
 def flip_flow(flow: Tensor, mask: Tensor) -> Tensor:
-    """Mirror the coded flow of the marked samples: pixels change sides, and across motion its sign.
+    """Mirror the coded flow of the marked samples: its pixels, and the sign of its x components.
 
     Args:
         flow: Codes of stacks u1, v1, u2, v2, ..., (B, V, 2L, T, H, W), uint8.
@@ -62,7 +62,7 @@ def flip_flow(flow: Tensor, mask: Tensor) -> Tensor:
 
 
 def flip_labels(labels: Tensor, mask: Tensor, swaps: Mapping[int, int]) -> Tensor:
-    """Labels of flipped samples, where the mirror image of a class is another class.
+    """Relabel flipped samples, where the mirror image of a class is another class.
 
     Args:
         labels: Labels, (B,).
@@ -108,7 +108,7 @@ class ColorJitter:
                 )
 
     def draw(self, rng: np.random.Generator) -> tuple[float, float, float, float]:
-        """One sample's factors for `color_jitter`: brightness, contrast, saturation, hue."""
+        """Draw one sample's factors for `color_jitter`: brightness, contrast, saturation, hue."""
         brightness, contrast, saturation, hue = rng.uniform(-1, 1, size=4).tolist()
         return (
             1 + brightness * self.brightness,
@@ -164,7 +164,7 @@ def normalize(
 
 
 def normalize_flow(flow: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Subtract the code of no motion, 128, and divide by nothing (ST-ResNet's authors' code).
+    """Subtract the code of no motion, 128, without scaling (ST-ResNet's authors' code).
 
     Args:
         flow: Codes, (B, V, 2L, T, H, W), uint8.
@@ -177,13 +177,13 @@ def normalize_flow(flow: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def _grey(clips: Tensor) -> Tensor:
-    """ITU-R 601 luma, (B, V, 3, T, H, W) -> (B, V, 1, T, H, W)."""
+    """Convert to ITU-R 601 luma, (B, V, 3, T, H, W) to (B, V, 1, T, H, W)."""
     red, green, blue = clips.unbind(2)
     return (0.299 * red + 0.587 * green + 0.114 * blue).unsqueeze(2)
 
 
 def _hue_matrices(turns: Tensor) -> Tensor:
-    """RGB matrices that turn the chroma plane of YIQ, (B,) parts of the circle -> (B, 3, 3)."""
+    """Make RGB matrices that turn the chroma plane of YIQ, (B,) in turns to (B, 3, 3)."""
     cosine, sine = torch.cos(2 * torch.pi * turns), torch.sin(2 * torch.pi * turns)
     zero, one = torch.zeros_like(turns), torch.ones_like(turns)
     rotation = torch.stack([one, zero, zero, zero, cosine, sine, zero, -sine, cosine], dim=-1)

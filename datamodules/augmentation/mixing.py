@@ -21,7 +21,7 @@ from datamodules.errors import UserError
 
 @dataclass(frozen=True)
 class Mixing:
-    """How training clips are mixed.
+    """Strengths of mixup and cutmix of training clips.
 
     Where both strengths are given, each sample is mixed one way or the other with equal chance.
 
@@ -48,7 +48,7 @@ class Mixing:
         return self.mixup_alpha > 0 or self.cutmix_alpha > 0
 
     def draw(self, rng: np.random.Generator) -> tuple[float, float, float, float, float]:
-        """One sample's mix for `pixel_shares`.
+        """Draw one sample's mix for `pixel_shares`.
 
         Returns:
             The share of the sample's own pixels outside of a box, and the box that the other sample
@@ -67,7 +67,7 @@ class Mixing:
 
 
 def pixel_shares(draws: Sequence[Sequence[float]], height: int, width: int) -> Tensor:
-    """What part of each pixel is the sample's own.
+    """Compute the part of each pixel that stays the sample's own.
 
     Args:
         draws: A share and a box per sample, from `Mixing.draw`.
@@ -100,7 +100,7 @@ def mix_clips(clips: Tensor, shares: Tensor) -> Tensor:
 
 
 def mix_labels(labels: Tensor, shares: Tensor, num_classes: int) -> Tensor:
-    """Targets of clips that `mix_clips` mixed.
+    """Make the targets of clips that `mix_clips` mixed.
 
     Args:
         labels: Labels, (B,).

@@ -29,12 +29,12 @@ __all__ = ["Augmentation", "ClassInfo", "StandardAugmentation"]
 
 @dataclass(frozen=True)
 class ClassInfo:
-    """What an augmentation may know of a dataset's classes.
+    """A dataset's classes, as far as augmentations need them.
 
     Attributes:
         names: Names of the classes in label order.
         mirror_pairs: Pairs of classes that are each other's mirror image.
-        never_mirrored: Classes whose mirror image is none of theirs.
+        never_mirrored: Classes whose mirror image belongs to no class.
     """
 
     names: Sequence[str]
@@ -43,13 +43,12 @@ class ClassInfo:
 
 
 class Augmentation(DescribedValue):
-    """Base of what changes training batches on the device: derive from it for one of your own.
+    """Base of augmentations, which change training batches on the device; derive your own from it.
 
     All randomness comes from the generators that are handed in, one for each sample, made from
     (seed, epoch, index, view): so the same clips come out on any number of workers and devices, and
-    in a run that was killed and goes on. An augmentation keeps no state. What changes where things
-    are in the picture has to change `flow` alike, where a batch has it. An evaluation is never
-    augmented.
+    in a run that was killed and goes on. An augmentation keeps no state. One that moves pixels has
+    to move those of `flow` alike, where a batch has it. An evaluation is never augmented.
     """
 
     @property
@@ -79,7 +78,7 @@ class Augmentation(DescribedValue):
         Args:
             batch: A batch as it comes from the loader, clips uint8, (B, V, C, T, H, W); it may be
                 changed in place.
-            draws: Where generators come from: `draws.generators("any word")`, B of them.
+            draws: Source of random generators: `draws.generators("any word")`, B of them.
             classes: The dataset's classes.
 
         Returns:
@@ -92,7 +91,7 @@ class Augmentation(DescribedValue):
 
         Args:
             batch: A normalized batch; it may be changed in place.
-            draws: Where generators come from.
+            draws: Source of random generators.
             num_classes: Number of classes, K.
 
         Returns:
@@ -106,7 +105,7 @@ class StandardAugmentation(Augmentation):
 
     Args:
         flip_probability: Share of training clips that are mirrored.
-        flip_exempt: Classes that are never mirrored; null for those that the dataset knows of.
+        flip_exempt: Classes that are never mirrored; null for the dataset's own.
         flip_pairs: Pairs of classes that are each other's mirror image; null likewise.
         color: Strength of brightness, contrast and saturation jitter; a quarter of it for hue.
         mixup_alpha: Strength of mixup, which adds pairs of training clips; 0 for none, 0.2 to 0.8
@@ -139,7 +138,7 @@ class StandardAugmentation(Augmentation):
         self.mixing = Mixing(mixup_alpha, cutmix_alpha)
 
     def mirrored(self, classes: ClassInfo) -> ClassInfo:
-        """The classes with what this augmentation takes for their mirror images."""
+        """Replace the classes' mirror images by those that the arguments give."""
         given, own = self.flip_pairs, self.flip_exempt
         pairs = classes.mirror_pairs if given is None else [(x, y) for x, y in given]
         paired = set(chain.from_iterable(pairs))
@@ -148,7 +147,7 @@ class StandardAugmentation(Augmentation):
 
     @property
     def named_classes(self) -> list[str]:
-        """Classes that are named for what their mirror image is."""
+        """Classes that `flip_exempt` and `flip_pairs` name."""
         return [*(self.flip_exempt or ()), *chain.from_iterable(self.flip_pairs or ())]
 
     def augment(self, batch: VideoBatch, draws: BatchDraws, classes: ClassInfo) -> VideoBatch:

@@ -1,1 +1,1 @@
-"""Which frames and pixels of a video are a clip."""
+"""Clips: the frames and pixels that are taken of a video."""

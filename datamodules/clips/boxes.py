@@ -1,4 +1,4 @@
-"""Where crops lie: rectangles in a frame of a given size, drawn or fixed; numbers, no pixels."""
+"""Boxes of crops: rectangles in a frame of a given size, drawn or fixed; numbers, no pixels."""
 
 from typing import NamedTuple
 
@@ -35,7 +35,7 @@ class Box(NamedTuple):
     width: int
 
     def scaled(self, source: tuple[int, int], target: tuple[int, int]) -> "Box":
-        """The same place in a frame of another size, rounded to whole pixels inside it.
+        """Carry the box over to a frame of another size, rounded to whole pixels inside it.
 
         Args:
             source: Height and width of the frame that the box lies in.
@@ -49,7 +49,7 @@ class Box(NamedTuple):
 def working_size(
     height: int, width: int, short_side: int, aspect: float | None = None
 ) -> tuple[int, int]:
-    """Height and width of a frame resized to a short side.
+    """Compute the height and width of a frame resized to a short side.
 
     Args:
         height: Height of the frame, in pixels.
@@ -64,7 +64,7 @@ def working_size(
 
 
 def random_box(frame: tuple[int, int], size: int, rng: np.random.Generator) -> Box:
-    """Square of side `size` anywhere in a frame of the given height and width."""
+    """Draw a square of side `size` anywhere in a frame of the given height and width."""
     _check_fits(frame, size)
     top = int(rng.integers(frame[0] - size + 1))
     left = int(rng.integers(frame[1] - size + 1))
@@ -72,7 +72,7 @@ def random_box(frame: tuple[int, int], size: int, rng: np.random.Generator) -> B
 
 
 def center_box(frame: tuple[int, int], size: int) -> Box:
-    """Square of side `size` in the middle of a frame of the given height and width."""
+    """Center a square of side `size` in a frame of the given height and width."""
     _check_fits(frame, size)
     return Box((frame[0] - size) // 2, (frame[1] - size) // 2, size, size)
 
@@ -83,7 +83,7 @@ def random_resized_box(
     ratio: tuple[float, float],
     rng: np.random.Generator,
 ) -> Box:
-    """Rectangle of random area and aspect anywhere in a frame ("Inception crop").
+    """Draw a rectangle of random area and aspect anywhere in a frame ("Inception crop").
 
     Source: Szegedy et al., Going deeper with convolutions, section 6. After ten draws that do not
     fit comes the largest central rectangle whose aspect is allowed.
@@ -110,7 +110,7 @@ def random_resized_box(
 
 
 def multi_scale_box(frame: tuple[int, int], rng: np.random.Generator) -> Box:
-    """TSN's multi-scale crop: one of 10 shapes at one of 13 fixed positions.
+    """Draw TSN's multi-scale crop: one of 10 shapes at one of 13 fixed positions.
 
     Height and width are the short side times 1, .875, .75 or .66, equal or neighbours in that list
     (the aspect jitter); the positions are corners, centre, middles of the edges and the points half
@@ -136,7 +136,7 @@ def multi_scale_box(frame: tuple[int, int], rng: np.random.Generator) -> Box:
 
 
 def corner_box(frame: tuple[int, int], rng: np.random.Generator) -> Box:
-    """Two-stream networks' multi-scale crop: in a corner or the centre.
+    """Draw the multi-scale crop of two-stream networks, in a corner or the centre.
 
     Height and width are drawn independently from the short side times 1, .875, .75 and .66 (256 to
     168). Source: the motion stream of Feichtenhofer et al., Spatiotemporal Residual Networks,
@@ -154,7 +154,7 @@ def corner_box(frame: tuple[int, int], rng: np.random.Generator) -> Box:
 
 
 def border_box(frame: tuple[int, int], size: int, rng: np.random.Generator) -> Box:
-    """ST-ResNet's crop: near the border, height and width jittered by a quarter.
+    """Draw ST-ResNet's crop: near the border, height and width jittered by a quarter.
 
     Each side is `size` times a factor from 0.75 to 1.25, cut to the frame; it lies at most a
     quarter of the free range away from one border or the other. Source: Feichtenhofer et al.,
@@ -176,7 +176,7 @@ def border_box(frame: tuple[int, int], size: int, rng: np.random.Generator) -> B
 
 
 def _scaled_range(start: int, length: int, source: int, target: int) -> tuple[int, int]:
-    """A range of pixels carried from an axis of `source` pixels to one of `target`."""
+    """Carry a range of pixels from an axis of `source` pixels over to one of `target`."""
     begin = min(round(start * target / source), target - 1)
     end = max(round((start + length) * target / source), begin + 1)
     return begin, end - begin

@@ -15,7 +15,7 @@ __all__ = ["chunk_frames", "even_test_clip", "stack_centres", "stack_fields"]
 def chunk_frames(
     num_frames: int, clip_len: int, strides: tuple[int, int], rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """A window of frames with a stride drawn for each clip (section 3.3 of the paper).
+    """Draw a window of frames with a random stride (section 3.3 of the paper).
 
     The stride is drawn from a range and cut down to the largest that fits; the window starts
     anywhere it fits. A video with fewer frames than the clip is taken from end to end, in the
@@ -42,7 +42,7 @@ def chunk_frames(
 
 
 def even_test_clip(num_frames: int, clip_len: int) -> npt.NDArray[np.int64]:
-    """Frames evenly spread from the first to the last (25 chunks in two-stream tests).
+    """Spread frames evenly from the first to the last (25 chunks in two-stream tests).
 
     One frame is the middle one. Videos with fewer frames repeat some, evenly spread.
 
@@ -59,7 +59,7 @@ def even_test_clip(num_frames: int, clip_len: int) -> npt.NDArray[np.int64]:
 
 
 def stack_centres(num_frames: int, length: int) -> tuple[int, int]:
-    """The frames that a whole stack of flow fits around.
+    """Find the frames that a whole stack of flow fits around.
 
     Args:
         num_frames: Frames in the video, N.
@@ -77,7 +77,7 @@ def stack_centres(num_frames: int, length: int) -> tuple[int, int]:
 def stack_fields(
     centres: npt.NDArray[np.int64], num_frames: int, length: int
 ) -> npt.NDArray[np.int64]:
-    """The flow fields around frames, at offsets -(L // 2) and on.
+    """List the flow fields around frames, at offsets from -(L // 2).
 
     Args:
         centres: Frames, of any shape.
@@ -85,7 +85,7 @@ def stack_fields(
         length: Fields of a stack, L.
 
     Returns:
-        Numbers of fields, of that shape and one axis more, (..., L).
+        Indices of fields, one axis more than `centres`, (..., L), int64.
     """
     offsets = np.arange(length, dtype=np.int64) - length // 2
     fields: npt.NDArray[np.int64] = np.clip(centres[..., None] + offsets, 0, max(0, num_frames - 2))

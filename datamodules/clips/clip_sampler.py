@@ -1,4 +1,4 @@
-"""Clip samplers: which frames of a video make a clip; `FrameSampler`, and the base of own ones."""
+"""Clip samplers, which choose the frames of a clip: `FrameSampler` and the base of own ones."""
 
 import math
 from abc import ABC, abstractmethod
@@ -24,7 +24,7 @@ __all__ = ["ClipSampler", "FrameSampler"]
 
 
 class ClipSampler(DescribedValue, ABC):
-    """Base of what chooses the frames of a clip: derive from it for a sampler of your own.
+    """Base of clip samplers, which choose the frames of a clip; derive your own from it.
 
     All randomness comes from the generator that is handed in, which is made from (seed, epoch,
     index): so the same clips come out on any number of workers and devices, and in a run that was
@@ -78,10 +78,10 @@ class ClipSampler(DescribedValue, ABC):
         """
 
     def describe(self) -> str:
-        """The rule in words for the protocol line."""
-        said = self.description()
-        words = ", ".join(f"{name}={value}" for name, value in said["init_args"].items())
-        return f"{self.clip_len} frames by {said['class_path']}({words})"
+        """Write the rule in words for the protocol line."""
+        made = self.description()
+        args = ", ".join(f"{name}={value}" for name, value in made["init_args"].items())
+        return f"{self.clip_len} frames by {made['class_path']}({args})"
 
 
 class FrameSampler(ClipSampler):
@@ -98,7 +98,7 @@ class FrameSampler(ClipSampler):
             for networks that take any number (25 in two-stream tests).
 
     Raises:
-        UserError: If the combination names no rule, or two, or a number is below 1.
+        UserError: If the arguments fit no rule or two, or a number is below 1.
     """
 
     def __init__(
@@ -197,7 +197,7 @@ class FrameSampler(ClipSampler):
         return segment_test_clips(num_frames, self.clip_len, num_clips)
 
     def describe(self) -> str:
-        """The rule in words for the protocol line, such as "8 frames x stride 8"."""
+        """Write the rule in words for the protocol line, such as "8 frames x stride 8"."""
         if self.test_frames is not None:
             return f"{self.test_frames} frames spread over the video, trained on {self._rule()}"
         return self._rule()

@@ -1,6 +1,6 @@
 """Crops of clips, cut and resized in the workers; the same for all frames of a clip.
 
-Frames are (T, C, H, W) uint8; what happens on the device is in `augmentation`.
+Frames are (T, C, H, W) uint8; changes on the device are in `augmentation`.
 
 Every crop is drawn in the *working frame*, the frame as it would look after the resize that a paper
 names (short side 256, say), then carried over to source pixels and cut and resized in one step. So
@@ -28,19 +28,14 @@ from datamodules.clips.boxes import (
 from datamodules.errors import UserError
 
 __all__ = [
-    "Box",
     "Crop",
     "Crops",
     "NumCrops",
     "TrainCrop",
-    "center_box",
     "count_crops",
     "count_mirrored",
     "crop_and_resize",
     "evaluation_crops",
-    "multi_scale_box",
-    "random_box",
-    "random_resized_box",
     "working_size",
 ]
 
@@ -68,7 +63,7 @@ def crop_and_resize(frames: Tensor, box: Box, size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Crop:
-    """A crop that was drawn, to be cut out of whatever shows the same: frames, their optical flow.
+    """A drawn crop, to be cut out of the frames of a video and of their optical flow alike.
 
     Attributes:
         box: The rectangle, in pixels of the working frame.
@@ -87,19 +82,19 @@ class Crop:
 
 
 def count_crops(num_crops: NumCrops) -> int:
-    """Number of views of a clip."""
+    """Count the views of a clip."""
     if num_crops == "full":
         return 1
     return 2 if num_crops == "full_flip" else num_crops
 
 
 def count_mirrored(num_crops: NumCrops) -> int:
-    """How many of them, the last ones, are mirror images."""
+    """Count the views of a clip that are mirror images; they are the last ones."""
     return count_crops(num_crops) // 2 if num_crops in (2, 10, "full_flip") else 0
 
 
 def evaluation_crops(frames: Tensor, size: int, num_crops: NumCrops) -> Tensor:
-    """The fixed crops of an evaluation.
+    """Take the fixed crops of an evaluation.
 
     1 is the centre; 2 are the centre and its mirror image; 3 lie along the long side at its start,
     middle and end; 10 are the corners (top left, top right, bottom left, bottom right), the centre,
@@ -109,7 +104,7 @@ def evaluation_crops(frames: Tensor, size: int, num_crops: NumCrops) -> Tensor:
     Args:
         frames: Frames resized to their working size, (T, C, H, W).
         size: Side of a crop, in pixels; not used for whole frames.
-        num_crops: Which crops.
+        num_crops: The set of crops.
 
     Returns:
         (number of crops, T, C, size, size); (1, T, C, H, W) for "full", (2, T, C, H, W) for
@@ -145,7 +140,7 @@ def evaluation_crops(frames: Tensor, size: int, num_crops: NumCrops) -> Tensor:
 
 @dataclass(frozen=True)
 class Crops:
-    """How frames become the square crops of training and the views of evaluation.
+    """Settings of the square crops of training and the views of an evaluation.
 
     The working frame has a short side of `side`, in training drawn anew for each clip from
     that to `max_short_side` where that is given. From it, training takes one crop:
@@ -244,7 +239,7 @@ class Crops:
             )
 
     def draw(self, height: int, width: int, rng: np.random.Generator) -> Crop:
-        """Random training crop of a video whose frames have the given height and width."""
+        """Draw a training crop of a video whose frames have the given height and width."""
         short_side = self.side
         if self.max_short_side is not None:
             short_side = int(rng.integers(short_side, self.max_short_side + 1))
@@ -266,11 +261,11 @@ class Crops:
     def test(
         self, frames: Tensor, num_crops: NumCrops = 1, source: tuple[int, int] | None = None
     ) -> Tensor:
-        """The fixed crops of an evaluation, after resizing to `side`.
+        """Resize frames to `side`, and take the fixed crops of an evaluation.
 
         Args:
             frames: Decoded frames, (T, C, H, W), uint8.
-            num_crops: Which crops; see `evaluation_crops`.
+            num_crops: The set of crops; see `evaluation_crops`.
             source: Height and width of the video, where these are its flow, of another size.
 
         Returns:

@@ -1,4 +1,4 @@
-"""What a network expects of a clip: all that a checkpoint must remember to label a video."""
+"""The input of a network: all that a checkpoint must hold of its clips to label a video."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +19,7 @@ class FlowSpec:
 
     Attributes:
         length: Fields of a stack, L.
-        method: How it was estimated.
+        method: Name of the method that estimated it.
         bound: Longest displacement along an axis that is kept, in pixels.
         short_side: Short side of the frames that it is in pixels of; None where that is not known.
     """
@@ -67,8 +67,8 @@ class InputSpec:
     """Sampling, crops and normalization of the clips.
 
     Attributes:
-        sampling: Which frames make a clip.
-        crops: How frames become crops.
+        sampling: Choice of a clip's frames.
+        crops: Crops of the frames.
         normalization: The scale of colours.
         flow: Optical flow beside the frames; None for frames alone.
         augmentation: What training changed on the device, as a description; it says how the
@@ -82,7 +82,7 @@ class InputSpec:
     augmentation: Mapping[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, as a checkpoint holds them; `from_dict` reads them back."""
+        """Describe it in plain values, as a checkpoint holds them; `from_dict` reads them back."""
         return {
             "sampling": self.sampling.description(),
             "frame_rate": "native",
@@ -94,7 +94,7 @@ class InputSpec:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "InputSpec":
-        """The specification that `as_dict` described.
+        """Make the specification that `as_dict` described.
 
         Raises:
             UserError: If its sampler is part of a plugin that is not there.

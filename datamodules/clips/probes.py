@@ -1,8 +1,8 @@
 """Probes: an evaluation on the same videos, with the order of frames or their pixels changed.
 
 Order probes ask whether a network uses time: the frames are the same, their order is not.
-Robustness probes ask what a score is worth on worse videos. What a probe draws about a video is
-drawn from (seed, index), so every network is shown the same changed clip.
+Robustness probes measure a score on worse videos. A probe's random choices about a video are drawn
+from (seed, index), so every network is shown the same changed clip.
 
 | probe              | a clip of T frames becomes                                               |
 |--------------------|--------------------------------------------------------------------------|
@@ -11,7 +11,7 @@ drawn from (seed, index), so every network is shown the same changed clip.
 | frozen             | T times its middle frame                                                 |
 | sparse(k)          | every k-th of its frames, each held until the next; k from 2             |
 | frame_drops(s)     | a share s of its frames lost, the one before held; never the first frame |
-| occlusion(s)       | a grey box over a share s of the frame, at one place in all frames       |
+| occlusion(s)       | a grey box over a share s of the frame, the same in all frames           |
 | motion_blur(s)     | every frame smeared along a line of s times its short side               |
 | recompression(q)   | every frame stored as a JPEG of quality q, from 1 to 95                  |
 
@@ -40,7 +40,7 @@ GREY = 128
 
 @dataclass(frozen=True)
 class Strength:
-    """The range of a probe's strength, and how it is named in a sentence."""
+    """The range of a probe's strength, and its words in a message."""
 
     low: float
     high: float
@@ -48,7 +48,7 @@ class Strength:
     example: str
 
     def holds(self, value: float) -> bool:
-        """Whether a value is in the range."""
+        """Check that a value is in the range."""
         return self.low <= value <= self.high and not (self.whole and value % 1)
 
     def __str__(self) -> str:
@@ -76,7 +76,7 @@ class Probe:
 
     Attributes:
         name: One of `PROBES`.
-        strength: How much is changed; None for probes without strength.
+        strength: Amount of change; None for probes without strength.
     """
 
     name: str
@@ -117,7 +117,7 @@ class Probe:
 
     @property
     def file_part(self) -> str:
-        """What a file name says of it, such as `occlusion-0.25`."""
+        """Name of the probe in file names, such as `occlusion-0.25`."""
         return self.name if self.strength is None else f"{self.name}-{self.strength:g}"
 
     def check_clip(self, clip_len: int) -> None:
@@ -142,15 +142,15 @@ class Probe:
             )
 
     def order(self, chosen: FrameIndices, seed: int, index: int) -> FrameIndices:
-        """The frames that are shown instead of the chosen ones.
+        """Reorder the chosen frames.
 
         Args:
-            chosen: Frame numbers of the clips of one video, (num_clips, T).
+            chosen: Frame indices of the clips of one video, (num_clips, T).
             seed: The run's seed.
             index: The video's position in its table.
 
         Returns:
-            Frame numbers, (num_clips, T); the chosen ones for probes of pixels.
+            Frame indices, (num_clips, T); the chosen ones for probes of pixels.
         """
         if self.name not in _ORDERS:
             return chosen
@@ -161,7 +161,7 @@ class Probe:
         return np.stack(changed)
 
     def pixels(self, frames: Tensor, seed: int, index: int) -> Tensor:
-        """The frames that are shown instead of the decoded ones.
+        """Change the pixels of the decoded frames.
 
         Args:
             frames: Frames of one video, (N, C, H, W) uint8.
@@ -178,7 +178,7 @@ class Probe:
 
 
 def _number(text: str | None) -> float:
-    """The number that a text says; NaN, which no range holds, for none."""
+    """Parse a number; NaN, which no range holds, for any other text."""
     try:
         return math.nan if text is None else float(text)
     except ValueError:
@@ -213,7 +213,7 @@ def _frame_drops(clip_len: int, share: float, rng: np.random.Generator) -> Frame
 
 
 def _num_dropped(clip_len: int, share: float) -> int:
-    """Frames that are lost of a clip; the first one stays."""
+    """Count the frames that a clip loses; the first one stays."""
     return min(round(share * clip_len), clip_len - 1)
 
 
@@ -227,7 +227,7 @@ def _occlusion(frames: Tensor, share: float, rng: np.random.Generator) -> Tensor
 
 
 def _motion_blur(frames: Tensor, share: float, rng: np.random.Generator) -> Tensor:
-    """Mean of the frame's copies along a line of whole pixels; borders are repeated."""
+    """Average copies of the frame along a line of whole pixels; borders are repeated."""
     height, width = frames.shape[-2:]
     count = max(2, round(share * min(height, width)))
     angle = rng.uniform(0, math.pi)

@@ -1,24 +1,23 @@
-"""Which frames of a video a network sees: pure integer functions, no pixels, no files.
+"""Rules that choose the frames of a clip: pure integer functions, no pixels, no files.
 
 Five kinds of choice, each with its rule for videos shorter than asked:
 
 | kind         | frames                                              | too short a video         |
 |--------------|-----------------------------------------------------|---------------------------|
-| dense        | a window with a fixed stride at one place           | loops from its start      |
+| dense        | a window with a fixed stride                        | loops from its start      |
 | segments     | one frame out of each of K equal parts (TSN)        | evenly spread, repeats    |
 | uniform      | equally spaced over the whole video, one phase      | evenly spread, repeats    |
 | super-images | N consecutive frames out of each of K parts (StNet) | runs on, then wraps round |
 | chunks       | a window with a random stride (ST-ResNet)           | smaller stride, then      |
 |              | (`chunks`)                                          | repeats both its ends     |
 
-A generator makes the random choice of training; `None` makes the one central choice of evaluation.
-All functions return frame indices as int64, all in [0, num_frames).
+Functions that take a generator make the random choice of training; those named `*_test_clips` make
+the fixed choice of an evaluation. All return frame indices as int64, all in [0, num_frames).
 
 `frames_between` of `video/reader.py` narrows a video to the frames of a stretch of time before any
 of these chooses.
 
 Dense, segment, uniform and chunk sampling treat both directions of time alike: the frames drawn
-from datamodules.errors import UserError
 from a reversed video are distributed as the reversed frames of the video, so no sampler can tell
 two classes apart that are each other's reversal.
 """
@@ -45,13 +44,12 @@ FrameIndices: TypeAlias = npt.NDArray[np.int64]
 
 
 def dense_clip(
-    num_frames: int, clip_len: int, frame_stride: int, rng: np.random.Generator | None
+    num_frames: int, clip_len: int, frame_stride: int, rng: np.random.Generator
 ) -> FrameIndices:
-    """A window of frames with a fixed stride (CoST section 4.1; SELFY's dense mode).
+    """Draw a window of frames with a fixed stride (CoST section 4.1; SELFY's dense mode).
 
-    In training the window starts anywhere it fits, in evaluation it lies in the video's middle. A
-    video shorter than the window is looped from its first frame: indices are taken modulo
-    `num_frames`, as in CoST's released code.
+    The window starts anywhere it fits. A video shorter than the window is looped from its first
+    frame: indices are taken modulo `num_frames`, as in CoST's released code.
 
     The window ends with its last chosen frame: 57 frames for 8 with stride 8. Departure: the
     authors of CoST, SELFY and TSM draw a window of T times the stride, 64 frames. They never choose
@@ -62,23 +60,23 @@ def dense_clip(
         num_frames: Frames in the video.
         clip_len: Frames to choose, T.
         frame_stride: Distance between chosen frames, in frames.
-        rng: Source of the random start, or None for the middle.
+        rng: Source of the random start.
 
     Returns:
         Frame indices, (T,).
     """
     check_counts(num_frames=num_frames, clip_len=clip_len, frame_stride=frame_stride)
     room = _dense_room(num_frames, clip_len, frame_stride)
-    start = room // 2 if rng is None else int(rng.integers(room + 1))
+    start = int(rng.integers(room + 1))
     return (start + _multiples(clip_len, frame_stride)) % num_frames
 
 
 def dense_test_clips(
     num_frames: int, clip_len: int, frame_stride: int, num_clips: int
 ) -> FrameIndices:
-    """Windows of frames evenly spaced over the video (CoST: 10 clips).
+    """Space windows of frames evenly over the video (CoST: 10 clips).
 
-    One clip is the middle one of `dense_clip`; more reach from the first frame to the last.
+    One clip is the window in the middle; more reach from the first frame to the last.
     Departure: CoST's released code divides the range of possible starts into `num_clips` equal
     parts and begins a clip in the middle of each. Its windows, and TSM's, which reach from end to
     end, are longer (see `dense_clip`); ours are alike for a video and its reversal.
@@ -93,72 +91,66 @@ def dense_test_clips(
         Frame indices, (num_clips, T).
     """
     check_counts(num_clips=num_clips)
-    if num_clips == 1:
-        return dense_clip(num_frames, clip_len, frame_stride, None)[None]
     check_counts(num_frames=num_frames, clip_len=clip_len, frame_stride=frame_stride)
     room = _dense_room(num_frames, clip_len, frame_stride)
-    starts = _multiples(num_clips, room) // (num_clips - 1)
+    middle = np.array([room // 2], np.int64)
+    starts = middle if num_clips == 1 else _multiples(num_clips, room) // (num_clips - 1)
     return (starts[:, None] + _multiples(clip_len, frame_stride)) % num_frames
 
 
-def segment_frames(
-    num_frames: int, num_segments: int, rng: np.random.Generator | None
-) -> FrameIndices:
-    """One frame out of each of K equal parts of the video (TSN; also TSM and SELFY).
+def segment_frames(num_frames: int, num_segments: int, rng: np.random.Generator) -> FrameIndices:
+    """Draw one frame out of each of K equal parts of the video (TSN; also TSM and SELFY).
 
-    Part k is the stretch of time [k N / K, (k + 1) N / K). In training a point of each part is
-    drawn independently, in evaluation it is the part's centre; the frame is the one on show then.
-    For videos with fewer frames than parts this repeats frames, evenly spread.
+    Part k is the stretch of time [k N / K, (k + 1) N / K). A point of each part is drawn
+    independently; the frame is the one on show then. For videos with fewer frames than parts this
+    repeats frames, evenly spread.
 
-    The evaluation rule is the authors' `int(N/K/2 + N/K*k)`. Departure in training: their code cuts
-    parts of floor(N / K) frames and never shows the rest of the video (of 15 frames in 8 segments,
-    the last 7). Where K divides N the two are the same. Departure for videos with fewer frames than
-    parts: their code shows the first frame K times, in training (TSM) or always (SELFY, which does
-    so with exactly K frames too in evaluation).
+    Departure: the authors' code cuts parts of floor(N / K) frames and never shows the rest of the
+    video (of 15 frames in 8 segments, the last 7). Where K divides N the two are the same.
+    Departure for videos with fewer frames than parts: their code shows the first frame K times, in
+    training (TSM) or always (SELFY, which does so with exactly K frames too in evaluation).
 
     Args:
         num_frames: Frames in the video, N.
         num_segments: Parts, K.
-        rng: Source of the random points, or None for the centres.
+        rng: Source of the random points.
 
     Returns:
         Frame indices in order, (K,).
     """
     check_counts(num_frames=num_frames, num_segments=num_segments)
-    if rng is None:
-        return segment_test_clips(num_frames, num_segments, 1).reshape(-1)
     offsets = rng.integers(num_frames, size=num_segments)
     frames: FrameIndices = (_multiples(num_segments, num_frames) + offsets) // num_segments
     return frames
 
 
-def uniform_frames(num_frames: int, clip_len: int, rng: np.random.Generator | None) -> FrameIndices:
-    """Frames equally spaced over the whole video.
+def uniform_frames(num_frames: int, clip_len: int, rng: np.random.Generator) -> FrameIndices:
+    """Draw frames equally spaced over the whole video.
 
     Like `segment_frames`, but all parts share one offset, so that the distance between frames is
-    the same all along the clip (but for rounding to whole frames).
+    the same all along the clip (but for rounding to whole frames). An evaluation takes the parts'
+    centres, `segment_test_clips`.
 
     Args:
         num_frames: Frames in the video, N.
         clip_len: Frames to choose, T.
-        rng: Source of the random offset, or None for the parts' centres.
+        rng: Source of the random offset.
 
     Returns:
         Frame indices in order, (T,).
     """
     check_counts(num_frames=num_frames, clip_len=clip_len)
-    if rng is None:
-        return segment_test_clips(num_frames, clip_len, 1).reshape(-1)
     offset = int(rng.integers(num_frames))
     frames: FrameIndices = (_multiples(clip_len, num_frames) + offset) // clip_len
     return frames
 
 
 def segment_test_clips(num_frames: int, num_segments: int, num_clips: int) -> FrameIndices:
-    """Clips of one frame per part, at evenly spaced offsets within the parts.
+    """Take clips of one frame per part, at evenly spaced offsets within the parts.
 
-    Clip 1 takes the parts' centres. Of two clips the second takes their starts, which is TSM's
-    "twice sample". Clip j of n takes the point at the fraction (1/2 + j/n) mod 1 of each part.
+    Clip 1 takes the parts' centres, the authors' `int(N/K/2 + N/K*k)`. Of two clips the second
+    takes their starts, which is TSM's "twice sample". Clip j of n takes the point at the fraction
+    (1/2 + j/n) mod 1 of each part.
 
     Args:
         num_frames: Frames in the video, N.
@@ -176,12 +168,12 @@ def segment_test_clips(num_frames: int, num_segments: int, num_clips: int) -> Fr
 
 
 def super_image_frames(
-    num_frames: int, num_segments: int, frames_per_segment: int, rng: np.random.Generator | None
+    num_frames: int, num_segments: int, frames_per_segment: int, rng: np.random.Generator
 ) -> FrameIndices:
-    """N consecutive frames out of each of K parts of the video (StNet's super-images).
+    """Draw N consecutive frames out of each of K parts of the video (StNet's super-images).
 
     Authors' rule: parts are d = floor(num_frames / K) frames long; the run starts at a random
-    offset in [0, d - N] in training and at (d - N) // 2 in evaluation. Parts shorter than a run
+    offset in [0, d - N]. Parts shorter than a run
     (1 <= d < N) start at their first frame; in videos shorter than K frames part k starts at frame
     k. Indices wrap round modulo `num_frames`.
 
@@ -189,13 +181,11 @@ def super_image_frames(
         num_frames: Frames in the video.
         num_segments: Parts, K.
         frames_per_segment: Consecutive frames out of each part, N.
-        rng: Source of the random offsets, or None for the centred run.
+        rng: Source of the random offsets.
 
     Returns:
         Frame indices, segment by segment, (K * N,).
     """
-    if rng is None:
-        return super_image_test_clips(num_frames, num_segments, frames_per_segment, 1).reshape(-1)
     starts, room = _super_image_room(num_frames, num_segments, frames_per_segment)
     starts = starts + rng.integers(room + 1, size=num_segments)
     frames: FrameIndices = starts[:, None] + _multiples(frames_per_segment, 1)
@@ -205,10 +195,10 @@ def super_image_frames(
 def super_image_test_clips(
     num_frames: int, num_segments: int, frames_per_segment: int, num_clips: int
 ) -> FrameIndices:
-    """Clips of super-images, at evenly spaced offsets within the parts.
+    """Take clips of super-images, at evenly spaced offsets within the parts.
 
-    Clip 1 is `super_image_frames` in evaluation; the offsets of more clips follow
-    `segment_test_clips`, scaled to the room that the run has in its part.
+    Parts are those of `super_image_frames`. Clip 1 starts at offset (d - N) // 2; the offsets of
+    more clips follow `segment_test_clips`, scaled to the room that the run has in its part.
 
     Args:
         num_frames: Frames in the video.
@@ -236,14 +226,14 @@ def check_counts(**counts: int) -> None:
 
 
 def _dense_room(num_frames: int, clip_len: int, frame_stride: int) -> int:
-    """How many frames a dense window can be moved by; 0 where it does not fit."""
+    """Count the frames that a dense window can be moved by; 0 where it does not fit."""
     return max(0, num_frames - 1 - (clip_len - 1) * frame_stride)
 
 
 def _super_image_room(
     num_frames: int, num_segments: int, frames_per_segment: int
 ) -> tuple[FrameIndices, int]:
-    """First frame of every part, (K,), and how many frames a run can be moved by in it."""
+    """Find the first frame of every part, (K,), and the frames a run can be moved by in it."""
     check_counts(
         num_frames=num_frames, num_segments=num_segments, frames_per_segment=frames_per_segment
     )
@@ -252,11 +242,11 @@ def _super_image_room(
 
 
 def _test_fractions(num_clips: int) -> tuple[FrameIndices, int]:
-    """Offsets (1/2 + j/n) mod 1 of n test clips as numerators, (n,), and their denominator 2 n."""
+    """Compute the offsets (1/2 + j/n) mod 1 of n test clips: numerators, (n,), over 2 n."""
     whole = 2 * num_clips
     return (num_clips + _multiples(num_clips, 2)) % whole, whole
 
 
 def _multiples(count: int, step: int) -> FrameIndices:
-    """0, step, 2 step, ...: `count` of them."""
+    """List `count` multiples of a step: 0, step, 2 step, ..., (count,)."""
     return np.arange(count, dtype=np.int64) * step

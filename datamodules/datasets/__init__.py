@@ -1,1 +1,1 @@
-"""One file per dataset: what its download looks like."""
+"""The datasets, one file each, as they are downloaded."""

@@ -10,7 +10,7 @@ from datamodules.base import Split, VideoDataModule
 from datamodules.errors import UserError
 
 VERSIONS = {"v1": ("", "V1_"), "v2": ("V2_",)}
-"""What the names of the lists hold between `Diving48_` and the split."""
+"""Parts of the lists' names between `Diving48_` and the split."""
 VIDEO_FOLDERS = ("rgb", "videos", "rawframes", "frames", "")
 
 
@@ -24,8 +24,8 @@ class Diving48DataModule(VideoDataModule):
 
     Args:
         root: Folder of the dataset: of `rgb`, or that folder itself.
-        version: Which labels; many of the first (`Diving48_{train,test}.json`) are wrong, the
-            second are corrected.
+        version: Version of the labels; many of the first (`Diving48_{train,test}.json`) are wrong,
+            the second are corrected.
         annotations: Folder of the lists, relative to the root or as it is; null looks in the root
             and in `annotations`.
         kwargs: Arguments of `VideoDataModule`.
@@ -69,15 +69,15 @@ class Diving48DataModule(VideoDataModule):
         return names
 
     def class_index(self) -> dict[str, int]:
-        """Class as the lists write it, a number from 0 -> label."""
+        """Map classes as the lists write them, numbers from 0, to labels."""
         return {str(label): label for label in range(self.num_classes)}
 
     def official_counts(self) -> dict[Split, int]:
-        """Videos in the official lists, where they are known."""
+        """Count the videos in the official lists, where the numbers are known."""
         return {"train": 15027, "test": 1970} if self.version == "v2" else {}
 
     def read_split(self, split: Split) -> ListedVideos | None:
-        """The videos of a split; there is no validation list."""
+        """Read the videos of a split; there is no validation list."""
         if split == "val":
             return None
         names = [f"Diving48_{version}{split}.json" for version in VERSIONS[self.version]]
@@ -86,7 +86,7 @@ class Diving48DataModule(VideoDataModule):
         return ListedVideos(paths, labels, ids, found=found)
 
     def group_of(self, video: ListedVideo) -> str:
-        """The YouTube video that a dive is cut from: one competition, pool and set of cameras.
+        """Name the YouTube video of a dive: one competition, pool and set of cameras.
 
         Raises:
             UserError: If the name does not tell.

@@ -46,7 +46,7 @@ class FineGymDataModule(VideoDataModule):
     Args:
         root: Folder of the dataset: of `subactions`, `events` or `videos`.
         classes: Number of classes: 99, balanced, or 288, with a long tail.
-        version: Which training list; the second is longer. A result must say which it is.
+        version: Version of the training list; the second is longer. A result must name it.
         annotations: Folder of the lists, relative to the root or as it is; null looks in the root
             and in `annotations`.
         kwargs: Arguments of `VideoDataModule`.
@@ -83,24 +83,24 @@ class FineGymDataModule(VideoDataModule):
         return _read_categories(self._lists.get([f"gym{self.classes}_categories.txt"]))
 
     def class_index(self) -> dict[str, int]:
-        """Class as the lists write it, a number from 0 -> label."""
+        """Map classes as the lists write them, numbers from 0, to labels."""
         return {str(label): label for label in range(self.num_classes)}
 
     def official_counts(self) -> dict[Split, int]:
-        """Elements in the lists of the chosen version."""
+        """Count the elements in the lists of the chosen version."""
         return COUNTS[self.classes, self.version]
 
     def read_split(self, split: Split) -> ListedVideos | None:
-        """The elements of a split; the validation elements are those that are reported."""
+        """Read the elements of a split; results are reported on the validation elements."""
         if split == "test":
             return None
         path = self._list(split)
         fields = [line.rsplit(maxsplit=1) for line in read_lines(path)]
-        odd = next((field[0] for field in fields if len(field) < 2), None)
-        if odd is not None:
+        invalid = next((field[0] for field in fields if len(field) < 2), None)
+        if invalid is not None:
             raise UserError(
-                f"{path} has the line {odd!r}, but a line is <clip id> <class id>; correct it, or "
-                "give the official list"
+                f"{path} has the line {invalid!r}, but a line is <clip id> <class id>; correct it, "
+                "or give the official list"
             )
         ids, labels = [name for name, _ in fields], [label for _, label in fields]
         paths, found = self.files.locate(ids, ELEMENT_FOLDERS, suffix=".mp4")
@@ -110,7 +110,7 @@ class FineGymDataModule(VideoDataModule):
         return ListedVideos(paths, labels, ids, starts, ends, found)
 
     def group_of(self, video: ListedVideo) -> str:
-        """The YouTube video of an element; the official splits divide some of them."""
+        """Name the YouTube video of an element; the official splits divide some of them."""
         return _Clip.parse(video.video_id).video
 
     def _cut(
@@ -122,20 +122,20 @@ class FineGymDataModule(VideoDataModule):
         starts: NDArray[np.float32],
         ends: NDArray[np.float32],
     ) -> None:
-        """Take elements that are no files of their own out of those of their events, in place."""
+        """Find missing elements in their events or whole videos; fill in their paths and times."""
         clips = {i: _Clip.parse(ids[i]) for i in np.flatnonzero(~found).tolist()}
-        places: dict[int, tuple[str, bool]] = {}
+        sources: dict[int, tuple[str, bool]] = {}
         for folders, whole in ((EVENT_FOLDERS, False), (FULL_FOLDERS, True)):
-            rest = [i for i in clips if i not in places]
+            rest = [i for i in clips if i not in sources]
             names = [clips[i].video if whole else clips[i].event for i in rest]
             files, there = self.files.locate(names, folders, suffix=".mp4")
-            places |= {
+            sources |= {
                 rest[k]: (files[k], whole)
                 for k in np.flatnonzero(there).tolist()
                 # a frame folder does not tell the time of its frames
                 if Path(files[k]).suffix.lower() in VIDEO_SUFFIXES
             }
-        if not places:
+        if not sources:
             return
         info = self._times
         if info is None:
@@ -144,7 +144,7 @@ class FineGymDataModule(VideoDataModule):
                 f"{split}: no finegym_annotation_info_{self.version}.json, so elements are cut out "
                 "by the whole seconds of their names",
             )
-        for i, (path, whole) in places.items():
+        for i, (path, whole) in sources.items():
             paths[i], found[i] = path, True
             starts[i], ends[i] = (
                 clips[i].seconds(whole)
@@ -153,7 +153,7 @@ class FineGymDataModule(VideoDataModule):
             )
 
     def _list(self, split: Split) -> Path:
-        """The list of a split."""
+        """Find the list of a split."""
         prefix = f"gym{self.classes}_{split}"
         if split == "val":
             return self._lists.get([f"{prefix}_element.txt", f"{prefix}_org.txt"])
@@ -170,7 +170,7 @@ class FineGymDataModule(VideoDataModule):
 
     @cached_property
     def _times(self) -> dict[str, Any] | None:
-        """YouTube id -> its events; None where there is no such file."""
+        """Events by YouTube id; None where there is no such file."""
         names = [f"finegym_annotation_info_{self.version}.json", "annotation.json"]
         path = self._lists.find(names)
         if path is None:
@@ -212,7 +212,7 @@ class _Clip(NamedTuple):
         return f"{self.video}_{self.event_key}"
 
     def seconds(self, whole: bool) -> tuple[float, float]:
-        """Start and end in the file of the event or in the whole video, by the id alone."""
+        """Read start and end in the event's file or the whole video from the id alone."""
         start, end = map(int, self.element_key.split("_")[1:])
         offset = int(self.event_key.split("_")[1]) if whole else 0
         return offset + start, offset + end + 1
@@ -221,7 +221,7 @@ class _Clip(NamedTuple):
 def _seconds(
     info: dict[str, Any], version: str, clip_id: str, clip: _Clip, whole: bool
 ) -> tuple[float, float]:
-    """Start and end in the file of the event or in the whole video, by the annotation file."""
+    """Look up start and end in the event's file or the whole video in the annotation file."""
     try:
         event = info[clip.video][clip.event_key]
         stages = event["segments"][clip.element_key]["timestamps"]
@@ -235,7 +235,7 @@ def _seconds(
 
 
 def _read_categories(path: Path) -> list[str]:
-    """Names of the classes in `Clabel: 0; set: 1; Glabel: 6; (VT) round-off, ...`, by label."""
+    """Read class names by label from `Clabel: 0; set: 1; Glabel: 6; (VT) round-off, ...`."""
     form = re.compile(r"Clabel:\s*(\d+);\s*set:\s*(\d+);\s*Glabel:\s*\d+;\s*(.+)")
     lines = read_lines(path)
     found = [match for match in map(form.fullmatch, lines) if match]

@@ -13,12 +13,12 @@ from datamodules.errors import UserError
 
 LIST_FOLDERS = ("testTrainMulti_7030_splits", "test_train_splits", "lists", "splits")
 FOLDERS = ("hmdb51_org", "hmdb51", "videos", "rawframes", "frames", "")
-VIDEO_FOLDERS = tuple(f"{folder}{place}" for folder in FOLDERS for place in ("/{}", ""))
+VIDEO_FOLDERS = tuple(f"{folder}{below}" for folder in FOLDERS for below in ("/{}", ""))
 FLAGS: dict[str, Split | None] = {"1": "train", "2": "test", "0": None}
-"""What the number behind a video says; a split leaves some videos unused."""
+"""Split by the flag behind a video in a list; None for videos that a split leaves unused."""
 
 DESCRIPTION = r"_[a-z]+_[a-z]+_np\d+_[a-z]+_[a-z]+_\d+\.\w+"
-"""What follows the class in a file name: body part, camera, people, view, quality, number."""
+"""End of a file name after the class: body part, camera, people, view, quality, number."""
 
 
 class HMDB51DataModule(VideoDataModule):
@@ -71,11 +71,11 @@ class HMDB51DataModule(VideoDataModule):
         return [f"split {number}" for number in (1, 2, 3) if number != self.number]
 
     def official_counts(self) -> dict[Split, int]:
-        """Videos of each split: 70 and 30 of every class."""
+        """Count the videos of each split: 70 and 30 of every class."""
         return {"train": 3570, "test": 1530}
 
     def read_split(self, split: Split) -> ListedVideos | None:
-        """The videos of a split; there is no validation list."""
+        """Read the videos of a split; there is no validation list."""
         if split == "val":
             return None
         listed = [
@@ -89,10 +89,10 @@ class HMDB51DataModule(VideoDataModule):
         return ListedVideos(paths, classes, list(map("/".join, listed)), found=found)
 
     def group_of(self, video: ListedVideo) -> str:
-        """The film a video is cut from, in whatever class: what precedes the class in its name.
+        """Name the film of a video, over all classes: the part of its name before the class.
 
         Raises:
-            UserError: If the name is no such name.
+            UserError: If the name has no such part.
         """
         name = video.video_id.rpartition("/")[2]
         found = re.fullmatch(rf"(.+)_{re.escape(video.label)}{DESCRIPTION}", name)
@@ -105,18 +105,18 @@ class HMDB51DataModule(VideoDataModule):
 
     @cached_property
     def _lists(self) -> dict[str, Path]:
-        """Class -> its list in the chosen split."""
-        places = OfficialLists(self.root, self.annotations, LIST_FOLDERS)
+        """List of the chosen split by class."""
+        lists = OfficialLists(self.root, self.annotations, LIST_FOLDERS)
         ending = f"_test_split{self.number}.txt"
-        for folder in places.folders:
+        for folder in lists.folders:
             found = {path.name.removesuffix(ending): path for path in folder.glob(f"*{ending}")}
             if found:
                 return found
-        raise places.error(f"<class>{ending}")
+        raise lists.error(f"<class>{ending}")
 
 
 def _read_flags(path: Path) -> list[tuple[str, Split | None]]:
-    """Name of each video in a list, and the split it belongs to."""
+    """Read the name of each video in a list, and the split it belongs to."""
     fields = [line.rsplit(maxsplit=1) for line in read_lines(path)]
     for field in fields:
         if len(field) < 2 or field[1] not in FLAGS:

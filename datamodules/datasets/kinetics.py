@@ -49,7 +49,7 @@ class KineticsDataModule(VideoDataModule):
 
     Args:
         root: Folder of the dataset.
-        version: Which Kinetics.
+        version: The edition.
         annotations: Folder of the lists, relative to the root or as it is; null looks in the root
             and in `annotations`.
         train_list: Another list of training videos (a smaller Kinetics, a downloaded part),
@@ -82,7 +82,7 @@ class KineticsDataModule(VideoDataModule):
 
     @property
     def edition(self) -> str:
-        """Which Kinetics: of 400, 600 or 700 classes."""
+        """The edition: 400, 600 or 700 classes."""
         return self.version
 
     @cached_property
@@ -104,16 +104,16 @@ class KineticsDataModule(VideoDataModule):
         return names
 
     def class_index(self) -> dict[str, int]:
-        """The letters and digits of a class -> label: lists and label maps differ in the rest."""
+        """Map letters and digits of classes to labels: lists and label maps differ in the rest."""
         return index_of_letters(self.class_names)
 
     def official_counts(self) -> dict[Split, int]:
-        """Videos in the official lists, for Kinetics-400; none where another list is given."""
+        """Count the videos in Kinetics-400's official lists; none where another list is given."""
         counts = COUNTS.get(self.version, {})
         return {split: count for split, count in counts.items() if self._given[split] is None}
 
     def read_split(self, split: Split) -> ListedVideos | None:
-        """The videos of a split; the validation videos are those that are reported."""
+        """Read the videos of a split; results are reported on the validation videos."""
         if split == "test":
             return None
         path = self._list(split)
@@ -135,13 +135,13 @@ class KineticsDataModule(VideoDataModule):
         self._columns.clear()
 
     def _read(self, path: Path) -> list[list[str]]:
-        """The columns of a list; kept until `setup` is done, as `class_names` needs them before."""
+        """Read the columns of a list, once until `setup` is done: `class_names` needs them, too."""
         if path not in self._columns:
             self._columns[path] = read_columns(path, COLUMNS, COLUMNS)
         return self._columns[path]
 
     def _list(self, split: Split) -> Path | None:
-        """The list of a split; None where there is none for training."""
+        """Find the list of a split; None where there is none for training."""
         given = self._given[split]
         if given is not None:
             return self._resolve(given)
@@ -160,7 +160,7 @@ class KineticsDataModule(VideoDataModule):
         return lists.find(names) if split == "train" else lists.get(names)
 
     def _resolve(self, listed: str) -> Path:
-        """A list's path: relative to the root where it is there, else as given."""
+        """Resolve a list's path: relative to the root where it is there, else as given."""
         inside = self.root / listed
         return inside if inside.exists() else Path(listed)
 
@@ -172,11 +172,11 @@ def _locate(
     youtube_ids: Sequence[str],
     names: Sequence[str],
 ) -> tuple[list[str], NDArray[np.bool_]]:
-    """Where each listed video lies, see `FolderIndex.locate`.
+    """Find the path of each listed video, see `FolderIndex.locate`.
 
     Args:
-        files: What lies below the root.
-        split: Whose folders to look in.
+        files: Index of the files below the root.
+        split: The split whose folders to look in.
         classes: Class of each video, as the list writes it.
         youtube_ids: YouTube id of each.
         names: File name of each, with times, without suffix.
@@ -200,15 +200,15 @@ def _locate(
 def _replace(
     files: FolderIndex, youtube_ids: Sequence[str], paths: list[str], found: NDArray[np.bool_]
 ) -> None:
-    """Take the intact copies of videos that are damaged in the archives, in place."""
+    """Replace the paths of videos that are damaged in the archives by those of intact copies."""
     intact = {name[:ID_LENGTH]: name for name in files.stems(REPLACEMENTS).values()}
     for i, youtube_id in enumerate(youtube_ids if intact else ()):
-        if youtube_id in intact and (place := files.find(f"{REPLACEMENTS}/{intact[youtube_id]}")):
-            paths[i], found[i] = place, True
+        if youtube_id in intact and (path := files.find(f"{REPLACEMENTS}/{intact[youtube_id]}")):
+            paths[i], found[i] = path, True
 
 
 class _Seconds(dict[str, str]):
-    """Seconds as lists write them -> as file names do, each worked out once.
+    """Seconds as file names write them, by seconds as lists do; each is converted once.
 
     Args:
         path: The list, for the message.

@@ -33,7 +33,7 @@ class MomentsInTimeDataModule(VideoDataModule):
 
     Args:
         root: Folder of the dataset.
-        version: Which list of classes; the archives' `moments_categories.txt` goes first.
+        version: Version of the classes; the archives' `moments_categories.txt` goes first.
         annotations: Folder of the lists and the class file, relative to the root or as it is; null
             looks in the root and in `annotations`.
         kwargs: Arguments of `VideoDataModule`.
@@ -73,11 +73,11 @@ class MomentsInTimeDataModule(VideoDataModule):
         return names
 
     def class_index(self) -> dict[str, int]:
-        """The letters and digits of a class -> label: files differ in what joins its words."""
+        """Map letters and digits of classes to labels: files differ in what joins the words."""
         return index_of_letters(self.class_names)
 
     def read_split(self, split: Split) -> ListedVideos | None:
-        """The videos of a split; the test videos have no public labels."""
+        """Read the videos of a split; the test videos have no public labels."""
         if split == "test":
             return None
         path = self._lists.get([LISTS[split]])

@@ -30,15 +30,15 @@ from datamodules.motion_shapes.rendering import CLASS_NAMES, flow_from_motion
 from datamodules.video.errors import VideoError
 from datamodules.video.frame_folder import Indices
 
-MIRRORED = (("move_left", "move_right"), ("turn_clockwise", "turn_anticlockwise"))
+MIRROR_PAIRS = (("move_left", "move_right"), ("turn_clockwise", "turn_anticlockwise"))
 """Classes that are each other's mirror image."""
 METHOD = "rendered"
-"""Method of the flow that is not estimated, but known."""
+"""Method of the flow that is computed from the motion, not estimated."""
 
 
 @dataclass(frozen=True)
 class RenderedFlow:
-    """The exact flow of MotionShapes, out of the motion that is stored beside each video.
+    """The exact flow of MotionShapes, from the motion that is stored beside each video.
 
     Attributes:
         root: Folder of the dataset.
@@ -50,7 +50,7 @@ class RenderedFlow:
 
     @classmethod
     def of(cls, root: Path, flow: FlowInput, size: int) -> Self:
-        """The flow of a dataset, coded as a user says.
+        """Make the flow of a dataset, coded as a user says.
 
         Raises:
             UserError: If another method or size is wanted.
@@ -72,7 +72,7 @@ class RenderedFlow:
         return _RenderedFields(self.root / path, self.spec.bound)
 
     def check(self, table: VideoTable) -> None:
-        """Motion is written with the videos."""
+        """Accept every table: motion is written with the videos."""
 
 
 class _RenderedFields:
@@ -101,7 +101,7 @@ class _RenderedFields:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing is open."""
+        """Do nothing: no file is open."""
 
 
 class MotionShapesDataModule(VideoDataModule):
@@ -117,9 +117,9 @@ class MotionShapesDataModule(VideoDataModule):
         num_val: Validation clips to make.
         num_test: Test clips to make.
         data_seed: Seed of the clips that are made.
-        sampling: Which frames make a clip; null for 8 with stride 2.
-        crops: Which pixels of them; a null `short_side` is `size`, so that nothing is cut off.
-        augmentation: What training changes; null for nothing.
+        sampling: Choice of a clip's frames; null for 8 with stride 2.
+        crops: Crops of the frames; a null `short_side` is `size`, so that nothing is cut off.
+        augmentation: Changes of training clips; null for none.
         kwargs: Arguments of `VideoDataModule`.
     """
 
@@ -154,7 +154,7 @@ class MotionShapesDataModule(VideoDataModule):
     @property
     def class_info(self) -> ClassInfo:
         """The motions, of which four are mirror images of one another."""
-        return ClassInfo(self.class_names, mirror_pairs=MIRRORED)
+        return ClassInfo(self.class_names, mirror_pairs=MIRROR_PAIRS)
 
     @cached_property
     def flow_source(self) -> FlowSource | None:
@@ -168,10 +168,10 @@ class MotionShapesDataModule(VideoDataModule):
         generate_motion_shapes(self.root, self.settings)
 
     def class_index(self) -> dict[str, int]:
-        """Class as the lists write it, a number -> label."""
+        """Map classes as the lists write them, numbers, to labels."""
         classes = read_class_list(self.root / "lists" / "classes.txt")
         return {written: self.class_names.index(name) for written, name in classes.items()}
 
     def read_split(self, split: Split) -> ListedVideos:
-        """The videos of a split."""
+        """Read the videos of a split."""
         return read_video_list(self.root / "lists" / f"{split}.txt")

@@ -31,7 +31,7 @@ SPLIT_NAMES: dict[Split, str] = {"train": "train", "val": "validation"}
 
 
 class _SomethingSomethingDataModule(VideoDataModule):
-    """What both versions share: left and right, and the reported validation list.
+    """Base of both versions: left and right, and the reported validation list.
 
     Args:
         root: Folder of the dataset.
@@ -40,9 +40,9 @@ class _SomethingSomethingDataModule(VideoDataModule):
     """
 
     video_folders: ClassVar[Sequence[str]]
-    """Where the videos may be, the likeliest first."""
+    """Folders that may hold the videos, the likeliest first."""
     suffix: ClassVar[str]
-    """What the names of the videos end in, as they are distributed."""
+    """Suffix of the videos as they are distributed."""
 
     def __init__(self, root: str, annotations: str | None, **kwargs: Any) -> None:
         super().__init__(root=root, **kwargs)
@@ -55,7 +55,7 @@ class _SomethingSomethingDataModule(VideoDataModule):
         return ClassInfo(self.class_names, never_mirrored=left_right)
 
     def read_split(self, split: Split) -> ListedVideos | None:
-        """The videos of a split; the validation videos are those that are reported."""
+        """Read the videos of a split; results are reported on the validation videos."""
         if split == "test":
             return None
         ids, classes = self._read_list(split)
@@ -64,7 +64,7 @@ class _SomethingSomethingDataModule(VideoDataModule):
 
     @cached_property
     def lists(self) -> OfficialLists:
-        """Where the annotation files are.
+        """Folders of the annotation files.
 
         Raises:
             UserError: If the folder that was given is not there.
@@ -73,7 +73,7 @@ class _SomethingSomethingDataModule(VideoDataModule):
 
     @abstractmethod
     def _read_list(self, split: Split) -> Sequence[Sequence[str]]:
-        """Two columns: id and class of each video."""
+        """Read two columns: id and class of each video."""
 
 
 class SomethingSomethingV1DataModule(_SomethingSomethingDataModule):
@@ -87,7 +87,7 @@ class SomethingSomethingV1DataModule(_SomethingSomethingDataModule):
 
     Args:
         root: Folder of the dataset: of `20bn-something-something-v1`, or that folder itself.
-        class_order: How classes are numbered: by their sorted names, as in the lists of TSN, TSM
+        class_order: Order of the labels: by the classes' sorted names, as in the lists of TSN, TSM
             and SELFY, or as in the file of labels, as in mmaction2. Weights find their classes by
             name, so either order takes checkpoints of the other.
         annotations: Folder of the lists, relative to the root or as it is; null looks in the root
@@ -125,7 +125,7 @@ class SomethingSomethingV1DataModule(_SomethingSomethingDataModule):
         return sorted(names) if self.class_order == "sorted" else names
 
     def official_counts(self) -> dict[Split, int]:
-        """Videos in the official lists."""
+        """Count the videos in the official lists."""
         return {"train": 86017, "val": 11522}
 
     def _read_list(self, split: Split) -> Sequence[Sequence[str]]:
@@ -176,7 +176,7 @@ class SomethingSomethingV2DataModule(_SomethingSomethingDataModule):
         return read_label_map(self._find("labels"))
 
     def official_counts(self) -> dict[Split, int]:
-        """Videos in the official lists."""
+        """Count the videos in the official lists."""
         return {"train": 168913, "val": 24777}
 
     def _read_list(self, split: Split) -> Sequence[Sequence[str]]:
@@ -188,12 +188,12 @@ class SomethingSomethingV2DataModule(_SomethingSomethingDataModule):
 
 
 def _read_pairs(path: Path) -> Sequence[Sequence[str]]:
-    """The columns of a list of `<id>;<class>`; classes may hold commas."""
+    """Read the columns of a list of `<id>;<class>`; classes may hold commas."""
     pairs = [line.partition(";") for line in read_lines(path)]
-    odd = next((name for name, mark, _ in pairs if not mark), None)
-    if odd is not None:
+    invalid = next((name for name, mark, _ in pairs if not mark), None)
+    if invalid is not None:
         raise UserError(
-            f"{path} has the line {odd!r}, but a line is <id>;<class>; correct it, or give the "
+            f"{path} has the line {invalid!r}, but a line is <id>;<class>; correct it, or give the "
             "official list"
         )
     return [name.strip() for name, _, _ in pairs], [text.strip() for _, _, text in pairs]

@@ -16,7 +16,7 @@ from datamodules.video.suffixes import letters_of, stem_of
 
 LIST_FOLDERS = ("ucfTrainTestlist", "lists", "splits")
 FOLDERS = ("UCF-101", "videos", "rawframes", "frames", "jpegs_256", "")
-VIDEO_FOLDERS = tuple(f"{folder}{place}" for folder in FOLDERS for place in ("/{}", ""))
+VIDEO_FOLDERS = tuple(f"{folder}{below}" for folder in FOLDERS for below in ("/{}", ""))
 COUNTS: dict[int, tuple[int, int]] = {1: (9537, 3783), 2: (9586, 3734), 3: (9624, 3696)}
 """Videos of the train and test list of each split."""
 
@@ -60,7 +60,7 @@ class UCF101DataModule(VideoDataModule):
         return list(self._classes.values())
 
     def class_index(self) -> dict[str, int]:
-        """Class as the lists write it, a number or the letters of its folder -> label."""
+        """Map classes as the lists write them, numbers or letters of folders, to labels."""
         numbers = {written: label for label, written in enumerate(self._classes)}
         return numbers | index_of_letters(self.class_names)
 
@@ -75,12 +75,12 @@ class UCF101DataModule(VideoDataModule):
         return [f"split {number}" for number in (1, 2, 3) if number != self.number]
 
     def official_counts(self) -> dict[Split, int]:
-        """Videos in the lists of the chosen split."""
+        """Count the videos in the lists of the chosen split."""
         train, test = COUNTS[self.number]
         return {"train": train, "test": test}
 
     def read_split(self, split: Split) -> ListedVideos | None:
-        """The videos of a split; there is no validation list."""
+        """Read the videos of a split; there is no validation list."""
         if split == "val":
             return None
         path = self._lists.get([f"{split}list{self.number:02d}.txt"])
@@ -93,7 +93,7 @@ class UCF101DataModule(VideoDataModule):
         return ListedVideos(paths, labels, listed.video_ids, found=found)
 
     def group_of(self, video: ListedVideo) -> str:
-        """The group `gNN`, over all classes as in the official splits.
+        """Name the group `gNN` of a video, over all classes as in the official splits.
 
         Raises:
             UserError: If the name has none.
@@ -116,20 +116,20 @@ class UCF101DataModule(VideoDataModule):
 
 
 def _written(label: str) -> str:
-    """A class as `class_index` knows it."""
+    """Write a class as `class_index` does."""
     return label if label.isdecimal() else letters_of(label)
 
 
 def _report_respelled(
     split: Split, listed: Sequence[str], paths: Sequence[str], remarks: Remarks
 ) -> None:
-    """Say once that files are named otherwise, as HandstandPushups' are in many copies."""
+    """Remark once on files with other capitals than listed, as HandstandPushups in many copies."""
     names = [[path.rpartition("/")[2] for path in column] for column in (listed, paths)]
     pairs = zip(*names, strict=True)
-    odd = [(ours, theirs) for ours, theirs in pairs if stem_of(ours) != stem_of(theirs)]
-    if odd:
+    respelled = [(ours, theirs) for ours, theirs in pairs if stem_of(ours) != stem_of(theirs)]
+    if respelled:
         remarks.add(
             "names",
-            f"{split}: {len(odd)} listed videos have other capitals in their file names, such as "
-            f"{odd[0][1]} for {odd[0][0]}",
+            f"{split}: {len(respelled)} listed videos have other capitals in their file names, "
+            f"such as {respelled[0][1]} for {respelled[0][0]}",
         )

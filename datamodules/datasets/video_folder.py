@@ -89,14 +89,14 @@ class VideoFolderDataModule(VideoDataModule):
         return names
 
     def class_index(self) -> dict[str, int]:
-        """Class as a list writes it (id, or folder for lines without one) -> label."""
+        """Map classes as lists write them (id, or folder for lines without one) to labels."""
         index = super().class_index()
         if self._lists["train"] is not None:
             index |= {written: label for label, written in enumerate(self._listed_classes)}
         return index
 
     def read_split(self, split: Split) -> ListedVideos | None:
-        """The videos of a split; None where there is no list or folder for it."""
+        """Read the videos of a split; None where there is no list or folder for it."""
         if self._lists["train"] is not None:
             listed = self._lists[split]
             return None if listed is None else read_video_list(self._resolve(listed))
@@ -104,7 +104,7 @@ class VideoFolderDataModule(VideoDataModule):
         return None if folder is None else read_class_folders(self.root, folder, self.class_names)
 
     def group_of(self, video: ListedVideo) -> str:
-        r"""What `group_pattern` finds in the path, in whatever class; the path without a pattern.
+        r"""Find `group_pattern` in a video's path, over all classes; without it, return the path.
 
         A scene or person that occurs in several classes is one group. Where equal names of two
         classes mean different things, the pattern can take the class in: `([^/]+_g\d+)_`.
@@ -119,13 +119,13 @@ class VideoFolderDataModule(VideoDataModule):
         return found[1] if found.groups() else found[0]
 
     def _resolve(self, listed: str) -> Path:
-        """A list's path: relative to the root where it is there, else as given."""
+        """Resolve a list's path: relative to the root where it is there, else as given."""
         inside = self.root / listed
         return inside if inside.exists() else Path(listed)
 
     @cached_property
     def _listed_classes(self) -> dict[str, str]:
-        """Class as the lists write it -> class name, in label order."""
+        """Class names by classes as the lists write them, in label order."""
         if self._classes_file is not None:
             path = self._resolve(self._classes_file)
             if not path.is_file():
@@ -170,7 +170,7 @@ class VideoFolderDataModule(VideoDataModule):
         return found
 
     def _split_folder(self, split: Split) -> Path | None:
-        """Folder of a split's class folders; the root itself is train where it is not divided."""
+        """Find the folder of a split's class folders; the root is train where it is not divided."""
         for name in SPLIT_FOLDERS[split]:
             if (self.root / name).is_dir():
                 return self.root / name

@@ -1,4 +1,4 @@
-"""Where networks compute."""
+"""Devices that networks run on."""
 
 import torch
 
@@ -8,10 +8,10 @@ __all__ = ["usable_device"]
 
 
 def usable_device(name: str) -> torch.device:
-    """A device that this machine has.
+    """Get a device that this machine has.
 
     Args:
-        name: `cpu`, `cuda`, `cuda:N` or what else torch knows; `auto` for a GPU where there is one.
+        name: `cpu`, `cuda`, `cuda:N` or any other of torch's; `auto` for a GPU where there is one.
 
     Raises:
         UserError: If it cannot be used.

@@ -4,15 +4,15 @@ Eight classes in four pairs that are each other's exact reversal (`rendering.py`
 that averages frames can tell the pair but not the member; one that models time can tell both. It is
 the quickstart, the tests' data and a scientific control in one.
 
-    root/manifest.json                     settings, versions, whether it is complete
+    root/manifest.json                     settings, versions, completeness
     root/lists/{train,val,test}.txt        "split/class/name.mp4 label", labels from 0
     root/lists/classes.txt                 "label class"
     root/{train,val,test}/<class>/<name>.mp4 and .npz
 
 The `.npz` beside each video holds its mask and motion, which optical flow and explanations are
 measured against. Every frame is coded by itself with one constant quantizer, so that neither the
-quality nor the coding of a frame depends on its place in time: the file of a reversed clip decodes
-to exactly the reversed frames.
+quality nor the coding of a frame depends on its position in time: the file of a reversed clip
+decodes to exactly the reversed frames.
 """
 
 import io
@@ -22,12 +22,13 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Never, TypeAlias
+from typing import Any, NamedTuple, Never
 
 import av
 import numpy as np
 import numpy.typing as npt
 
+from datamodules.annotations.listed_videos import Split
 from datamodules.atomic import write_atomically
 from datamodules.errors import UserError
 from datamodules.jobs.processes import Lost, num_cores, run_jobs
@@ -35,18 +36,13 @@ from datamodules.jobs.progress import progress_bar
 from datamodules.motion_shapes.rendering import CLASS_NAMES, Motion, RenderedClip, render_clip
 
 __all__ = [
-    "MIRRORED_LABELS",
     "MotionShapesSettings",
     "encode_frames",
     "generate_motion_shapes",
     "read_motion",
 ]
 
-Split: TypeAlias = Literal["train", "val", "test"]
-
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-MIRRORED_LABELS = {0: 1, 1: 0, 4: 5, 5: 4}
-"""Class of a clip's left-right mirror image, where it is another class."""
 
 FORMAT = 1
 FRAME_RATE = 25
@@ -62,7 +58,7 @@ CLIPS_PER_WORKER = 20
 
 @dataclass(frozen=True)
 class MotionShapesSettings:
-    """What a MotionShapes folder holds; equal settings give equal clips.
+    """Settings of a MotionShapes folder; equal settings give equal clips.
 
     Attributes:
         seed: Seed of all clips, 0 <= seed < 2**32. The splits are draws of different seeds.
@@ -105,7 +101,7 @@ class MotionShapesSettings:
             )
 
     def num_clips(self, split: Split) -> int:
-        """Number of clips of a split."""
+        """Count the clips of a split."""
         return {"train": self.num_train, "val": self.num_val, "test": self.num_test}[split]
 
 
@@ -136,10 +132,10 @@ def generate_motion_shapes(
 
     Args:
         root: Folder to write into; made where it does not exist.
-        settings: What to write.
+        settings: Settings of the dataset.
         num_workers: Processes to render in, 0 for this one; one per core, at most 8, where not
             given.
-        progress: Whether to show a progress bar on stderr.
+        progress: Show a progress bar on stderr.
 
     Returns:
         Number of clips that were written.
@@ -176,13 +172,13 @@ def generate_motion_shapes(
 
 
 def read_motion(video: Path) -> tuple[npt.NDArray[np.bool_], Motion]:
-    """The truth about a MotionShapes video.
+    """Read the mask and motion of a MotionShapes video.
 
     Args:
         video: Path of the video; its `.npz` lies beside it.
 
     Returns:
-        Mask of the shape, (T, H, W), and its place in each frame.
+        Mask of the shape, (T, H, W), and its motion.
     """
     with np.load(video.with_suffix(".npz"), allow_pickle=False) as arrays:
         shape = tuple(arrays["mask_shape"].tolist())
@@ -213,7 +209,14 @@ def encode_frames(frames: npt.NDArray[np.uint8]) -> bytes:
 
 
 def _check_folder(root: Path, settings: MotionShapesSettings) -> bool:
-    """Whether the folder holds just this dataset, complete; refuses one that holds another."""
+    """Check that a folder holds this dataset and nothing else.
+
+    Returns:
+        True if the dataset is complete.
+
+    Raises:
+        UserError: If it holds something else.
+    """
     manifest = root / "manifest.json"
     if root.is_file():
         raise UserError(f"{root} is a file; give a new or empty folder as root")
@@ -239,7 +242,7 @@ def _check_folder(root: Path, settings: MotionShapesSettings) -> bool:
 
 
 def _read_manifest(manifest: Path) -> dict[str, Any]:
-    """The manifest's content, if MotionShapes wrote it."""
+    """Read the manifest's content, if MotionShapes wrote it."""
     try:
         content = json.loads(manifest.read_text())
     except (UnicodeDecodeError, json.JSONDecodeError):
@@ -269,7 +272,7 @@ def _write_manifest(manifest: Path, settings: MotionShapesSettings, complete: bo
 
 
 def _write_lists(root: Path, settings: MotionShapesSettings) -> None:
-    """Lists with the classes taking turns, so that any run of lines is balanced."""
+    """Write lists with the classes taking turns, so that any run of lines is balanced."""
     (root / "lists").mkdir(exist_ok=True)
     classes = "".join(f"{label} {name}\n" for label, name in enumerate(CLASS_NAMES))
     write_atomically(root / "lists" / "classes.txt", classes)
@@ -302,7 +305,7 @@ def _write_clips(
 
 @dataclass(frozen=True)
 class _ClipWriter:
-    """Writes clips one by one; a video is written after its truth, so it stands for both."""
+    """A writer of clips; a video is written after its mask and motion, so it stands for all."""
 
     root: Path
     settings: MotionShapesSettings
@@ -315,12 +318,12 @@ class _ClipWriter:
         )
         rendered = render_clip(rng, clip.label, self.settings.num_frames, self.settings.size)
         video = self.root / clip.path
-        write_atomically(video.with_suffix(".npz"), _truth(rendered))
+        write_atomically(video.with_suffix(".npz"), _encode_truth(rendered))
         write_atomically(video, encode_frames(rendered.frames))
 
 
-def _truth(clip: RenderedClip) -> bytes:
-    """Mask and motion as an `.npz` file."""
+def _encode_truth(clip: RenderedClip) -> bytes:
+    """Code mask and motion as an `.npz` file."""
     file = io.BytesIO()
     np.savez_compressed(
         file,

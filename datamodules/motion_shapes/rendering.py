@@ -39,13 +39,13 @@ TURN = (np.radians(110.0), np.radians(200.0))
 GROWTH = (2.8, 4.0)
 # In the middle of the clip, in pixels of a 64-pixel frame.
 RADIUS = (9.0, 10.5)
-MIDDLE = 2.5  # how far the motion's middle lies from the frame's
+MIDDLE = 2.5  # most distance of the motion's middle from the frame's, along an axis
 TILT = np.radians(12.0)
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Where the shape is in each frame: a similarity transform of the shape's own coordinates.
+    """Motion of the shape: in each frame, a similarity transform of its own coordinates.
 
     Attributes:
         center: Position of the shape's origin, (T, 2) as (x, y), in pixels.
@@ -58,7 +58,7 @@ class Motion:
     scale: Floats
 
     def reversed(self) -> "Motion":
-        """The motion of the clip played backwards."""
+        """Reverse the motion, as in the clip played backwards."""
         return Motion(self.center[::-1], self.angle[::-1], self.scale[::-1])
 
 
@@ -69,7 +69,7 @@ class RenderedClip:
     Attributes:
         frames: RGB frames, (T, H, W, 3), uint8.
         mask: Pixels that the shape covers by half or more, (T, H, W).
-        motion: Place of the shape in each frame.
+        motion: Motion of the shape.
     """
 
     frames: npt.NDArray[np.uint8]
@@ -87,7 +87,7 @@ class _Shape:
         waves: Wave vectors of the texture, (2, M), in radians per radius.
         phases: Phases of the waves, (M,).
         colors: Colour that each wave adds at its crest, (M, 3).
-        sharpness: How square the waves are.
+        sharpness: Squareness of the waves: the gain before their tanh.
     """
 
     corners: Floats
@@ -120,13 +120,13 @@ def render_clip(
 
 
 def flow_from_motion(motion: Motion, mask: Mask) -> Floats:
-    """Exact optical flow from each frame to the next.
+    """Compute the exact optical flow from each frame to the next.
 
     A pixel p of the shape moves to c' + (s'/s) R(a' - a) (p - c), where (c, a, s) and (c', a', s')
     are centre, angle and scale in the two frames; the background rests.
 
     Args:
-        motion: Place of the shape in each of T frames.
+        motion: Motion of the shape over T frames.
         mask: Pixels of the shape, (T, H, W).
 
     Returns:
@@ -148,7 +148,7 @@ def flow_from_motion(motion: Motion, mask: Mask) -> Floats:
 
 
 def _draw_background(rng: np.random.Generator, size: int) -> Floats:
-    """Smooth random colours, (H, W, 3): a mean colour and a few low spatial frequencies."""
+    """Draw smooth colours, (H, W, 3): a mean colour and a few low spatial frequencies."""
     mean = rng.uniform(0.25, 0.75) + rng.uniform(-0.2, 0.2, size=3)
     order = np.arange(6)
     falloff = rng.uniform(0.1, 0.2) / (1 + np.hypot(order[:, None], order)) ** 1.3
@@ -163,7 +163,7 @@ def _draw_background(rng: np.random.Generator, size: int) -> Floats:
 
 
 def _draw_shape(rng: np.random.Generator, background: Floats) -> _Shape:
-    """A random polygon or ellipse with a random texture that stands out from the background."""
+    """Draw a polygon or ellipse with a texture that stands out from the background."""
     if rng.random() < 0.25:
         angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
         corners = np.stack([np.cos(angles), rng.uniform(0.45, 0.7) * np.sin(angles)], axis=1)
@@ -190,7 +190,7 @@ def _draw_shape(rng: np.random.Generator, background: Floats) -> _Shape:
 
 
 def _draw_motion(rng: np.random.Generator, pair: int, num_frames: int, size: int) -> Motion:
-    """The motion of a pair's first class, at a random speed, inside the frame from end to end.
+    """Draw the motion of a pair's first class, at a random speed, always inside the frame.
 
     All numbers are drawn for all classes, so that equal generators give equal middles.
     """
@@ -217,7 +217,7 @@ def _draw_motion(rng: np.random.Generator, pair: int, num_frames: int, size: int
 
 
 def _paint(shape: _Shape, motion: Motion, background: Floats) -> tuple[npt.NDArray[np.uint8], Mask]:
-    """Frames (T, H, W, 3) and mask (T, H, W) of a shape moving over a background.
+    """Paint frames (T, H, W, 3) and mask (T, H, W) of a shape moving over a background.
 
     Only a window around the shape is computed, of one size for all frames.
     """
@@ -246,7 +246,7 @@ def _paint(shape: _Shape, motion: Motion, background: Floats) -> tuple[npt.NDArr
 
 
 def _coverage(corners: Floats, x: Floats, y: Floats, scale: Floats) -> Floats:
-    """Part of each pixel inside a star-shaped polygon, (T, h, w), from its distance to the edge.
+    """Compute the part of each pixel inside a star-shaped polygon, (T, h, w), from edge distances.
 
     Args:
         corners: Corners by rising polar angle, (N, 2).
@@ -272,7 +272,7 @@ def _coverage(corners: Floats, x: Floats, y: Floats, scale: Floats) -> Floats:
 
 
 def _texture(shape: _Shape, x: Floats, y: Floats) -> Floats:
-    """Colour of the shape at P points in its own coordinates, (P,) and (P,) -> (P, 3)."""
+    """Compute the shape's colour at P points in its own coordinates, (P,) and (P,) to (P, 3)."""
     angles = x[:, None] * shape.waves[0] + y[:, None] * shape.waves[1] + shape.phases
     waves = np.tanh(np.float32(shape.sharpness) * np.sin(angles))
     colors: Floats = np.clip(shape.base + waves @ shape.colors, 0, 1)

@@ -1,1 +1,1 @@
-"""What people bring: their own classes, which are trusted, and what they say of themselves."""
+"""Classes of users: which are trusted, and their descriptions in checkpoints and configs."""

@@ -1,4 +1,4 @@
-"""Objects that can say, in plain values, which class they are and what they were made of.
+"""Objects that describe their class and arguments in plain values.
 
 A checkpoint, a protocol and a config hold such a description instead of the object, and the object
 is made from it again: `{"class_path": "datamodules.FrameSampler", "init_args": {...}}`.
@@ -24,8 +24,8 @@ Made = TypeVar("Made")
 class Described:
     """Base of what a user may replace by a class of their own: it remembers its arguments.
 
-    What a constructor was given is noted before it runs, for the class that was called and not for
-    its bases, whatever it does with them. Nothing has to be written for it in a subclass.
+    A constructor's arguments are noted before it runs, for the class that was called and not for
+    its bases. A subclass has to do nothing for it.
     """
 
     _given: dict[str, Any]
@@ -47,11 +47,11 @@ class Described:
 
     @property
     def given(self) -> dict[str, Any]:
-        """What the constructor was given, by argument, defaults included."""
+        """Arguments of the constructor by name, defaults included."""
         return dict(self._given)
 
     def description(self) -> dict[str, Any]:
-        """The class and its arguments as plain values; `rebuild` makes the object again.
+        """Describe the class and its arguments in plain values; `rebuild` makes the object again.
 
         Raises:
             UserError: If an argument is no plain value, so that no checkpoint could hold it.
@@ -74,7 +74,7 @@ class DescribedValue(Described):
 
 
 def class_path_of(cls: type[Any]) -> str:
-    """Where a class is imported from: its package for a public one of ours, else its module.
+    """Make the import path of a class: below its package for a public one of ours, else its module.
 
     Files of ours may move, so that a path which a checkpoint holds must not name one.
     """
@@ -85,11 +85,11 @@ def class_path_of(cls: type[Any]) -> str:
 
 
 def plain(value: object, name: str) -> Any:
-    """A value as JSON and a checkpoint can hold it.
+    """Convert a value to a form that JSON and a checkpoint can hold.
 
     Args:
         value: Plain values, paths, settings, described objects, and lists and mappings of them.
-        name: What to call it in an error.
+        name: Name of the value in an error.
 
     Raises:
         UserError: If it is anything else.
@@ -116,7 +116,7 @@ def plain(value: object, name: str) -> Any:
 
 
 def rebuild(description: Mapping[str, Any], base: type[Made]) -> Made:
-    """Make an object from what `Described.description` said of it.
+    """Make an object from its `Described.description`.
 
     Args:
         description: `class_path` and `init_args`.

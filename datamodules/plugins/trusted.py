@@ -25,7 +25,7 @@ Base = TypeVar("Base")
 
 
 def plugin_names() -> list[str]:
-    """Import names of the plugins; those of files are the files' own names."""
+    """List the plugins' import names; those of files are the files' own names."""
     return [_import_name(word) for word in _words()]
 
 
@@ -79,11 +79,11 @@ def _find_file(path: Path, name: str) -> None:
 
 
 def resolve(path: str, base: type[Base]) -> type[Base]:
-    """The class at an import path.
+    """Import the class at a path.
 
     Args:
         path: Such as `datamodules.FrameSampler`, or `my_lab.FixedRate` of a plugin.
-        base: What it must derive from.
+        base: Base that it must derive from.
 
     Raises:
         UserError: If it is not ours, not PyTorch's or Lightning's and not a plugin's, is not there,
@@ -96,7 +96,7 @@ def resolve(path: str, base: type[Base]) -> type[Base]:
 
 
 def attribute(path: str) -> Any:
-    """What stands at an import path of a trusted module.
+    """Import a trusted module, and get one of its attributes.
 
     Raises:
         UserError: If the module is not trusted, or has no such name.

@@ -1,1 +1,1 @@
-"""What watches a fit or a test."""
+"""Callbacks of a fit or a test."""

@@ -1,4 +1,4 @@
-"""Callbacks that watch a fit: throughput, broken videos, the report of each validation."""
+"""BrokenVideos: the videos that a fit could not read, counted against a limit."""
 
 import hashlib
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from lightning_modules.ranks import gather_objects
 
 
 class BrokenVideos(Callback):
-    """Names videos that cannot be read, and stops a training that meets too many.
+    """A callback that names unreadable videos, and stops a training that meets too many.
 
     Each broken video is named once per rank. At the end of an epoch those that any rank met in
     training are counted, each once; a rank that alone passes the limit stops at once.
@@ -42,7 +42,7 @@ class BrokenVideos(Callback):
             _data_of(trainer).train_set.quarantine = Quarantine(self.folder / FILE_NAME)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say where the broken videos are listed."""
+        """Print the path of the list of broken videos."""
         if self.folder is not None and (self.folder / FILE_NAME).exists():
             say(f"broken videos: {self.folder / FILE_NAME}")
 
@@ -68,7 +68,7 @@ class BrokenVideos(Callback):
                 self.left_out[name] = reason
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log how many were left out over all ranks, and say it where the number is new."""
+        """Log the number left out over all ranks, and print it where it is new."""
         total = trainer.strategy.reduce(self._validated, reduce_op="sum")
         pl_module.log("val/broken_videos", total[1], rank_zero_only=True)
         used, broken = map(int, total.tolist())
@@ -105,7 +105,7 @@ class BrokenVideos(Callback):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on counting where the run was broken off."""
+        """Restore the count of the interrupted run."""
         if trainer.state.fn == "fit":
             self.reasons = dict(checkpoint.get("broken_videos", {}))
 
@@ -133,7 +133,7 @@ def _data_of(trainer: Trainer) -> VideoDataModule:
 
 
 def _count_distinct(names: Iterable[str], trainer: Trainer, pl_module: LightningModule) -> int:
-    """How many different names there are over all ranks."""
+    """Count the different names over all ranks."""
     digests = [hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest() for name in names]
     mine = [int.from_bytes(digest[:7], "big") for digest in digests]
     length = torch.tensor(len(mine), device=pl_module.device)

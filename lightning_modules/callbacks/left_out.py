@@ -7,10 +7,10 @@ from lightning_modules.console import say
 
 
 class LeftOut(Callback):
-    """Names the training videos that do not fill a step of the first epoch of a fit."""
+    """A callback that names the training videos that fill no step of a fit's first epoch."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say how many each epoch leaves out, and which this one."""
+        """Print the number of videos that each epoch drops, and the names in this one."""
         data = _data_of(trainer)
         names = data.left_out(trainer.current_epoch)
         if names:

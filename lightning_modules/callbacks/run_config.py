@@ -16,7 +16,7 @@ from lightning_modules.runs.loggers import without_secrets
 
 
 class RunConfig(SaveConfigCallback):
-    """Saves the resolved config, without secrets, to the run folder and to W&B.
+    """A callback that saves the resolved config, without secrets, to the run folder and W&B.
 
     Args:
         identity: Which run it is; W&B gets the number of its resumes, checkpoints get all of it.
@@ -30,7 +30,7 @@ class RunConfig(SaveConfigCallback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Tell the checkpoint which run it belongs to."""
+        """Store the identity of the run in its checkpoint."""
         checkpoint[KEY] = asdict(self.identity)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

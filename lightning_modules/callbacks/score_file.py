@@ -27,7 +27,7 @@ NAMED_UNUSED = 10
 
 
 class ScoreFile(Callback):
-    """Collects the logits of a test, merges the ranks' parts, and reports.
+    """A callback that collects the logits of a test, merges the ranks' parts, and reports.
 
     Ranks write parts to the run folder and rank 0 merges them, so that nothing of that size crosses
     the network.
@@ -53,7 +53,7 @@ class ScoreFile(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the scores of a batch, and the names of what could not be read."""
+        """Keep the scores of a batch, and the names of unreadable videos."""
         self._parts.append({**outputs, "broken": batch["broken"]})
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -130,7 +130,7 @@ class ScoreFile(Callback):
         say(f"by class: {table}, {picture}")
 
     def _report_unused(self, data: VideoDataModule, broken: list[tuple[str, str]]) -> None:
-        """Say which listed videos were not tested: the first few, and all of them in a file."""
+        """Print the first few listed videos that were not tested, and write all to a file."""
         unused = [(name, "missing") for name in data.test_set.missing]
         unused += [(name, f"broken: {reason}") for name, reason in broken]
         path = self.folder / f"not_tested_{name_of_test(data)}.csv"
@@ -145,7 +145,7 @@ class ScoreFile(Callback):
 
 
 def name_of_test(data: VideoDataModule) -> str:
-    """What the files of a test are called after: split, views and probe."""
+    """Name the files of a test by its views and probe."""
     probe = "" if data.probe is None else f"_{data.probe.file_part}"
     return f"test_{data.evaluation.num_clips}x{data.evaluation.num_crops}{probe}"
 

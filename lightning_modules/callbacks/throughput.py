@@ -9,7 +9,7 @@ from datamodules import VideoBatch
 
 
 class Throughput(Callback):
-    """Logs clips per second over all devices, and the share of time spent waiting for data.
+    """A callback that logs clips per second over all devices, and the share of waiting for data.
 
     Args:
         every_n_steps: Batches that one measurement averages over.
@@ -37,7 +37,7 @@ class Throughput(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """The time since the last batch ended was spent waiting for data."""
+        """Count the time since the last batch ended as waiting for data."""
         self._waited += time.perf_counter() - self._ended
 
     def on_train_batch_end(

@@ -1,4 +1,4 @@
-"""A fit that hangs, or lost another rank, ends with a sentence and exit code 1."""
+"""Watchdog: a fit that hangs, or lost another rank, ends with a message and exit code 1."""
 
 import faulthandler
 import multiprocessing
@@ -22,7 +22,7 @@ _LOST_WORKER = re.compile(r"DataLoader (timed out|worker \(pid)", re.IGNORECASE)
 
 
 class Watchdog(Callback):
-    """Ends the process of a fit in which no batch begins or ends for too long.
+    """A callback that ends the process of a fit in which no batch begins or ends for too long.
 
     Whatever hangs, a decoder, a disk, another rank, the others would wait for it for ever. The
     process says what it was about to do and where each of its threads stands, and leaves.
@@ -51,13 +51,13 @@ class Watchdog(Callback):
         self._watch(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The rest is not watched."""
+        """Stop watching."""
         self._ended.set()
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """A batch was loaded."""
+        """Note that a batch was loaded."""
         self._note(trainer, "training on", batch_idx)
 
     def on_train_batch_end(
@@ -68,7 +68,7 @@ class Watchdog(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """A batch is done."""
+        """Note that a batch is done."""
         self._note(trainer, "loading the batch after", batch_idx)
 
     def on_validation_batch_start(
@@ -79,7 +79,7 @@ class Watchdog(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """A batch was loaded."""
+        """Note that a batch was loaded."""
         self._note(trainer, "validating", batch_idx)
 
     def on_validation_batch_end(
@@ -91,13 +91,13 @@ class Watchdog(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """A batch is done."""
+        """Note that a batch is done."""
         self._note(trainer, "loading the validation batch after", batch_idx)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Say in a sentence what a library's error about other processes means."""
+        """Print the meaning of a library's error about other processes."""
         self._ended.set()
         sentence = explain(exception)
         if sentence is not None:
@@ -133,7 +133,7 @@ class Watchdog(Callback):
 
 
 def explain(error: BaseException) -> str | None:
-    """What an error of torch about another process means; None for any other error."""
+    """Explain an error of torch about another process; None for any other error."""
     text = str(error)
     if not isinstance(error, RuntimeError):
         return None

@@ -1,1 +1,1 @@
-"""From logits to a number."""
+"""Evaluation: scores, comparisons, fusion and protocols of tests."""

@@ -58,7 +58,7 @@ class Paired:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that is known of a contest.
+    """Results of a contest.
 
     Attributes:
         accuracy: Of each contender, each metric that has a meaning for this number of classes.
@@ -128,14 +128,14 @@ def _hits(scores: Sequence[Floats], labels: Integers) -> list[Hits]:
 
 
 def _per_class(right: Floats, labels: Integers, num_classes: int) -> Floats:
-    """Accuracy of each class, (K,), NaN without videos."""
+    """Compute the accuracy of each class, (K,), NaN without videos."""
     totals = np.bincount(labels, minlength=num_classes)
     sums = np.bincount(labels, weights=right, minlength=num_classes)
     return np.where(totals > 0, sums / np.maximum(totals, 1), np.nan)
 
 
 def _confusion(guesses: NDArray[np.intp], labels: Integers, num_classes: int) -> Floats:
-    """Share of each class's videos that are called what, (K, K), 0 without videos."""
+    """Compute the confusion matrix as shares of each row, (K, K), 0 without videos."""
     counts = np.zeros((num_classes, num_classes))
     np.add.at(counts, (labels, guesses), 1)
     return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
@@ -152,7 +152,7 @@ def _measure(hits: Hits, labels: Integers, num_classes: int) -> dict[str, float]
 def _bootstrap(
     hits: list[list[Hits]], labels: Integers, num_classes: int, replicates: int, seed: int
 ) -> list[dict[str, Floats]]:
-    """Each metric of each model in each replicate, (R,)."""
+    """Compute each metric of each model in each replicate, (R,)."""
     rng = np.random.default_rng(seed)
     order = np.argsort(labels, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(labels[order]) != 0])
@@ -174,7 +174,7 @@ def _bootstrap(
 
 
 def _video_counts(rng: np.random.Generator, videos: int, replicates: int) -> Iterator[Floats]:
-    """How often each replicate draws each video, a chunk of replicates at a time, (R', N)."""
+    """Count each replicate's draws of each video, (R', N), a chunk of replicates at a time."""
     chunk = max(1, _CHUNK_VALUES // videos)
     for start in range(0, replicates, chunk):
         size = min(chunk, replicates - start)
@@ -184,7 +184,7 @@ def _video_counts(rng: np.random.Generator, videos: int, replicates: int) -> Ite
 
 
 def _class_mean(right: Floats, totals: Floats, starts: Integers) -> Floats:
-    """Mean over the classes that a replicate has, (R,)."""
+    """Average over the classes that a replicate has, (R,)."""
     sums = np.add.reduceat(right, starts, axis=1)
     drawn = totals > 0
     shares = np.where(drawn, sums / np.maximum(totals, 1), 0.0)
@@ -192,7 +192,7 @@ def _class_mean(right: Floats, totals: Floats, starts: Integers) -> Floats:
 
 
 def _seed_weights(rng: np.random.Generator, replicates: int, seeds: int) -> Floats:
-    """Weight of each seed in each replicate, (R, S); the mean weight is 1 / S."""
+    """Draw the weight of each seed in each replicate, (R, S); the mean weight is 1 / S."""
     if seeds == 1:
         return np.ones((replicates, 1))
     drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=replicates) / seeds

@@ -1,4 +1,4 @@
-"""What a probe costs each class: the same network on plain and on changed clips."""
+"""The drop of each class under a probe: the same network on plain and on changed clips."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,19 +17,20 @@ class ClassDrop:
 
     Attributes:
         name: The class.
-        videos: How many were tested.
+        videos: Number of tested videos.
         plain: Its accuracy on plain clips.
-        probed: The same on changed clips.
-        called: What else its changed clips are called most often; empty where never.
-        so_often: The share of them.
+        probed: Its accuracy on changed clips.
+        confused_with: The other class that its changed clips are most often taken for; empty where
+            none is.
+        confusion: The share of its changed clips that are taken for that class.
     """
 
     name: str
     videos: int
     plain: float
     probed: float
-    called: str
-    so_often: float
+    confused_with: str
+    confusion: float
 
     @property
     def drop(self) -> float:
@@ -38,7 +39,7 @@ class ClassDrop:
 
 
 def probed_contenders(contest: Contest) -> Iterator[int]:
-    """Positions of the contenders that are the first one's network under a probe."""
+    """Find the positions of contenders that are the first one's network under a probe."""
     first = contest.contenders[0].protocol
     if first.get("probe"):
         return
@@ -49,7 +50,7 @@ def probed_contenders(contest: Contest) -> Iterator[int]:
 
 
 def class_drops(contest: Contest, found: Comparison, probed: int) -> list[ClassDrop]:
-    """What a probe does to each class that has videos, the greatest drop first.
+    """Compute the drop of each class that has videos, the greatest first.
 
     Args:
         contest: Its first contender is the plain test.
@@ -76,7 +77,7 @@ def class_drops(contest: Contest, found: Comparison, probed: int) -> list[ClassD
 
 
 def drop_rows(contest: Contest, found: Comparison, probed: int) -> tuple[list[str], Rows]:
-    """Headings and rows of `class_drops`, in percent."""
+    """Write headings and rows of `class_drops`, in percent."""
     names = [contest.contenders[position].name for position in (0, probed)]
     headings = ["class", *names, "drop", "now called", "so often", "videos"]
     rows = [
@@ -85,8 +86,8 @@ def drop_rows(contest: Contest, found: Comparison, probed: int) -> tuple[list[st
             f"{100 * drop.plain:.1f}",
             f"{100 * drop.probed:.1f}",
             f"{100 * drop.drop:.1f}",
-            drop.called,
-            f"{100 * drop.so_often:.1f} %" if drop.called else "",
+            drop.confused_with,
+            f"{100 * drop.confusion:.1f} %" if drop.confused_with else "",
             str(drop.videos),
         ]
         for drop in class_drops(contest, found, probed)

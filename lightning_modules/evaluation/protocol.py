@@ -15,10 +15,10 @@ from models import count_macs
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a test was done.
+    """The protocol of a test.
 
     Attributes:
-        dataset: The dataset, and which version, label set or official split of it.
+        dataset: The dataset and its version, label set or official split.
         split: Split that was tested.
         videos_used: Videos that were scored.
         videos_listed: Videos that the annotation lists.
@@ -27,10 +27,10 @@ class Protocol:
         sampling: Frames x stride, or segments.
         num_clips: Clips of each video.
         num_crops: Crops of each clip.
-        probe: What was changed in the clips; None for a plain test.
+        probe: Change of the clips; None for a plain test.
         size: Side of a crop in pixels; of the whole frame its short side, which the multiply-adds
             are then counted for as if it were square.
-        average: What is averaged over views.
+        average: Quantity that is averaged over views: `probabilities` or `logits`.
         precision: Precision of the arithmetic.
         network: Name of the network.
         network_options: Its options that were given.
@@ -63,7 +63,7 @@ class Protocol:
     versions: dict[str, str]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Describe it in plain values, for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -85,7 +85,7 @@ def describe_protocol(
     videos_used: int,
     broken: list[tuple[str, str]],
 ) -> Protocol:
-    """Protocol of the test that a trainer has just run.
+    """Describe the test that a trainer has just run.
 
     Args:
         trainer: Trainer that ran it.

@@ -1,4 +1,4 @@
-"""Score files read back, brought to one order of videos and classes."""
+"""Score files, read and brought to one order of videos and classes."""
 
 import csv
 import json
@@ -24,10 +24,10 @@ class Contender:
     """A model under a name, tested once or, with several seeds, several times.
 
     Attributes:
-        name: What it is called in the report.
+        name: Name in the report.
         scores: Probabilities of each video, averaged over its views as its protocol says; one
             array for each seed, (N, K).
-        protocol: How the first of them was tested.
+        protocol: Protocol of the first of its tests.
         logits: The network's own outputs averaged over the views, for each seed, (N, K).
     """
 
@@ -61,7 +61,7 @@ class Contest:
 
 @dataclass(frozen=True)
 class _File:
-    """What a score file holds."""
+    """The content of a score file."""
 
     path: Path
     video_ids: list[str]
@@ -78,8 +78,8 @@ def read_contest(files: Mapping[str, Sequence[Path]]) -> Contest:
         files: For each name the score files of its seeds.
 
     Raises:
-        UserError: If a file is none, its videos, labels or classes are not those of the first, or
-            it was tested under another probe than another seed of its name.
+        UserError: If a file is invalid, its videos, labels or classes are not those of the first,
+            or it was tested under another probe than another seed of its name.
     """
     first: _File | None = None
     contenders = []
@@ -100,7 +100,7 @@ def read_contest(files: Mapping[str, Sequence[Path]]) -> Contest:
 
 
 def probabilities(logits: Floats) -> Floats:
-    """Softmax over the last axis."""
+    """Take the softmax over the last axis."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
 
@@ -137,7 +137,7 @@ def _read(path: Path) -> _File:
 
 
 def _aligned(file: _File, first: _File) -> Floats:
-    """The logits of a file in the first one's order of videos and classes, (N, V, K)."""
+    """Bring a file's logits to the first one's order of videos and classes, (N, V, K)."""
     _refuse_others("classes", file.path, file.class_names, first.path, first.class_names)
     _refuse_others("videos", file.path, file.video_ids, first.path, first.video_ids)
     rows = positions(file.video_ids, first.video_ids)
@@ -152,16 +152,16 @@ def _aligned(file: _File, first: _File) -> Floats:
 
 
 def _averaged(logits: Floats, file: _File) -> Floats:
-    """Probabilities of each video, (N, V, K) -> (N, K), averaged as the file's protocol says."""
+    """Average probabilities over views, (N, V, K) to (N, K), as the file's protocol says."""
     if file.protocol.get("average", "probabilities") == "logits":
         return probabilities(logits.mean(axis=1))
     return np.asarray(probabilities(logits).mean(axis=1))
 
 
 def positions(names: Sequence[str], wanted: Sequence[str]) -> Integers:
-    """Where each wanted name stands among the names."""
-    place = {name: position for position, name in enumerate(names)}
-    return np.array([place[name] for name in wanted])
+    """Find the position of each wanted name among the names."""
+    index = {name: position for position, name in enumerate(names)}
+    return np.array([index[name] for name in wanted])
 
 
 def _refuse_others(
@@ -178,7 +178,7 @@ def _refuse_others(
 
 
 def read_external(path: Path, contest: Contest) -> Floats:
-    """Scores of another method, such as an SVM on hand-made features, brought to a contest's order.
+    """Read scores of another method, such as an SVM on hand-made features, in a contest's order.
 
     A CSV has the header `video_id,CLASS,CLASS,...` and a row for each video; a npz holds
     `video_ids` (N,), `class_names` (K,) and `scores` (N, K).

@@ -1,1 +1,1 @@
-"""What people look at."""
+"""Reports: tables, pictures and pages."""

@@ -41,7 +41,7 @@ def write_confusion(path: Path, class_names: Sequence[str], confusion: Tensor, t
 
 
 def confusion_figure(confusion: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
-    """A confusion matrix as a picture, each row scaled to its number of videos.
+    """Draw a confusion matrix, each row scaled to its number of videos.
 
     Args:
         confusion: Counts, (K, K), true class in rows, predicted class in columns.

@@ -29,7 +29,7 @@ Rows = list[list[str]]
 
 
 def accuracy_rows(contest: Contest, found: Comparison) -> tuple[list[str], Rows]:
-    """Headings and rows of the accuracies."""
+    """Write headings and rows of the accuracies."""
     metrics = list(found.accuracy[0])
     headings = ["model", *(TITLES[m] for m in metrics), "GMACs x views", "seeds"]
     rows = []
@@ -40,7 +40,7 @@ def accuracy_rows(contest: Contest, found: Comparison) -> tuple[list[str], Rows]
 
 
 def paired_rows(contest: Contest, found: Comparison) -> tuple[list[str], Rows]:
-    """Headings and rows of each model against the first."""
+    """Write headings and rows of each model against the first."""
     first = contest.contenders[0].name
     headings = ["model", "top-1 gain", "mean class gain", "p (bootstrap)", "p (McNemar)"]
     headings += [f"only {first} right", "only it right", "same answer"]
@@ -62,7 +62,7 @@ def paired_rows(contest: Contest, found: Comparison) -> tuple[list[str], Rows]:
 
 
 def class_rows(contest: Contest, found: Comparison, other: int) -> Rows:
-    """The classes that a model loses and gains most against the first, worst first."""
+    """List the classes that a model loses and gains most against the first, worst first."""
     gains = found.per_class[other] - found.per_class[0]
     order = [int(k) for k in np.argsort(gains, kind="stable") if np.isfinite(gains[k])]
     lost = [k for k in order[:MOST_CLASSES] if gains[k] < 0]
@@ -81,18 +81,18 @@ def class_rows(contest: Contest, found: Comparison, other: int) -> Rows:
 
 
 def fusion_sentence(contest: Contest, fusion: Fusion) -> str:
-    """What late fusion reached."""
+    """Write the accuracy of late fusion in a sentence."""
     names = [contender.name for contender in contest.contenders]
     shares = ", ".join(f"{n} {w:.3g}" for n, w in zip(names, fusion.weights, strict=True))
-    how = f"searched on the other {fusion.searched_on:,}" if fusion.searched_on else "as given"
+    origin = f"searched on the other {fusion.searched_on:,}" if fusion.searched_on else "as given"
     return (
-        f"late fusion ({shares}; weights {how}): top-1 {100 * fusion.top1:.2f} % of "
+        f"late fusion ({shares}; weights {origin}): top-1 {100 * fusion.top1:.2f} % of "
         f"{fusion.videos:,} videos, the best model alone {100 * fusion.best_single:.2f} %"
     )
 
 
 def external_sentence(name: str, fusion: ExternalFusion) -> str:
-    """What a model reached together with external scores."""
+    """Write the accuracy of a model fused with external scores in a sentence."""
     return (
         f"{fusion.name} with {name} (each scaled to length 1 per video, averaged): top-1 "
         f"{100 * fusion.fused:.2f} %, alone {100 * fusion.alone:.2f} %, {name} alone "
@@ -101,7 +101,7 @@ def external_sentence(name: str, fusion: ExternalFusion) -> str:
 
 
 def protocol_notes(contest: Contest) -> list[str]:
-    """A line for each part of the protocol in which the tests differ."""
+    """Write a line for each part of the protocol in which the tests differ."""
     notes = []
     for key in _NOTED:
         default = "none" if key == "probe" else "unknown"
@@ -154,12 +154,12 @@ def write_picture(contest: Contest, found: Comparison, folder: Path) -> Path:
 
 
 def write_page(contest: Contest, found: Comparison, sentences: Sequence[str], folder: Path) -> Path:
-    """Write all of it as one page, `compare.html`.
+    """Write the whole report as one page, `compare.html`.
 
     Args:
         contest: The models.
         found: Their comparison.
-        sentences: What late fusion reached.
+        sentences: Results of late fusion.
         folder: Folder of the page.
     """
     sections = [section("Accuracy, %", card(table(*accuracy_rows(contest, found))))]
@@ -197,7 +197,7 @@ def write_page(contest: Contest, found: Comparison, sentences: Sequence[str], fo
 
 
 def _class_cards(contest: Contest, found: Comparison, other: int, name: str) -> tuple[str, str]:
-    """A picture and a table of the classes that a model loses and gains most."""
+    """Make a picture and a table of the classes that a model loses and gains most."""
     rows = class_rows(contest, found, other)
     title = f"<h3>{escape(name)} against {escape(contest.contenders[0].name)}</h3>"
     if not rows:
@@ -209,7 +209,7 @@ def _class_cards(contest: Contest, found: Comparison, other: int, name: str) -> 
 
 
 def _forest(axes: Axes, contest: Contest, found: Comparison, dot: str, line: str) -> None:
-    """Top-1 of each model as a dot on its interval."""
+    """Draw the top-1 of each model as a dot on its interval."""
     estimates = [values["top1"] for values in found.accuracy]
     rows = np.arange(len(estimates))
     middle = 100 * np.array([e.value for e in estimates])
@@ -223,7 +223,7 @@ def _forest(axes: Axes, contest: Contest, found: Comparison, dot: str, line: str
 
 
 def _gains(axes: Axes, gains: Sequence[tuple[str, float]]) -> None:
-    """Points that each class gains, losses in another colour."""
+    """Draw the points that each class gains, losses in another colour."""
     colors = [ACCENT if gain > 0 else BAD for _, gain in gains]
     bars = axes.barh([name for name, _ in gains], [gain for _, gain in gains], 0.6, color=colors)
     axes.bar_label(bars, fmt="%+.1f", padding=3)

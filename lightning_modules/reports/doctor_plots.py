@@ -18,7 +18,7 @@ MOST_NAMED = 10
 
 
 def plots(found: Examination) -> Iterator[tuple[str, str, str]]:
-    """Title, SVG and caption of every plot that there is something to show in.
+    """Draw every plot that has data: title, SVG and caption.
 
     Args:
         found: The examination.
@@ -91,8 +91,8 @@ def _classes(axes: Axes, found: Examination, names: Sequence[str]) -> None:
     else:
         thick = 0.8 / len(splits)
         rows = np.arange(len(names))
-        for place, (name, counts) in enumerate(splits.items()):
-            axes.barh(rows + place * thick, counts, thick, color=colors[place], label=name)
+        for position, (name, counts) in enumerate(splits.items()):
+            axes.barh(rows + position * thick, counts, thick, color=colors[position], label=name)
         axes.set_yticks(rows + 0.4 - thick / 2, names)
         axes.invert_yaxis()
         axes.set_xlabel("videos")
@@ -136,12 +136,12 @@ def _sizes(axes: Axes, readable: Sequence[Probe], side: int) -> None:
 def _speeds(axes: Axes, found: Examination) -> None:
     counts = [speed.num_workers for speed in found.speeds]
     clips = [speed.clips_per_second for speed in found.speeds]
-    places = range(len(counts))
-    axes.plot(places, clips, color=ACCENT, marker="o", markerfacecolor="none", markersize=8)
+    positions = range(len(counts))
+    axes.plot(positions, clips, color=ACCENT, marker="o", markerfacecolor="none", markersize=8)
     if found.data.loading.num_workers in counts:
-        place = counts.index(found.data.loading.num_workers)
-        axes.plot(place, clips[place], color=ACCENT, marker="o", markersize=8)
-    axes.set_xticks(places, [str(count) for count in counts])
+        position = counts.index(found.data.loading.num_workers)
+        axes.plot(position, clips[position], color=ACCENT, marker="o", markersize=8)
+    axes.set_xticks(positions, [str(count) for count in counts])
     axes.set_ylim(0, 1.15 * max(clips))
     axes.set_xlabel("workers")
     axes.set_ylabel("clips per second")

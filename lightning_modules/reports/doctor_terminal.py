@@ -15,7 +15,7 @@ MAX_NAMED = 20
 
 
 def verdict_line(found: Examination) -> str:
-    """The result in one line."""
+    """Write the result in one line."""
     counts = dict.fromkeys(LEVELS, 0)
     for finding in found.findings:
         counts[finding.level] += 1
@@ -27,17 +27,17 @@ def verdict_line(found: Examination) -> str:
 
 
 def by_level(found: Examination) -> list[Finding]:
-    """The findings, the worst first."""
+    """Sort the findings, the worst first."""
     return sorted(found.findings, key=lambda finding: LEVELS.index(finding.level))
 
 
 def print_report(found: Examination, page: Path, console: Console) -> None:
-    """Print tables of what was found.
+    """Print tables of the findings.
 
     Args:
         found: The examination.
-        page: Where its page lies.
-        console: Where to print.
+        page: Path of its page.
+        console: Console to print to.
     """
     name = type(found.data).__name__
     console.print(Text(f"{name}, {found.data.root}", style="bold"))

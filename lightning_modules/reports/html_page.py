@@ -99,7 +99,7 @@ def save_page(
         title: Heading, plain text.
         where: Line below it, plain text.
         verdict: The result in a few words, plain text.
-        good: Whether that is a good one.
+        good: True for a good verdict.
         sections: HTML, see `section`.
 
     Returns:
@@ -118,22 +118,22 @@ def save_page(
 
 
 def section(title: str, body: str) -> str:
-    """A heading, escaped, and what stands below it, as HTML."""
+    """Make a section of a heading, which is escaped, and HTML below it."""
     return f"<h2>{escape(title)}</h2>\n{body}"
 
 
 def card(body: str) -> str:
-    """A box around some HTML, which scrolls where it is too wide."""
+    """Put HTML into a box, which scrolls where it is too wide."""
     return f'<div class="card scroll">{body}</div>'
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool = True) -> str:
-    """A table.
+    """Make a table.
 
     Args:
         headings: Of the columns.
         rows: Cells, plain text.
-        numbers: Whether all columns but the first hold numbers, set to the right.
+        numbers: True if all columns but the first hold numbers, set to the right.
 
     Returns:
         HTML.

@@ -39,7 +39,7 @@ WIDTH, HEIGHT = 5.6, 3.0
 
 
 def draw(paint: Callable[[Axes], None], height: float = HEIGHT) -> str:
-    """An SVG element without fixed size or colours.
+    """Draw a plot as an SVG element without fixed size or colours.
 
     Args:
         paint: Draws into the axes.

@@ -20,10 +20,11 @@ def refuse_changed_settings(trained: Mapping[str, Any], asked: Mapping[str, Any]
     Raises:
         UserError: If one differs; LightningCLI itself would silently keep the checkpoint's.
     """
-    names = (set(trained) & set(asked)) - {"init_from", "class_names", "num_classes"}
-    changed = sorted(name for name in names if trained[name] != asked[name])
+    before, now = dict(_flat(trained)), dict(_flat(asked))
+    names = (set(before) & set(now)) - {"init_from", "class_names", "num_classes"}
+    changed = sorted(name for name in names if before[name] != now[name])
     if changed:
-        listed = ", ".join(f"{name}={asked[name]} (was {trained[name]})" for name in changed)
+        listed = ", ".join(f"{name}={now[name]} (was {before[name]})" for name in changed)
         raise UserError(
             f"a resumed run keeps its settings, but these changed: {listed}; take the change back, "
             "or start a new run from the weights with --model.init_from"

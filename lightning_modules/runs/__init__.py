@@ -1,1 +1,1 @@
-"""Where a run lives."""
+"""Runs: their folders, identities, loggers and versions."""

@@ -1,4 +1,4 @@
-"""Where a run lives: `runs/<name>/<version>/`, chosen once, before the ranks start."""
+"""The folder of a run, `runs/<name>/<version>/`, chosen once, before the ranks start."""
 
 import json
 import os
@@ -34,18 +34,18 @@ _LETTERS = string.ascii_lowercase + string.digits
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Where a fit keeps its config, checkpoints, metrics and scores.
+    """Settings of the folder of a fit's config, checkpoints, metrics and scores.
 
     Attributes:
         name: Name of the run, a folder below `folder`.
         version: Folder below the name; by default the next free number, under Slurm the job id (and
             array task), so that a requeued job finds its folder again.
         folder: Folder of all runs.
-        keep_best: Whether the checkpoint with the best val/top1 is kept beside the last one. Off
+        keep_best: Keep the checkpoint with the best val/top1 beside the last one. Off
             where the reported set is the validation set.
         save_every_steps: Optimizer steps after which the last checkpoint is written anew, beside
             the end of each epoch; null for no such limit.
-        save_every_minutes: Minutes after which it is; null for no such limit.
+        save_every_minutes: Minutes after which it is written anew; null for no such limit.
     """
 
     name: str = "unnamed"
@@ -76,7 +76,7 @@ def choose_run_folder(settings: RunSettings, resumes: bool) -> Path:
 
     Args:
         settings: Name and, optionally, version.
-        resumes: Whether the fit goes on with a run; only then may the folder hold one.
+        resumes: True if the fit resumes a run; only then may the folder hold one.
 
     Raises:
         UserError: If a version was asked for that already holds a run, or none was given to ranks
@@ -102,7 +102,7 @@ def choose_run_folder(settings: RunSettings, resumes: bool) -> Path:
 
 
 def _slurm_version() -> str | None:
-    """Job id and array task under Slurm, the same before and after a requeue."""
+    """Name the job and array task under Slurm, the same before and after a requeue."""
     job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
     task = os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{job}_{task}" if job and task else job
@@ -121,13 +121,13 @@ def _claim_next(base: Path) -> Path:
 
 
 def folder_of_run(settings: RunSettings) -> Path | None:
-    """The folder that settings, a parent process or Slurm name; None if none of them does."""
+    """Find the folder that settings, a parent process or Slurm name; None if none does."""
     version = os.environ.get(VERSION_VARIABLE) or settings.version or _slurm_version()
     return None if version is None else Path(settings.folder) / settings.name / version
 
 
 def newest_version(settings: RunSettings) -> str | None:
-    """The highest numbered version of a run that has a last checkpoint; None if there is none."""
+    """Find a run's highest numbered version that has a last checkpoint; None if there is none."""
     base = Path(settings.folder) / settings.name
     files = [path for name in (LAST, PREVIOUS) for path in base.glob(f"*/checkpoints/{name}")]
     names = {path.parent.parent.name for path in files}
@@ -135,14 +135,14 @@ def newest_version(settings: RunSettings) -> str | None:
 
 
 def folder_of_checkpoint(path: str | Path) -> Path:
-    """Run folder that a checkpoint belongs to: above `checkpoints/`, else the file's own folder."""
+    """Find a checkpoint's run folder: above `checkpoints/`, else the file's own folder."""
     folder = Path(path).resolve().parent
     return folder.parent if folder.name == "checkpoints" else folder
 
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """The same through all interruptions of a run; W&B knows the run by it.
+    """The identity of a run through all interruptions, in W&B too.
 
     Attributes:
         id: Eight letters and digits.
@@ -154,7 +154,7 @@ class RunIdentity:
 
 
 def identify_run(folder: Path, checkpoint: dict[str, Any] | None) -> RunIdentity:
-    """The identity of a run that starts or goes on; kept in its folder by the first rank.
+    """Get the identity of a run that starts or resumes; the first rank keeps it in the folder.
 
     Args:
         folder: The run folder.
@@ -178,7 +178,7 @@ def _write(identity: RunIdentity, folder: Path) -> None:
 
 
 def read_identity(folder: Path) -> RunIdentity | None:
-    """The identity that a run folder holds; None where it has none.
+    """Read the identity that a run folder holds; None where it has none.
 
     Raises:
         UserError: If its file is damaged.

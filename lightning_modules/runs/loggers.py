@@ -19,7 +19,7 @@ from lightning_modules.runs.folder import RunIdentity
 
 PROJECT = "kinetoscope"
 NOT_STORED = "(not stored)"
-"""What a config says in the place of a secret."""
+"""Text that replaces a secret in a config."""
 
 SECRET_WORDS = ("api_key", "apikey", "token", "secret", "password")
 
@@ -28,7 +28,7 @@ _lost_runs: set[str] = set()
 
 
 class MetricsFile(Logger):
-    """Writes `metrics.csv`, one line a call, and goes on with the file of a resumed run.
+    """A logger that writes `metrics.csv`, one line a call, and extends that of a resumed run.
 
     Lightning's own CSV logger deletes the metrics of the run that it continues. A metric that
     appears later adds a column.
@@ -60,7 +60,7 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing to do: `config.yaml` holds the hyper-parameters."""
+        """Do nothing: `config.yaml` holds the hyper-parameters."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -135,7 +135,7 @@ class RunLogger(WandbLogger):
 
 
 def default_loggers(folder: Path, identity: RunIdentity) -> list[Logger]:
-    """CSV (`metrics.csv`) and W&B (`wandb/`) loggers that write into a run folder.
+    """Make the CSV (`metrics.csv`) and W&B (`wandb/`) loggers of a run folder.
 
     W&B works offline unless the user is logged in or `WANDB_MODE` says otherwise; `wandb sync`
     sends an offline run later. A resumed run goes on under the id of its first start.
@@ -158,7 +158,7 @@ def default_loggers(folder: Path, identity: RunIdentity) -> list[Logger]:
 
 
 def logged_in_to_wandb() -> bool:
-    """Whether an API key for the W&B server is in the environment or in `~/.netrc`."""
+    """Look for an API key of the W&B server in the environment and in `~/.netrc`."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     server = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
@@ -170,7 +170,7 @@ def logged_in_to_wandb() -> bool:
 
 
 def without_secrets(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a nested config without the values of keys that look like secrets."""
+    """Copy a nested config without the values of keys that look like secrets."""
     clean: dict[str, Any] = {}
     for key, value in config.items():
         if any(word in str(key).lower() for word in SECRET_WORDS):

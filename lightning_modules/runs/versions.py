@@ -1,4 +1,4 @@
-"""What a result was made with: library versions and the commit of this code."""
+"""Versions behind a result: of the libraries, and the commit of this code."""
 
 import subprocess
 from importlib.metadata import version
@@ -8,12 +8,12 @@ LIBRARIES = ("kinetoscope", "torch", "torchvision", "lightning", "torchmetrics",
 
 
 def library_versions() -> dict[str, str]:
-    """Installed version of each library that a result depends on."""
+    """Get the installed version of each library that a result depends on."""
     return {name: version(name) for name in LIBRARIES}
 
 
 def code_commit() -> str:
-    """Short commit of this code, with `+` where tracked files were changed since.
+    """Get the short commit of this code, with `+` where tracked files were changed since.
 
     An installation without a git checkout gives its release version instead.
     """

@@ -1,1 +1,1 @@
-"""How a network learns."""
+"""Training: weights to start from, optimization, metrics and averages."""

@@ -66,7 +66,7 @@ def refuse_without_effect(
 
 
 def _given(group: str, settings: Any, owner: type[Any]) -> dict[str, Any]:
-    """Settings of a group that are not the class's defaults, by key."""
+    """List the settings of a group that are not the class's defaults, by key."""
     for cls in owner.__mro__:
         found = inspect.signature(cls).parameters.get(group) if "__init__" in vars(cls) else None
         if found is not None:
@@ -81,7 +81,7 @@ def _name(value: Any) -> str:
 
 
 def plain_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
-    """A module's arguments as a checkpoint can hold them.
+    """Convert a module's arguments to a form that a checkpoint can hold.
 
     What only a fit needs and what is an object (a loss, metrics) is left out: the module can be
     made again without it.
@@ -101,7 +101,7 @@ def plain_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _named(value: Any) -> Any:
-    """What makes an optimizer or a schedule, by its import path; other values as they are."""
+    """Describe an optimizer's or schedule's class by its import path; keep other values."""
     if not callable(value):
         return value
     made, arguments = value, {}

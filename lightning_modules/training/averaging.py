@@ -9,12 +9,13 @@ from datamodules.errors import UserError
 
 
 class AveragedWeights(EMAWeightAveraging):
-    """Averages weights and running statistics after each step; validates the average.
+    """A callback that averages weights and statistics each step, and validates the average.
 
     A checkpoint holds the average as its weights, and beside it what a resumed fit goes on with.
-    Lightning's callback keeps its average after the fit, and would put it in the place of weights
-    that a later `validate` or `test` of the same trainer loads. It also takes the average and the
-    trained weights for each other in a checkpoint that is written during a validation.
+    Lightning's callback keeps its average after the fit, and would overwrite with it
+    the weights that a later `validate` or `test` of the same trainer loads. It also takes the
+    average and the trained weights for each other in a checkpoint that is written during a
+    validation.
 
     Args:
         decay: Share of the average that a step keeps.

@@ -79,7 +79,7 @@ def _is_checkpoint(content: Any) -> bool:
 
 
 def _network_of(run: Mapping[str, Any], path: str) -> VideoNetwork:
-    """The network of a run, without weights."""
+    """Build the network of a run, without weights."""
     with torch.device("meta"):
         try:
             return build_network(**run["network"])
@@ -124,7 +124,7 @@ def _refuse_other_options(
 
 
 def _merge_runs(runs: dict[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
-    """The weights of all runs under the network's own names, and their classes."""
+    """Merge the weights of all runs under the network's own names, and their classes."""
     merged: dict[str, Tensor] = {}
     class_names: list[str] = []
     for path, content in runs.items():
@@ -151,7 +151,7 @@ def _merge_runs(runs: dict[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def build_network(name: str, num_classes: int, options: Mapping[str, Any]) -> VideoNetwork:
-    """A new network: one of ours by name, or a user's own by import path.
+    """Build a network: one of ours by name, or a user's own by import path.
 
     Args:
         name: One of `models.list_models()`, or a class or function of a plugin, such as
@@ -192,7 +192,7 @@ def prepare_network(
     Args:
         network: A new network.
         batch_norm: How its batch normalization is trained.
-        checkpoint_activations: Whether blocks are computed again in the backward pass.
+        checkpoint_activations: Compute blocks again in the backward pass.
 
     Raises:
         UserError: If the network has nothing that a setting could apply to.

@@ -1,4 +1,4 @@
-"""A module out of what a checkpoint says of it; nothing in the file is executed."""
+"""Modules made from their descriptions in checkpoints; nothing in a file is executed."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -49,7 +49,7 @@ def load_module(
 
 
 def _revived(name: str, value: Any) -> Any:
-    """A stored argument as the constructor takes it."""
+    """Convert a stored argument to the type that the constructor takes."""
     if name in _SETTINGS and isinstance(value, Mapping):
         return _SETTINGS[name](**value)
     if isinstance(value, Mapping) and "class_path" in value:

@@ -13,7 +13,7 @@ from datamodules.errors import UserError
 def accuracy_metrics(
     num_classes: int, prefix: str, own: Mapping[str, Metric] | None = None
 ) -> MetricCollection:
-    """Top-1 accuracy, top-5 where there are more than five classes, and a user's own.
+    """Make top-1 accuracy, top-5 where there are more than five classes, and a user's own.
 
     Accuracies are plain fractions of samples (micro average), and the metrics share no state:
     torchmetrics' compute groups merge metrics of different k (a wrong top-5).
@@ -37,7 +37,7 @@ def accuracy_metrics(
 
 
 def make_loss(own: nn.Module | None, label_smoothing: float) -> nn.Module:
-    """The training loss: a user's own, or cross-entropy.
+    """Make the training loss: a user's own, or cross-entropy.
 
     Raises:
         UserError: If `label_smoothing` is out of range, or given beside an own loss.
@@ -55,17 +55,17 @@ def make_loss(own: nn.Module | None, label_smoothing: float) -> nn.Module:
 
 
 def confusion_matrix(num_classes: int) -> MulticlassConfusionMatrix:
-    """Counts of samples by true class (rows) and predicted class (columns)."""
+    """Make the metric that counts samples by true class (rows) and predicted class (columns)."""
     return MulticlassConfusionMatrix(num_classes)
 
 
 def mean_metric() -> MeanMetric:
-    """A mean weighted by the number of samples, right for batches of unequal size."""
+    """Make a mean weighted by the number of samples, right for batches of unequal size."""
     return MeanMetric()
 
 
 def per_class_accuracy(confusion: Tensor) -> Tensor:
-    """Accuracy of each class.
+    """Compute the accuracy of each class.
 
     Args:
         confusion: Counts, (K, K), true class in rows.

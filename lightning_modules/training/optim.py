@@ -21,7 +21,7 @@ FrozenNorms = Literal["none", "all", "all_but_first"]
 
 @dataclass(frozen=True)
 class Optimization:
-    """How a network is optimized.
+    """Settings of the optimizer and the schedule.
 
     Attributes:
         optimizer: `sgd`, `adamw`, or a class of torch or of your own, whose own arguments then hold
@@ -30,7 +30,7 @@ class Optimization:
         reference_batch: Clips per optimizer step that the rate is meant for; it is scaled by the
             batch really used (devices x batch size x accumulation). Null: the rate as it is.
         momentum: Momentum of SGD.
-        nesterov: Whether SGD uses Nesterov's form.
+        nesterov: Use Nesterov's form in SGD.
         weight_decay: Weight decay.
         schedule: `cosine`, `step` or `constant`, per optimizer step, or a scheduler of torch or of
             your own, stepped after each optimizer step (`ReduceLROnPlateau`: by `val/loss` after
@@ -42,8 +42,8 @@ class Optimization:
             are not meant.
         norm_scale_lr_multiplier: Factor on the learning rate of the scales of normalization layers.
         head_lr_multiplier: Factor on the learning rate of the classifier.
-        decay_bias: Whether biases decay.
-        decay_norm: Whether the affine parameters of normalization layers decay.
+        decay_bias: Decay biases.
+        decay_norm: Decay the affine parameters of normalization layers.
         ema_decay: Decay per step of a moving average of weights and running statistics, which is
             then what is validated and tested; a checkpoint holds both. Null for none. Refused where
             the precision keeps weights in 16 bits.
@@ -104,7 +104,7 @@ class Optimization:
 
 @dataclass(frozen=True)
 class BatchNorm:
-    """How batch normalization is trained.
+    """Settings of batch normalization in training.
 
     Attributes:
         frozen: Layers whose statistics and affine parameters stay as they are: `none`, `all`, or
@@ -131,13 +131,13 @@ class BatchNorm:
 def make_optimizer(
     settings: Optimization, network: nn.Module, classifiers: Sequence[str], scale: float
 ) -> Optimizer:
-    """An optimizer over what the papers treat differently.
+    """Make an optimizer over the parameter groups that the papers treat differently.
 
     One of a user's own gets its rate and its decay by its own arguments; the factors of the groups
     are applied to them.
 
     Args:
-        settings: How to optimize.
+        settings: Settings of the optimization.
         network: Network, of which only the trainable parameters count.
         classifiers: Names of its classifier layers.
         scale: Factor on the rate, for the batch really used.
@@ -170,10 +170,10 @@ def make_optimizer(
 def make_scheduler(
     settings: Optimization, optimizer: Optimizer, total_steps: float, steps_per_epoch: int
 ) -> LRScheduler | ReduceLROnPlateau:
-    """The schedule of an optimizer.
+    """Make the schedule of an optimizer.
 
     Args:
-        settings: How to optimize.
+        settings: Settings of the optimization.
         optimizer: The optimizer.
         total_steps: Optimizer steps of the whole training; infinite where nothing ends it.
         steps_per_epoch: Optimizer steps of one epoch.
@@ -201,7 +201,7 @@ def make_scheduler(
 
 
 def _callable(value: Any) -> Callable[..., Any]:
-    """What makes an optimizer or a schedule; a checkpoint holds it as a description."""
+    """Get the constructor of an optimizer or schedule, given or described in a checkpoint."""
     if isinstance(value, Mapping):
         made = attribute(value["class_path"])
         return functools.partial(made, **value.get("init_args", {}))
@@ -233,8 +233,8 @@ def parameter_groups(
         norm_scale_lr_multiplier: Factor on the learning rate of the scales of normalization layers
             (2 in ST-ResNet's code).
         head_lr_multiplier: Factor on the learning rate of the classifier.
-        decay_bias: Whether biases decay.
-        decay_norm: Whether the affine parameters of normalization layers decay.
+        decay_bias: Decay biases.
+        decay_norm: Decay the affine parameters of normalization layers.
 
     Returns:
         Groups for a torch optimizer, each with a `name`; every trainable parameter is in exactly
@@ -278,7 +278,7 @@ def lr_factor(
     gamma: float = 0.1,
     warmup_epochs: float = 0.0,
 ) -> Callable[[int], float]:
-    """Factor on the base learning rate as a function of the optimizer step.
+    """Make the function from optimizer steps to factors on the base learning rate.
 
     Args:
         schedule: `cosine` falls to 0 after the last step, `step` is multiplied by `gamma` at every
