@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import TextIO
 
 from datamodules.errors import UserError
-from datamodules.storage.source import Place
+from datamodules.storage.source import Place, as_source
 
 MAX_LINE = 2**16
 """Characters of the longest line that is read: no annotation has one a tenth as long."""
@@ -82,7 +82,8 @@ def read_columns(path: Place, names: Sequence[str], headerless: Sequence[str]) -
 
 def _lines(path: Place) -> Iterator[str]:
     """Read a text file piece by piece, and yield its lines without their ends."""
-    if not path.is_file():
+    source = as_source(path)
+    if not source.is_file():
         raise UserError(f"there is no list file at {path}; check the argument that names it")
     rest = ""
     with source.open() as binary, TextIOWrapper(binary, encoding="utf-8-sig") as file:
