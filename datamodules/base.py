@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -74,6 +74,10 @@ class VideoDataModule(LightningDataModule, ABC):
     train_set: VideoDataset
     val_set: VideoDataset
     test_set: VideoDataset
+    official_splits: ClassVar[int] = 1
+    """Number of ways in which the dataset's authors divide the same videos."""
+    number: int = 1
+    """The official split, from 1 on."""
 
     def __init__(
         self,
@@ -146,12 +150,13 @@ class VideoDataModule(LightningDataModule, ABC):
     @property
     def edition(self) -> str:
         """Version, label set or official split of the dataset; empty where it has one."""
-        return ""
+        return f"split {self.number}" if self.official_splits > 1 else ""
 
     @property
     def other_splits(self) -> list[str]:
         """Editions whose training videos are, in part, the test videos of this one."""
-        return []
+        numbers = range(1, self.official_splits + 1) if self.official_splits > 1 else ()
+        return [f"split {number}" for number in numbers if number != self.number]
 
     @property
     def dataset_name(self) -> str:

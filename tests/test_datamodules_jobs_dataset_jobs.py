@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from datamodules import dataset_jobs
 from datamodules.atomic import write_atomically
 from datamodules.errors import StorageError, UserError
+from datamodules.jobs import dataset_jobs
 from datamodules.jobs.dataset_jobs import (
     Event,
     Report,

@@ -17,12 +17,12 @@ import torch
 from PIL import Image
 from torchvision.models.optical_flow import raft_small
 
-from datamodules import dataset_jobs
 from datamodules.flow.coding import FlowCoding
 from datamodules.flow.extraction import FlowExtraction
 from datamodules.flow.folder import read_flow_settings
 from datamodules.flow.methods import make_flow_method
 from datamodules.flow.reading import open_flow
+from datamodules.jobs import dataset_jobs
 from datamodules.motion_shapes.generation import MotionShapesSettings, generate_motion_shapes
 from datamodules.video.reader import VideoReader
 from lightning_modules.cli import main

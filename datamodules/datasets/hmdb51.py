@@ -40,6 +40,8 @@ class HMDB51DataModule(VideoDataModule):
         UserError: If arguments do not fit together.
     """
 
+    official_splits = 3
+
     def __init__(
         self,
         root: str = "data/hmdb51",
@@ -59,16 +61,6 @@ class HMDB51DataModule(VideoDataModule):
             UserError: If there is no list.
         """
         return sorted(self._lists)
-
-    @property
-    def edition(self) -> str:
-        """The official split."""
-        return f"split {self.number}"
-
-    @property
-    def other_splits(self) -> list[str]:
-        """The two other official splits."""
-        return [f"split {number}" for number in (1, 2, 3) if number != self.number]
 
     def official_counts(self) -> dict[Split, int]:
         """Count the videos of each split: 70 and 30 of every class."""

@@ -39,6 +39,8 @@ class UCF101DataModule(VideoDataModule):
         UserError: If arguments do not fit together.
     """
 
+    official_splits = 3
+
     def __init__(
         self,
         root: str = "data/ucf101",
@@ -63,16 +65,6 @@ class UCF101DataModule(VideoDataModule):
         """Map classes as the lists write them, numbers or letters of folders, to labels."""
         numbers = {written: label for label, written in enumerate(self._classes)}
         return numbers | index_of_letters(self.class_names)
-
-    @property
-    def edition(self) -> str:
-        """The official split."""
-        return f"split {self.number}"
-
-    @property
-    def other_splits(self) -> list[str]:
-        """The two other official splits."""
-        return [f"split {number}" for number in (1, 2, 3) if number != self.number]
 
     def official_counts(self) -> dict[Split, int]:
         """Count the videos in the lists of the chosen split."""
