@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from datamodules.annotations.folder_index import FolderIndex
 from datamodules.annotations.listed_videos import ListedVideo, ListedVideos, Split
@@ -21,7 +21,7 @@ from datamodules.annotations.splits import (
 from datamodules.annotations.table import make_table, write_missing
 from datamodules.augmentation.functional import normalize, normalize_flow
 from datamodules.augmentation.pipeline import Augmentation, ClassInfo, StandardAugmentation
-from datamodules.batch import VideoBatch, VideoItem, collate_videos
+from datamodules.batch import VideoBatch, VideoItem
 from datamodules.clips.clip_sampler import ClipSampler, FrameSampler
 from datamodules.clips.crops import Crops, count_mirrored
 from datamodules.clips.input_spec import InputSpec, Normalization
@@ -32,7 +32,7 @@ from datamodules.errors import UserError
 from datamodules.flow.sources import FlowInput, FlowSource, StoredFlow
 from datamodules.randomness import BatchDraws
 from datamodules.remarks import Remarks
-from datamodules.samplers import EvaluationSampler, SampleKey, TrainSampler
+from datamodules.samplers import EvaluationSampler, TrainSampler
 from datamodules.settings import Evaluation, Loading
 
 __all__ = ["Split", "VideoDataModule"]
@@ -303,7 +303,8 @@ class VideoDataModule(LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader[VideoItem]:
         """Load shuffled training clips, whole optimizer steps only."""
-        return self._loader(self.train_set, self._train_sampler(), self.loading.batch_size)
+        loading = self.loading
+        return loading.loader(self.train_set, self._train_sampler(), loading.batch_size, self.seed)
 
     def left_out(self, epoch: int) -> list[str]:
         """Name the training videos that an epoch drops, as they fill no step."""
@@ -346,24 +347,7 @@ class VideoDataModule(LightningDataModule, ABC):
 
     def _evaluation_loader(self, dataset: VideoDataset, batch_size: int) -> DataLoader[VideoItem]:
         sampler = EvaluationSampler(dataset.table.present, *self._rank_and_world_size())
-        return self._loader(dataset, sampler, batch_size)
-
-    def _loader(
-        self, dataset: VideoDataset, sampler: Sampler[SampleKey], batch_size: int
-    ) -> DataLoader[VideoItem]:
-        workers = self.loading.num_workers
-        return DataLoader(
-            dataset,
-            batch_size=batch_size,
-            sampler=sampler,
-            num_workers=workers,
-            timeout=self.loading.worker_timeout if workers else 0,
-            collate_fn=collate_videos,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=workers > 0,
-            # a private generator: else iter(loader) draws from the global one, shifting dropout
-            generator=torch.Generator().manual_seed(self.seed),
-        )
+        return self.loading.loader(dataset, sampler, batch_size, self.seed)
 
     def _rank_and_world_size(self) -> tuple[int, int]:
         """Get this rank and the number of ranks; one process outside a trainer."""

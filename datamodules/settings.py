@@ -2,8 +2,13 @@
 
 from dataclasses import dataclass
 
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from datamodules.batch import VideoItem, collate_videos
 from datamodules.clips.crops import NumCrops, count_crops
 from datamodules.errors import UserError
+from datamodules.samplers import SampleKey
 
 __all__ = ["Evaluation", "Loading"]
 
@@ -29,6 +34,35 @@ class Loading:
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("num_workers", 0), ("worker_timeout", 0)):
             _check_at_least(f"loading.{name}", getattr(self, name), least)
+
+    def loader(
+        self,
+        dataset: Dataset[VideoItem],
+        sampler: Sampler[SampleKey],
+        batch_size: int,
+        seed: int,
+    ) -> DataLoader[VideoItem]:
+        """Make a loader of batches.
+
+        Args:
+            dataset: The videos of a split.
+            sampler: Their order.
+            batch_size: Videos of a batch.
+            seed: Seed of the run.
+        """
+        workers = self.num_workers
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            timeout=self.worker_timeout if workers else 0,
+            collate_fn=collate_videos,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=workers > 0,
+            # a private generator: else iter(loader) draws from the global one, shifting dropout
+            generator=torch.Generator().manual_seed(seed),
+        )
 
 
 @dataclass(frozen=True)

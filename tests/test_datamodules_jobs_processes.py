@@ -103,7 +103,7 @@ def told(news: Iterable[News[str, int, str]]) -> dict[str, str]:
     return found
 
 
-PRELOADS = pytest.mark.parametrize("preload", [None, "datamodules.jobs.processes"])
+PRELOADS = pytest.mark.parametrize("preload", [None, "datamodules.health.decode_check"])
 
 
 @PRELOADS
