@@ -1,4 +1,4 @@
-"""VideoClassifier: the one LightningModule that every family specialises.
+"""VideoClassifier: the LightningModule from which every family derives.
 
 B batch, V views (clips x crops of one video), C channels, T frames, H, W, K classes.
 """
@@ -52,7 +52,7 @@ _BATCH_KEYS: Mapping[str, Literal["clips", "flow"]] = {"clip": "clips", "flow": 
 
 
 class VideoClassifier(Described, LightningModule):
-    """Trains and evaluates one network on batches of clips.
+    """Training and evaluation of one network on batches of clips.
 
     A family lists its own network arguments and overrides at most `inputs` and `loss`.
 
@@ -65,22 +65,22 @@ class VideoClassifier(Described, LightningModule):
             of checkpoints that hold different parts, such as two streams. Read once, at the start
             of a fit that does not resume.
         dropout: Dropout before the classifier; the network's own default where null.
-        batch_norm: How batch normalization is trained.
-        compile: Whether a fit compiles the network with `torch.compile`.
-        checkpoint_activations: Whether the inside of each residual block is computed again in the
+        batch_norm: Training of batch normalization.
+        compile: If True, a fit compiles the network with `torch.compile`.
+        checkpoint_activations: If True, the inside of each residual block is computed again in the
             backward pass, to save memory; the gradients are the same.
         optimization: Optimizer, rate, decay, schedule, moving average.
-        loss: What the training minimizes, called with logits (B, K) and labels (B,), or targets
+        loss: Loss of the training, called with logits (B, K) and labels (B,), or targets
             (B, K) where clips are mixed; null for cross-entropy.
         label_smoothing: Of cross-entropy: share of the target spread over all classes.
         metrics: Metrics of your own beside the accuracies, by name: updated with scores (N, K) and
             labels (N,), logged as `val/<name>` and `test/<name>`.
-        average: What is averaged over the views of a video: `probabilities` or `logits`.
+        average: Scores averaged over the views of a video: `probabilities` or `logits`.
         network_kwargs: Options of the network that no argument of the module stands for. Those that
             are null keep the network's own default.
 
     Attributes:
-        data: What is known of the data, from `setup` on.
+        data: Facts about the data, from `setup` on.
 
     Raises:
         UserError: If the network does not belong to the family or an argument does not fit.
@@ -130,7 +130,7 @@ class VideoClassifier(Described, LightningModule):
         self._build_metrics(metrics or {})
 
     def describe_as(self, arguments: Mapping[str, Any]) -> None:
-        """Say what checkpoints and loggers hold as this module's arguments.
+        """Set the arguments that checkpoints and loggers store for this module.
 
         Done at the start of a fit with the arguments themselves, unless it was done before: by the
         command line, which knows them as the config has them, or by `open_checkpoint`.
@@ -150,7 +150,7 @@ class VideoClassifier(Described, LightningModule):
         self.test_confusion = confusion_matrix(self.num_classes)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Logits of normalized inputs, (B, K).
+        """Compute the logits of normalized inputs, (B, K).
 
         Raises:
             UserError: If the network cannot take inputs of this shape.
@@ -160,7 +160,7 @@ class VideoClassifier(Described, LightningModule):
         return logits
 
     def inputs(self, batch: VideoBatch) -> tuple[Tensor, ...]:
-        """What enters the network: every view as a sample of its own.
+        """Arrange a batch as inputs of the network, every view a sample of its own.
 
         Args:
             batch: A normalized batch, clips (B, V, C, T, H, W) and perhaps flow
@@ -186,7 +186,7 @@ class VideoClassifier(Described, LightningModule):
         return tuple(views)
 
     def loss(self, batch: VideoBatch) -> tuple[Tensor, Tensor]:
-        """Training loss of a batch.
+        """Compute the training loss of a batch.
 
         Returns:
             The loss, a scalar, and the logits it was taken from, (B, K).
@@ -195,11 +195,11 @@ class VideoClassifier(Described, LightningModule):
         return self.criterion(logits, self.target(batch)), logits
 
     def target(self, batch: VideoBatch) -> Tensor:
-        """What the loss compares with: the mixed target, (B, K), where there is one, or (B,)."""
+        """Return the target of the loss: mixed, (B, K), if the batch has one, else labels (B,)."""
         return batch["target"] if "target" in batch else batch["label"]
 
     def view_logits(self, batch: VideoBatch) -> Tensor:
-        """Logits of every view of every video, (B, V, K) float32."""
+        """Compute the logits of every view of every video, (B, V, K) float32."""
         num_videos = len(batch["label"])
         inputs = self.inputs(batch)
         at_once = self.views_at_once or len(inputs[0])
@@ -213,7 +213,7 @@ class VideoClassifier(Described, LightningModule):
         return views.mean(dim=1)
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
-        """Loss of one batch; logs `train/loss`, and counts for the accuracy of the epoch."""
+        """Compute the loss of one batch, log `train/loss`, count for the accuracy of the epoch."""
         if self.batch_norm.batch_size is not None:
             self._divide_batch(len(batch["label"]), self.batch_norm.batch_size)
         loss, logits = self.loss(batch)
@@ -236,7 +236,7 @@ class VideoClassifier(Described, LightningModule):
         split_batch_norm(self.network, num_videos // together)
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
-        """Clip accuracy and loss over the valid part of a batch."""
+        """Count clip accuracy and loss over the valid part of a batch."""
         logits = self.view_logits(batch)[batch["valid"]]
         labels = batch["label"][batch["valid"]]
         if len(labels):
@@ -251,7 +251,7 @@ class VideoClassifier(Described, LightningModule):
         self.log_dict(dict(self.val_metrics.items()), on_epoch=True, prog_bar=True)
 
     def test_step(self, batch: VideoBatch, batch_idx: int) -> dict[str, Any]:
-        """Video accuracy over the valid part of a batch; hands the scores to the callbacks.
+        """Count video accuracy over the valid part of a batch; hand the scores to the callbacks.
 
         Returns:
             `video_id` (list), `label` (N,) and `logits` (N, V, K) of the valid videos.
@@ -266,7 +266,7 @@ class VideoClassifier(Described, LightningModule):
         return {"video_id": ids, "label": labels.cpu(), "logits": logits.cpu()}
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Optimizer over parameter groups, and a schedule stepped with it."""
+        """Make the optimizer over parameter groups, and a schedule stepped with it."""
         settings, total_steps, steps_per_epoch = self.optimization, *self._count_steps()
         optimizer = make_optimizer(
             settings, self.network, self.network.classifiers, self._rate_scale()
@@ -283,14 +283,14 @@ class VideoClassifier(Described, LightningModule):
         }
 
     def configure_callbacks(self) -> list[Callback]:
-        """The moving average of the weights, where one is wanted."""
+        """Return the moving average of the weights, if one is wanted."""
         decay = self.optimization.ema_decay
         if decay is None or self.trainer.state.fn != "fit":
             return []
         return [AveragedWeights(decay=decay)]
 
     def _count_steps(self) -> tuple[float, int]:
-        """Optimizer steps of the whole training, and of one epoch.
+        """Count the optimizer steps of the whole training, and of one epoch.
 
         Lightning's own estimate starts the loader's workers, on a resumed run before the trainer
         knows its epoch: they would prepare clips of epoch 0. So it is asked only where the data
@@ -309,7 +309,7 @@ class VideoClassifier(Described, LightningModule):
         return (min(total, trainer.max_steps) if trainer.max_steps >= 0 else total), per_epoch
 
     def _rate_scale(self) -> float:
-        """Factor on the learning rate for the batch really used."""
+        """Compute the factor on the learning rate for the batch really used."""
         reference, per_device = self.optimization.reference_batch, self.data.batch_size
         if reference is None:
             return 1.0
@@ -322,7 +322,7 @@ class VideoClassifier(Described, LightningModule):
         return per_device * trainer.world_size * trainer.accumulate_grad_batches / reference
 
     def setup(self, stage: str) -> None:
-        """Take over what a checkpoint tells about the data; read `init_from`; compile."""
+        """Take over the facts that a checkpoint stores of the data; read `init_from`; compile."""
         self.data = self._ask_for_data_spec()
         if stage == "fit":
             if not self.hparams:
@@ -340,14 +340,14 @@ class VideoClassifier(Described, LightningModule):
                 self.compile_network()
 
     def _ask_for_data_spec(self) -> DataSpec:
-        """What the trainer's DataModule says of itself; little where it is not one of ours."""
+        """Return the DataModule's own spec; the classes alone if it has no `data_spec`."""
         describe = getattr(getattr(self.trainer, "datamodule", None), "data_spec", None)
         spec = DataSpec() if describe is None else describe()
         assert isinstance(spec, DataSpec)
         return spec if spec.class_names else replace(spec, class_names=tuple(self.class_names))
 
     def compile_network(self) -> None:
-        """Compile what a training step calls; keys of the state dict stay as they are."""
+        """Compile the network of a training step; keys of the state dict stay as they are."""
         self.network.compile()
 
     def _read_init_from(self) -> None:
@@ -361,7 +361,7 @@ class VideoClassifier(Described, LightningModule):
         rank_zero_info(f"weights from {source}\n{report}")
 
     def on_train_start(self) -> None:
-        """From here on the classifier is no longer random.
+        """Note that the classifier is no longer random.
 
         Raises:
             UserError: If the trainer took layers away that the arguments set up.
@@ -412,7 +412,7 @@ class VideoClassifier(Described, LightningModule):
     def load_from_checkpoint(  # type: ignore[override]
         cls, checkpoint_path: str | Path, **arguments: Any
     ) -> Self:
-        """The module of a checkpoint: of the family and with the options that it was trained with.
+        """Make the module of a checkpoint: of the family and with the options of its training.
 
         Lightning's own would make an instance of the class that it is called on.
 

@@ -1,4 +1,4 @@
-"""Opening a checkpoint: the file alone is enough, and nothing in it is executed."""
+"""Trained modules from checkpoints: the file alone is enough, nothing in it is executed."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from lightning_modules.base import VideoClassifier
 
 
 def open_checkpoint(path: str | Path) -> VideoClassifier:
-    """The trained module of a checkpoint, on the CPU and in evaluation mode.
+    """Open the trained module of a checkpoint, on the CPU and in evaluation mode.
 
     Args:
         path: A checkpoint of this project, a local file.

@@ -1,4 +1,4 @@
-"""The command `kinetoscope`: what there is, a line each, loaded only when called.
+"""The command `kinetoscope`: its subcommands, a line each, loaded only when called.
 
 Exit codes: 0 done, 1 crash, 2 a user's mistake (said in one sentence), 75 stopped by
 a signal and saved (start it again to go on), 130 stopped with Ctrl-C.
@@ -48,7 +48,7 @@ config may then name (docs/extending.md).
 
 
 def overview() -> str:
-    """Text of `kinetoscope --help`."""
+    """Return the text of `kinetoscope --help`."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items()]
     return OVERVIEW.format(commands="\n".join(lines))
@@ -97,7 +97,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _without_plugins(words: list[str]) -> tuple[list[str], str | None]:
-    """The words without `--plugins`, and what it says; None where it is not given."""
+    """Split `--plugins` off: the other words, and its value; None if it is not given."""
     kept, plugins = [], None
     while words:
         word = words.pop(0)
@@ -113,7 +113,7 @@ def _without_plugins(words: list[str]) -> tuple[list[str], str | None]:
 
 
 def told_in_a_sentence(error: BaseException) -> str | None:
-    """What an exception tells a user to change; None if it is a defect of the code.
+    """Return the sentence that tells a user what to change; None for a defect of the code.
 
     The parser wraps the errors of a constructor in errors of its own.
     """

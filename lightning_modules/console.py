@@ -1,4 +1,4 @@
-"""How commands speak: lines on standard output, one sentence on a user's mistake."""
+"""Output of commands: lines on standard output, one sentence on a user's mistake."""
 
 import argparse
 import difflib
@@ -33,7 +33,7 @@ def fail(sentence: str) -> NoReturn:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A clause that offers the names closest to a misspelt one, empty where none is near."""
+    """Make a clause that offers the names closest to a misspelt one, empty if none is near."""
     found = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(found)}?" if found else ""
 
@@ -74,10 +74,10 @@ class OneSentenceParser(argparse.ArgumentParser):
         fail(self.explain(message))
 
     def explain(self, message: str) -> str:
-        """What a message of the parser means to a user, with the nearest option.
+        """Explain a message of the parser to a user, with the nearest option.
 
         Args:
-            message: What the parser said, often many lines.
+            message: The parser's message, often many lines.
         """
         if found := re.search(r"unrecognized arguments: ([^\s=]+)", message):
             return self._unknown(found[1])
@@ -106,7 +106,7 @@ class ToolParser(OneSentenceParser):
 
     Args:
         tool: The command.
-        description: What it does.
+        description: Its purpose, for `--help`.
     """
 
     def __init__(self, tool: str, description: str) -> None:

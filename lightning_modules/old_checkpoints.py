@@ -1,4 +1,4 @@
-"""Keys that were moved, once: what they are called now, and checkpoints that still hold the old.
+"""Keys of earlier versions: their present names, and the checkpoints that still hold the old.
 
 Up to 0.1.0 the settings of a module and of a DataModule were one flat list each.
 """
@@ -43,10 +43,10 @@ MOVED = {
 
 
 def up_to_date(content: Any) -> Any:
-    """What a file holds, in today's form where it is a checkpoint of an earlier version.
+    """Convert the content of a checkpoint of an earlier version to today's form.
 
     Args:
-        content: What was read; anything but such a checkpoint is returned as it is.
+        content: Content of a file; anything but such a checkpoint is returned as it is.
     """
     is_old = isinstance(content, Mapping) and "module_class" in content and "module" not in content
     if not is_old:
@@ -70,7 +70,7 @@ def up_to_date(content: Any) -> Any:
 
 
 def _grouped(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """A module's flat arguments, regrouped."""
+    """Regroup a module's flat arguments."""
     arguments: dict[str, Any] = {}
     for name, value in flat.items():
         group, _, key = MOVED.get(f"model.{name}", f"model.{name}")[6:].rpartition(".")
@@ -79,7 +79,7 @@ def _grouped(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _network_options(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that were the network's: what was null had its default."""
+    """Return the arguments that were the network's: those that were null had its default."""
     if flat["network"] not in MODELS:
         return {}
     names = inspect.signature(resolve_name(MODELS[flat["network"]])).parameters

@@ -1,4 +1,4 @@
-"""What the ranks of a run tell each other."""
+"""Communication between the ranks of a run."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from lightning.pytorch import Trainer
 
 
 def gather_objects(trainer: Trainer, own: Any) -> list[Any]:
-    """What each rank gives, on every rank, in the order of the ranks."""
+    """Gather the objects of all ranks on every rank, in the order of the ranks."""
     if trainer.world_size == 1:
         return [own]
     parts: list[Any] = [None] * trainer.world_size

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, and multiply-adds of one clip."""
+"""Complexity of a network: parameters, and multiply-adds of one clip."""
 
 import copy
 from collections.abc import Callable
@@ -19,7 +19,7 @@ def count_parameters(network: nn.Module) -> int:
 def count_macs(network: VideoNetwork | Callable[[], VideoNetwork], frames: int, size: int) -> int:
     """Count the multiply-adds of one clip: convolutions, linear layers and matrix products.
 
-    What a network computes in other ways it states itself (`VideoNetwork.uncounted_macs`).
+    A network itself states the cost of any other operation (`VideoNetwork.uncounted_macs`).
 
     A multiply-add counts once, a kernel with all its taps: CoST(a), which runs as one 3x3x3
     convolution, counts 27 taps like the three convolutions it stands for, though 19 are not zero.
@@ -57,5 +57,5 @@ def _copy_to_meta(network: VideoNetwork) -> VideoNetwork:
 
 
 def _without_data(tensor: Tensor) -> Tensor:
-    """A tensor of the same shape and dtype on the meta device."""
+    """Make a tensor of the same shape and dtype on the meta device."""
     return torch.empty_like(tensor, device="meta", requires_grad=False)

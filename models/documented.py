@@ -18,7 +18,7 @@ ST_RESNET = "Feichtenhofer et al., NIPS 2016"
 
 @dataclass(frozen=True)
 class DocumentedSize:
-    """What one network must measure.
+    """Documented size of one network.
 
     Attributes:
         network: Name in `list_models()`.
@@ -42,7 +42,7 @@ class DocumentedSize:
 
 
 def _cost() -> list[DocumentedSize]:
-    """CoST and what it is compared with: 8 frames, Kinetics-400."""
+    """List CoST and the networks it is compared with: 8 frames, Kinetics-400."""
     rows: list[tuple[str, dict[str, Any], int, float]] = [
         ("c2d_r50", {}, 24_327_632, 19.493),
         ("c2d_r101", {}, 43_319_760, 34.342),
@@ -72,7 +72,7 @@ def _cost() -> list[DocumentedSize]:
 
 
 def _selfy() -> list[DocumentedSize]:
-    """SELFY on both trunks, and the trunks: Something-Something's 174 classes."""
+    """List SELFY on both trunks, and the trunks: Something-Something's 174 classes."""
     sizes = [
         DocumentedSize(name, 174, frames, 224, 23_864_558, gmacs, TSM)
         for name in ("tsn_r50", "tsm_r50")
@@ -94,7 +94,7 @@ def _selfy() -> list[DocumentedSize]:
 
 
 def _stnet() -> list[DocumentedSize]:
-    """StNet: Kinetics-400 and -600 and UCF101, 7 and 25 super-images of 5 frames."""
+    """List StNet: Kinetics-400 and -600 and UCF101, 7 and 25 super-images of 5 frames."""
     sizes = []
     for name, base, costs in (
         ("stnet_r50", 33_158_864, (40.58, 53.00, 189.27)),
@@ -111,7 +111,7 @@ def _stnet() -> list[DocumentedSize]:
 
 
 def _st_resnet() -> list[DocumentedSize]:
-    """ST-ResNet, its streams, and the two streams without links: UCF101 and HMDB51."""
+    """List ST-ResNet, its streams, and the two streams without links: UCF101 and HMDB51."""
     sizes = []
     for name, parameters, hmdb51_parameters, gmacs in (
         ("rgb_stream_r50", 23_714_981, 23_612_531, 3.8561),

@@ -1,4 +1,4 @@
-"""What every network shares: the contract, per-frame layers, the operations on time, a check.
+"""Common parts of all networks: the contract, per-frame layers, operations on time, checks.
 
 Axes: B clips, C channels, T frames, H rows, W columns. Every activation is a five-dimensional
 tensor (B, C, T, H, W). Per-frame layers fold time into the batch, work in two dimensions, and
@@ -20,7 +20,7 @@ def check_choice(argument: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def is_integer(value: object) -> bool:
-    """Whether a value is a whole number; True and False are none."""
+    """Return True for a whole number; a bool is none."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
@@ -113,7 +113,7 @@ class TemporalMaxPool(nn.MaxPool3d):
 
 
 def temporal_conv(in_channels: int, out_channels: int, kernel_size: int = 3) -> nn.Conv3d:
-    """A convolution over T alone that keeps its length, without bias.
+    """Make a convolution over T alone that keeps its length, without bias.
 
     Args:
         in_channels: C.
@@ -143,7 +143,7 @@ class VideoNetwork(nn.Module):
         classifiers: Names of the classifier layers, which load by class name only.
         new_parameters: `fnmatch` patterns of parameters that pretrained 2D weights do not hold.
         unseen_options: Options that change what weights mean but not their shapes, by argument.
-        modalities: What `forward` takes, in order: "clip" (frames), "flow" (optical flow).
+        modalities: Inputs of `forward`, in order: "clip" (frames), "flow" (optical flow).
     """
 
     modalities: ClassVar[tuple[str, ...]] = ("clip",)
@@ -186,11 +186,11 @@ class VideoNetwork(nn.Module):
         nn.init.zeros_(layer.bias)
 
     def forward_features(self, clip: Tensor) -> Tensor:
-        """Features of a clip, (B, C, T, H, W) to (B, num_features, T', H', W')."""
+        """Compute features of a clip, (B, C, T, H, W) to (B, num_features, T', H', W')."""
         raise NotImplementedError
 
     def forward_head(self, features: Tensor) -> Tensor:
-        """Logits (B, num_classes) of features (B, num_features, T', H', W')."""
+        """Compute logits (B, num_classes) of features (B, num_features, T', H', W')."""
         raise NotImplementedError
 
     def forward(self, clip: Tensor) -> Tensor:
@@ -205,7 +205,7 @@ class VideoNetwork(nn.Module):
         return self.forward_head(self.forward_features(clip))
 
     def example_inputs(self, batch: int, frames: int, size: int) -> tuple[Tensor, ...]:
-        """Inputs of the right shapes, device and dtype, the same values on every call.
+        """Make inputs of the right shapes, device and dtype, the same values on every call.
 
         Args:
             batch: B.
@@ -218,7 +218,7 @@ class VideoNetwork(nn.Module):
         return (self._example((batch, 3, frames, size, size)),)
 
     def uncounted_macs(self, frames: int, size: int) -> int:
-        """Multiply-adds of one clip that torch's counter does not see.
+        """Count the multiply-adds of one clip that torch's counter does not see.
 
         Below zero where it sees more than the operation is made of.
 
@@ -229,7 +229,7 @@ class VideoNetwork(nn.Module):
         return 0
 
     def expand_key(self, key: str) -> tuple[str, ...]:
-        """Names in this network of a pretrained weight; several where it goes to several places.
+        """Map the name of a pretrained weight to this network's names, one or several.
 
         Args:
             key: Name in the source's state dict.
@@ -258,6 +258,6 @@ class VideoNetwork(nn.Module):
         return weight.unsqueeze(2).expand(shape) / shape[2]
 
     def _example(self, shape: tuple[int, ...]) -> Tensor:
-        """Standard normal values from a generator of their own, where the network lives."""
+        """Draw standard normal values from a generator of their own, on the network's device."""
         values = torch.randn(shape, generator=torch.Generator().manual_seed(0), device="cpu")
         return values.to(next(self.parameters()))

@@ -6,8 +6,8 @@ freezes all of them for its 32-frame fine-tune (Li et al., CVPR 2019, section 4.
 normalises a few videos at a time, however large the batch (Feichtenhofer et al., NIPS 2016, table
 2, "sub-batch normalisation").
 
-Our networks are built of the layers below, which differ from torch's in two attributes. What comes
-from elsewhere is replaced once, by `replace_batch_norms`. Names, parameters and buffers are those
+Our networks are built of the layers below, which differ from torch's in two attributes. Layers
+from elsewhere are replaced once, by `replace_batch_norms`. Names, parameters and buffers are those
 of torch's layers, so weights load as before.
 
 Axes: B clips, C channels, T frames, H rows, W columns.
@@ -24,11 +24,11 @@ from models.layers import VideoNetwork, fold_time, unfold_time
 
 
 class ControlledBatchNorm(_BatchNorm):
-    """What our batch normalizations add to torch's, in front of which it stands as a base class.
+    """Base class of our batch normalizations, in front of torch's: the options added to them.
 
     Attributes:
-        frozen: Whether running statistics and affine parameters stay as they are. The layer is then
-            always in evaluation mode, whatever `train()` is called on.
+        frozen: If True, running statistics and affine parameters stay as they are. The layer is
+            then always in evaluation mode, whatever `train()` is called on.
         num_groups: Equal parts of a training batch, along its first axis, that are each normalised
             with their own statistics.
     """
@@ -79,7 +79,7 @@ class FrameBatchNorm2d(BatchNorm2d):
 
 
 Replacements = Mapping[type[_BatchNorm], type[ControlledBatchNorm]]
-"""From a kind of layer to the kind that takes its place; subclasses are kinds of their own."""
+"""Map from a kind of layer to its replacement; subclasses are kinds of their own."""
 
 TORCH_LAYERS: Replacements = {
     nn.BatchNorm1d: BatchNorm1d,
@@ -89,7 +89,7 @@ TORCH_LAYERS: Replacements = {
 
 
 def replace_batch_norms(module: nn.Module, replacements: Replacements = TORCH_LAYERS) -> nn.Module:
-    """Put our layers where a network built elsewhere has batch normalizations of its own.
+    """Replace the batch normalizations of a network built elsewhere by our layers.
 
     To be called once, on a new network: `get_model` does so for torch's layers, a family that takes
     a trunk from another library for the kinds of that library. Parameters, buffers and submodules
@@ -98,10 +98,10 @@ def replace_batch_norms(module: nn.Module, replacements: Replacements = TORCH_LA
 
     Args:
         module: The network, changed in place; or one layer.
-        replacements: What takes the place of each kind.
+        replacements: Replacement of each kind.
 
     Returns:
-        The network, or what takes the place of the layer.
+        The network, or the replacement of the layer.
     """
     if isinstance(module, _BatchNorm):
         kind = replacements.get(type(module))
@@ -112,7 +112,7 @@ def replace_batch_norms(module: nn.Module, replacements: Replacements = TORCH_LA
 
 
 def _take_over(layer: _BatchNorm, kind: type[ControlledBatchNorm]) -> ControlledBatchNorm:
-    """A layer of our kind that owns what a foreign one consists of."""
+    """Make a layer of our kind that owns the parameters, buffers and children of a foreign one."""
     ours = kind(
         layer.num_features,
         layer.eps,
@@ -131,14 +131,14 @@ def _take_over(layer: _BatchNorm, kind: type[ControlledBatchNorm]) -> Controlled
 
 
 def batch_norms(network: nn.Module) -> Iterator[_BatchNorm]:
-    """Each batch normalization, in the order of the modules."""
+    """Yield each batch normalization, in the order of the modules."""
     for module in network.modules():
         if isinstance(module, _BatchNorm):
             yield module
 
 
 def _controlled(layer: _BatchNorm) -> ControlledBatchNorm:
-    """The same layer, if it is one of ours."""
+    """Return the same layer, if it is one of ours."""
     if not isinstance(layer, ControlledBatchNorm):
         raise ValueError(
             f"the network holds a {type(layer).__name__}, which can be neither frozen nor divided; "
@@ -152,8 +152,8 @@ def freeze_batch_norm(network: VideoNetwork, *, keep_first: bool = False) -> Non
 
     Args:
         network: The network.
-        keep_first: Whether the first layer, of each stream where there are several, is left as it
-            is: its input is what differs most from the pretraining's.
+        keep_first: If True, the first layer, of each stream where there are several, is left as it
+            is: its input differs most from the pretraining's.
 
     Raises:
         ValueError: A layer is not one of ours.

@@ -24,19 +24,19 @@ from models.norm import FrameBatchNorm2d
 
 
 class ConvFactory(Protocol):
-    """Builds a convolution of a block, from (B, C, T, H, W) to (B, C', T, H/stride, W/stride)."""
+    """Factory of a block's convolution, from (B, C, T, H, W) to (B, C', T, H/stride, W/stride)."""
 
     def __call__(self, in_channels: int, out_channels: int, stride: int) -> nn.Module:
         """Build the layer; stride is spatial."""
 
 
 def conv1x1(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """A 1x1 convolution of every frame, without bias."""
+    """Make a 1x1 convolution of every frame, without bias."""
     return FrameConv2d(in_channels, out_channels, 1, stride=stride, bias=False)
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """A 3x3 convolution of every frame, without bias."""
+    """Make a 3x3 convolution of every frame, without bias."""
     return FrameConv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
 
 
@@ -49,8 +49,8 @@ class BlockParts:
         conv1: Builds the first convolution.
         conv2: Builds the second convolution.
         conv3: Builds the third convolution (bottleneck only).
-        stride_on_conv1: Whether a bottleneck's spatial stride sits on its first convolution (He et
-            al.) and not on its second (torchvision).
+        stride_on_conv1: True if a bottleneck's spatial stride sits on its first convolution (He et
+            al.), False if on its second (torchvision).
     """
 
     before_conv1: Callable[[], nn.Module] | None = None
@@ -61,7 +61,7 @@ class BlockParts:
 
 
 class ResidualBlock(nn.Module):
-    """What the two kinds of block share: out = relu(residual(x) + shortcut(x)).
+    """Base class of both kinds of block: out = relu(residual(x) + shortcut(x)).
 
     Args:
         in_channels: C of the input.
@@ -81,15 +81,15 @@ class ResidualBlock(nn.Module):
             )
 
     def residual(self, x: Tensor) -> Tensor:
-        """The residual branch, before the addition."""
+        """Compute the residual branch, before the addition."""
         raise NotImplementedError
 
     def shortcut(self, x: Tensor) -> Tensor:
-        """The identity, or its projection where the shape changes."""
+        """Return the input, or its projection where the shape changes."""
         return x if self.downsample is None else self.downsample(x)
 
     def add(self, x: Tensor) -> Tensor:
-        """The sum of both branches, before the last ReLU."""
+        """Add both branches, before the last ReLU."""
         return self.residual(x) + self.shortcut(x)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ class BasicBlock(ResidualBlock):
         self.bn2 = FrameBatchNorm2d(width)
 
     def residual(self, x: Tensor) -> Tensor:
-        """3x3, 3x3, each followed by batch normalization."""
+        """Apply 3x3, 3x3, each followed by batch normalization."""
         x = self.relu(self.bn1(self.conv1(self.before_conv1(x))))
         out: Tensor = self.bn2(self.conv2(x))
         return out
@@ -148,7 +148,7 @@ class Bottleneck(ResidualBlock):
         self.bn3 = FrameBatchNorm2d(out_channels)
 
     def residual(self, x: Tensor) -> Tensor:
-        """1x1, 3x3, 1x1, each followed by batch normalization."""
+        """Apply 1x1, 3x3, 1x1, each followed by batch normalization."""
         x = self.relu(self.bn1(self.conv1(self.before_conv1(x))))
         x = self.relu(self.bn2(self.conv2(x)))
         out: Tensor = self.bn3(self.conv3(x))
@@ -172,7 +172,7 @@ class Architecture:
         width: Channels of the stem and inner channels of the first stage; doubled stage by stage.
         stem_kernel: Height and width of the first convolution's kernel.
         stem_stride: Spatial stride of the first convolution.
-        stem_pool: Whether a 3x3 maximum with stride 2 follows it.
+        stem_pool: True if a 3x3 maximum with stride 2 follows it.
     """
 
     block: type[BasicBlock] | type[Bottleneck]
@@ -222,11 +222,11 @@ def get_architecture(arch: str, block: type[ResidualBlock] = ResidualBlock) -> A
 
 
 BlockPlan = Callable[[int, int], BlockParts]
-"""From the indices of stage and block (both from 0) to what is replaced there."""
+"""Map from the indices of stage and block (both from 0) to the parts of that block."""
 
 
 def plain_block(stage: int, block: int) -> BlockParts:
-    """The parts of a block in which nothing is replaced."""
+    """Return the parts of a block in which nothing is replaced."""
     return BlockParts()
 
 
@@ -236,7 +236,7 @@ def build_stage(architecture: Architecture, stage: int, block_parts: BlockPlan) 
     Args:
         architecture: Depth and width.
         stage: Index from 0.
-        block_parts: From the indices of stage and block to what is replaced there.
+        block_parts: Map from the indices of stage and block to the parts of that block.
 
     Returns:
         The blocks, from the width of the stage before (or of the stem) to this stage's own.
@@ -273,7 +273,7 @@ class VideoResNet(VideoNetwork):
         architecture: Depth and width.
         num_classes: Width of the logits.
         classifier_std: Standard deviation of a new classifier's weights.
-        block_parts: From the indices of stage and block (both from 0) to what is replaced there.
+        block_parts: Map from the indices of stage and block (both from 0) to the block's parts.
         stem: The stem's convolution where it is not the plain 2D one.
         in_channels: C of the input of the plain stem.
     """
@@ -314,7 +314,7 @@ class VideoResNet(VideoNetwork):
         self.reset_classifier(num_classes)
 
     def forward_stem(self, clip: Tensor) -> Tensor:
-        """First convolution and pooling: (B, 3, T, H, W) to (B, width, T, H/4, W/4)."""
+        """Apply the first convolution and pooling: (B, 3, T, H, W) to (B, width, T, H/4, W/4)."""
         out: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(clip))))
         return out
 
@@ -334,11 +334,11 @@ class VideoResNet(VideoNetwork):
         return x
 
     def stage_blocks(self, stage: int) -> list[ResidualBlock]:
-        """The blocks of `layer<stage>`, from 1, for a family that goes through them itself."""
+        """List the blocks of `layer<stage>`, from 1, for a family that goes through them itself."""
         return [
             cast(ResidualBlock, block) for block in self.get_submodule(f"layer{stage}").children()
         ]
 
     def forward_features(self, clip: Tensor) -> Tensor:
-        """Features of a clip, (B, 3, T, H, W) to (B, num_features, T, H/32, W/32)."""
+        """Compute features of a clip, (B, 3, T, H, W) to (B, num_features, T, H/32, W/32)."""
         return self.forward_stages(self.forward_stem(clip))

@@ -36,7 +36,7 @@ Extraction = Literal["convolution", "mlp", "soft_argmax"]
 Integration = Literal["convolution", "pointwise", "mean"]
 
 TEMPERATURE = 0.01
-"""Of the soft-argmax, as in the authors' earlier MotionSqueeze."""
+"""Temperature of the soft-argmax, as in the authors' earlier MotionSqueeze."""
 
 
 class SimilarityConvolution(nn.Sequential):
@@ -93,16 +93,16 @@ class SoftArgmax(nn.Module):
     def forward(self, similarities: Tensor) -> Tensor:
         """Reduce each map of similarities."""
         window = similarities.shape[-1]
-        place = torch.linspace(-1.0, 1.0, window).to(similarities)
+        position = torch.linspace(-1.0, 1.0, window).to(similarities)
         maps = similarities.flatten(2)
         chances = (maps / TEMPERATURE).softmax(-1).view_as(similarities)
-        rows = (chances.sum(3) * place).sum(2)
-        columns = (chances.sum(2) * place).sum(2)
+        rows = (chances.sum(3) * position).sum(2)
+        columns = (chances.sum(2) * position).sum(2)
         return torch.stack([rows, columns, maps.amax(2)], dim=1).unsqueeze(-1)
 
 
 class Integrate(nn.Module):
-    """Merge the vectors of all offsets: (B, L, c, T, h, w) to (B, c', T, h, w).
+    """Integration of the vectors of all offsets: (B, L, c, T, h, w) to (B, c', T, h, w).
 
     Args:
         integration: `convolution`: three 3x3 layers shared by all offsets, then one that mixes
@@ -177,9 +177,9 @@ class SELFYBlock(nn.Module):
         window: U = V, odd.
         hidden: Channels that are compared.
         features: Channels of extraction and integration.
-        extraction: How a vector is made from the similarities of a position to one frame.
-        integration: How vectors are merged over neighbours and offsets.
-        similarity: How two positions are compared.
+        extraction: Method that makes a vector of the similarities of a position to one frame.
+        integration: Method that merges vectors over neighbours and offsets.
+        similarity: Measure that compares two positions.
 
     Raises:
         ValueError: On the call, when every offset leads out of the clip.
@@ -256,7 +256,7 @@ def _check_offsets(offsets: Sequence[int]) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class BlockSize:
-    """Where the SELFY block stands, and how large it is.
+    """Position and size of the SELFY block.
 
     Attributes:
         position: Number of the stage that it follows, from 1.
@@ -351,17 +351,17 @@ class SELFY(FrameConsensusResNet):
         )
 
     def init_classifier(self, layer: nn.Linear) -> None:
-        """Xavier uniform weights and zero biases, as in the authors' code."""
+        """Set Xavier uniform weights and zero biases, as in the authors' code."""
         nn.init.xavier_uniform_(layer.weight)
         nn.init.zeros_(layer.bias)
 
     def forward_features(self, clip: Tensor) -> Tensor:
-        """Features of a clip, (B, 3, T, H, W) to (B, num_features, T, H/32, W/32)."""
+        """Compute features of a clip, (B, 3, T, H, W) to (B, num_features, T, H/32, W/32)."""
         x = self.forward_stages(self.forward_stem(clip), last=self.position)
         return self.forward_stages(self.selfy(x), first=self.position + 1)
 
     def uncounted_macs(self, frames: int, size: int) -> int:
-        """Multiply-adds of the comparisons, less the matrix products that hold them."""
+        """Count the multiply-adds of the comparisons, less the matrix products that hold them."""
         side: int = -(
             -size // (4 * 2**self.position)
         )  # stem 4, stages, and the block's own halving

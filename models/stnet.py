@@ -6,7 +6,7 @@ super-image, in which a 2D convolution sees local motion. Global motion is what 
 super-image to the next: the temporal modelling block mixes feature maps, the temporal Xception
 block the vectors that are left of them before the classifier.
 
-Where the figures and the authors' code differ, or the figures are silent, the default is the
+If the figures and the authors' code differ, or the figures are silent, the default is the
 authors' code: a residual temporal modelling block, first kernels averaged over the colours, He
 uniform weights, no dropout. The paper's forms are options. So are the parts themselves: without any
 of them (one frame per super-image, no temporal block) the network is a plain 2D ResNet.
@@ -86,7 +86,7 @@ def stack_super_images(clip: Tensor, frames_per_segment: int) -> Tensor:
 
 @dataclass(frozen=True)
 class SuperImageOptions:
-    """What is added to a 2D trunk; the attributes are the arguments of `StNet`.
+    """Options of the parts added to a 2D trunk; the attributes are the arguments of `StNet`.
 
     Raises:
         ValueError: A value is out of its range, or has no effect beside the others.
@@ -147,7 +147,7 @@ class SuperImageOptions:
 
 
 class SuperImageNetwork(VideoNetwork):
-    """What StNet is on any 2D trunk.
+    """Base class of StNet on any 2D trunk.
 
     A subclass builds its trunk with a stem of 3N channels, then calls `add_temporal_parts`. It
     implements `forward_trunk`, which calls `mix_time` behind each of its stages.
@@ -165,10 +165,10 @@ class SuperImageNetwork(VideoNetwork):
     def add_temporal_parts(
         self, options: SuperImageOptions, stage_channels: Sequence[int], xception_channels: int
     ) -> None:
-        """Add what a 2D trunk lacks; once, at the end of the constructor.
+        """Add the parts that a 2D trunk lacks; once, at the end of the constructor.
 
         Args:
-            options: What to add.
+            options: Options of the parts.
             stage_channels: Channels of the output of each stage.
             xception_channels: Channels of the output of the temporal Xception block, and so of the
                 features if there is one.
@@ -200,7 +200,7 @@ class SuperImageNetwork(VideoNetwork):
         self.dropout = nn.Dropout(options.dropout)
 
     def init_classifier(self, layer: nn.Linear) -> None:
-        """Uniform weights, bias 0; the bound comes from the trunk's width (authors' code)."""
+        """Set uniform weights, bias 0; the bound comes from the trunk's width (authors' code)."""
         bound = math.sqrt(3) * self.classifier_std
         nn.init.uniform_(layer.weight, -bound, bound)
         nn.init.zeros_(layer.bias)
@@ -220,11 +220,11 @@ class SuperImageNetwork(VideoNetwork):
         return x
 
     def forward_trunk(self, clip: Tensor) -> Tensor:
-        """The last feature maps, one per super-image: (B, 3, T, H, W) to (B, C, S, H', W')."""
+        """Compute the last maps, one per super-image: (B, 3, T, H, W) to (B, C, S, H', W')."""
         raise NotImplementedError
 
     def forward_features(self, clip: Tensor) -> Tensor:
-        """Features of a clip, in front of the maximum over time.
+        """Compute features of a clip, in front of the maximum over time.
 
         Args:
             clip: Normalized frames, (B, 3, T, H, W).
@@ -259,7 +259,7 @@ class SuperImageNetwork(VideoNetwork):
         return weight.repeat(1, self.frames_per_segment, 1, 1) / self.frames_per_segment
 
     def extra_repr(self) -> str:
-        """What the modules do not tell, for `print(network)`."""
+        """Return the options that the modules do not show, for `print(network)`."""
         return (
             f"frames_per_segment={self.frames_per_segment}, head_pool={self.head_pool}, "
             f"super_image_weights={self.super_image_weights}"
@@ -281,7 +281,7 @@ class StNet(SuperImageNetwork, VideoResNet):
         num_classes: Width of the logits.
         frames_per_segment: Frames N of a super-image; the number of frames must be a multiple of
             it. None for 5, the authors' choice (`tiny`: 2). 1 for no super-images.
-        super_image_weights: How the first kernel starts from one for RGB. "mean": averaged over
+        super_image_weights: Start of the first kernel from one for RGB. "mean": averaged over
             the colours, divided by N, for each of the 3N channels (authors' code). "inflate":
             repeated for each frame, divided by N, which keeps the colours. A super-image of 1
             frame takes it over as it is.
@@ -290,7 +290,7 @@ class StNet(SuperImageNetwork, VideoResNet):
         temporal_modeling: Numbers of the stages that a temporal modelling block follows. None for
             the two in front of the last: 2 and 3, which the paper calls res3 and res4 (`tiny`: 1
             and 2).
-        temporal_xception: Whether there is a temporal Xception block. It halves the channels.
+        temporal_xception: If True, there is a temporal Xception block. It halves the channels.
         head_pool: Without it, "max" or "mean" over time in front of the classifier; with it, "max".
         dropout: Probability of dropping a feature before the classifier; none in authors' code.
 
@@ -343,7 +343,7 @@ class StNet(SuperImageNetwork, VideoResNet):
         self.reset_classifier(num_classes)
 
     def forward_trunk(self, clip: Tensor) -> Tensor:
-        """The last feature maps: (B, 3, T, H, W) to (B, C, S, H/32, W/32)."""
+        """Compute the last feature maps: (B, 3, T, H, W) to (B, C, S, H/32, W/32)."""
         x = self.forward_stem(stack_super_images(clip, self.frames_per_segment))
         for stage in range(1, self.num_stages + 1):
             x = self.mix_time(self.forward_stages(x, stage, stage), stage)

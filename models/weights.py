@@ -37,14 +37,14 @@ _DAMAGED = (
     struct.error,
     pickle.UnpicklingError,
 )
-"""What `torch.load` raises on files with wrong or missing bytes."""
+"""Exceptions of `torch.load` on files with wrong or missing bytes."""
 
 
 @dataclass
 class WeightReport:
-    """Where every weight went.
+    """Report of the use of every weight.
 
-    Names are the network's own. Every place that a weight of the source goes to is in exactly one
+    Names are the network's own. Every name that a weight of the source goes to is in exactly one
     of `loaded`, `inflated` and `skipped`; every parameter and buffer of the network that got
     nothing is in `new`.
 
@@ -74,7 +74,7 @@ class WeightReport:
 
 
 def _abbreviate(names: Sequence[str]) -> str:
-    """Number of names, and the first few of them."""
+    """Format the number of names, and the first few of them."""
     shown = ", ".join(names[:_NAMES_SHOWN])
     more = len(names) - _NAMES_SHOWN
     tail = f" and {more} more" if more > 0 else ""
@@ -82,7 +82,7 @@ def _abbreviate(names: Sequence[str]) -> str:
 
 
 def imagenet_state_dict(arch: str) -> dict[str, Tensor]:
-    """Torchvision's IMAGENET1K_V1 weights of a network, downloaded or from its cache.
+    """Get torchvision's IMAGENET1K_V1 weights of a network, downloaded or from its cache.
 
     Args:
         arch: Name of the network, for instance "resnet50" (`pretrained_arch`).
@@ -115,7 +115,7 @@ def imagenet_state_dict(arch: str) -> dict[str, Tensor]:
 
 
 def read_weights_file(path: str | Path) -> Any:
-    """What a file of weights or a checkpoint holds, on the CPU; nothing in it is executed.
+    """Read a file of weights or a checkpoint, on the CPU; nothing in it is executed.
 
     Args:
         path: A local file, as `torch.save` writes it.
@@ -138,10 +138,10 @@ def read_weights_file(path: str | Path) -> Any:
 
 
 def as_state_dict(content: Any, path: str | Path) -> dict[str, Tensor]:
-    """What a file holds, if that is a mapping from names to tensors.
+    """Check that the content of a file is a mapping from names to tensors, and return it.
 
     Args:
-        content: What `read_weights_file` gave.
+        content: Return value of `read_weights_file`.
         path: The file, for the error.
 
     Raises:
@@ -179,7 +179,7 @@ def load_weights(
         source_class_names: The classes of the source's classifier.
 
     Returns:
-        Where every weight went.
+        The use of every weight.
 
     Raises:
         ValueError: A weight belongs nowhere, does not fit or is not finite, the source lacks
@@ -188,7 +188,7 @@ def load_weights(
     """
     report = WeightReport()
     rows = _match_classes(network, class_names, source_class_names)
-    values = _place_weights(network, state_dict, rows, source_class_names, report)
+    values = _match_weights(network, state_dict, rows, source_class_names, report)
     _refuse_not_finite(values)
     report.new = _new_names(network, values)
     if any(_is_classifier(network, name) for name in values):
@@ -200,19 +200,19 @@ def load_weights(
     return report
 
 
-def _place_weights(
+def _match_weights(
     network: VideoNetwork,
     state_dict: Mapping[str, Tensor],
     rows: Mapping[int, int] | None,
     source_class_names: Sequence[str] | None,
     report: WeightReport,
 ) -> dict[str, Tensor]:
-    """Values by the network's names, in its shapes; what was done with each goes into report."""
+    """Return values by the network's names, in its shapes; note the use of each in report."""
     target = network.state_dict()
     values: dict[str, Tensor] = {}
     misfits = []
-    placed = [(name, state_dict[key]) for key in state_dict for name in network.expand_key(key)]
-    for name, weight in placed:
+    renamed = [(name, state_dict[key]) for key in state_dict for name in network.expand_key(key)]
+    for name, weight in renamed:
         if name not in target:
             misfits.append(f"{name} (no such weight)")
         elif name in values or name in report.skipped:
@@ -241,7 +241,7 @@ def _place_weights(
 
 
 def _refuse_not_finite(values: Mapping[str, Tensor]) -> None:
-    """Weights that are infinite or no numbers would make every output NaN, without a word."""
+    """Refuse infinite and NaN weights, which would make every output NaN, without a word."""
     bad = [
         name
         for name, value in values.items()
@@ -255,7 +255,7 @@ def _refuse_not_finite(values: Mapping[str, Tensor]) -> None:
 
 
 def _is_classifier(network: VideoNetwork, key: str) -> bool:
-    """Whether a weight belongs to a classifier."""
+    """Return True if a weight belongs to a classifier."""
     return key.rpartition(".")[0] in network.classifiers
 
 
@@ -264,7 +264,7 @@ def _match_classes(
     class_names: Sequence[str] | None,
     source_class_names: Sequence[str] | None,
 ) -> dict[int, int] | None:
-    """Row of the network's classifier to row of the source's; None when names are missing."""
+    """Map rows of the network's classifier to the source's; None when names are missing."""
     if class_names is None or source_class_names is None:
         return None
     if len(class_names) != network.num_classes:
@@ -290,7 +290,7 @@ def _replace_rows(
     rows: Mapping[int, int],
     source_class_names: Sequence[str] | None,
 ) -> Tensor:
-    """A classifier's weight or bias with the rows of the classes that both sides know."""
+    """Fill a classifier's weight or bias with the rows of the classes that both sides know."""
     num_source = len(source_class_names or ())
     if source.shape[:1] != (num_source,) or source.shape[1:] != own.shape[1:]:
         raise ValueError(
@@ -303,7 +303,7 @@ def _replace_rows(
 
 
 def _new_names(network: VideoNetwork, values: Mapping[str, Tensor]) -> list[str]:
-    """Names that got nothing, parameters first; an error unless each may lack pretrained values."""
+    """List names that got nothing, parameters first; refuse any that needs pretrained values."""
     parameters = [name for name, _ in network.named_parameters() if name not in values]
     buffers = [name for name in network.state_dict() if name not in values]
     buffers = [name for name in buffers if name not in set(parameters)]
@@ -327,5 +327,5 @@ def _new_names(network: VideoNetwork, values: Mapping[str, Tensor]) -> list[str]
 
 
 def _is_own(network: VideoNetwork, name: str) -> bool:
-    """Whether a weight is of the layers that pretrained 2D networks lack."""
+    """Return True for a weight of the layers that pretrained 2D networks lack."""
     return any(fnmatchcase(name, pattern) for pattern in network.new_parameters)

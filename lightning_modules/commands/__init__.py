@@ -1,1 +1,1 @@
-"""What can be typed: each file reads options and calls a room."""
+"""Commands: each file reads options and calls another package."""

@@ -111,7 +111,7 @@ def _parser() -> ToolParser:
 
 
 def _files(contenders: Sequence[str]) -> dict[str, list[Path]]:
-    """Score files by name."""
+    """Read the score files by name."""
     files: dict[str, list[Path]] = {}
     for word in contenders:
         name, equals, paths = word.partition("=")
@@ -126,7 +126,7 @@ def _files(contenders: Sequence[str]) -> dict[str, list[Path]]:
 
 
 def _external(words: Sequence[str]) -> dict[str, Path]:
-    """Files of external scores by name."""
+    """Read the files of external scores by name."""
     files: dict[str, Path] = {}
     for word in words:
         name, equals, path = word.partition("=")
@@ -137,7 +137,7 @@ def _external(words: Sequence[str]) -> dict[str, Path]:
 
 
 def _fusion(contest: Contest, weights: str) -> Fusion | None:
-    """Late fusion as asked; None for a single model, or for one model under probes."""
+    """Fuse the models as asked; None for a single model, or for one model under probes."""
     count = len(contest.contenders)
     if weights == "equal":
         probed = any(contender.protocol.get("probe") for contender in contest.contenders)

@@ -1,4 +1,4 @@
-"""kinetoscope doctor: look at a dataset before hours are spent on it."""
+"""kinetoscope doctor: examination of a dataset before hours are spent on it."""
 
 import json
 import re
@@ -127,12 +127,12 @@ def _parser() -> VideoParser:
 
 
 def _unchecked(value: object) -> object:
-    """Takes a part of a config as it is."""
+    """Take a part of a config as it is."""
     return value
 
 
 def _about_data(words: Sequence[str]) -> list[str]:
-    """The words without those that a fit has about other things than data."""
+    """Leave out the words that a fit has about other things than data."""
     kept: list[str] = []
     skipping = False
     for word in words:

@@ -10,7 +10,7 @@ EXPECTED = {
     "You're resuming from a checkpoint that ended before": "the DataModule keeps the position",
     "Checkpoint directory .* exists and is not empty": "a resumed fit goes on in its own folder",
 }
-"""Patterns of messages, and why each is expected."""
+"""Patterns of messages, with the reason why each is expected."""
 
 
 def ignore_expected_warnings() -> None:

@@ -94,12 +94,12 @@ def run(words: Sequence[str]) -> None:
 
 
 class VideoCLI(LightningCLI):
-    """The one place that joins model and data.
+    """LightningCLI of this project: the only code that joins model and data.
 
     Args:
         args: A command and its options, as on the command line.
         stop: Callback that notices Ctrl-C.
-        signals: What asks a fit to stop at the next step.
+        signals: Signals that ask a fit to stop at the next step.
     """
 
     def __init__(self, args: list[str], stop: StopNotice, signals: StopSignals) -> None:
@@ -128,7 +128,7 @@ class VideoCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """The commands that are Lightning's; `predict` is a tool of its own."""
+        """Return the commands that are Lightning's; `predict` is a tool of its own."""
         return {
             "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"},
             "validate": {"model", "dataloaders", "datamodule", "verbose"},
@@ -172,7 +172,7 @@ class VideoCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Let the module be what the checkpoint says, whatever the config does.
 
-        In the place of Lightning's own, which reads the file once more and knows no old keys.
+        Instead of Lightning's own, which reads the file once more and knows no old keys.
         """
         if self.checkpoint is None:
             return
@@ -373,7 +373,7 @@ class VideoCLI(LightningCLI):
 
 
 def _as_list(value: Any) -> list[Any]:
-    """A setting that may be one thing, several or none."""
+    """Make a list of a setting that may be one thing, several or none."""
     if isinstance(value, list):
         return value
     return [] if value is None else [value]

@@ -26,7 +26,7 @@ class Measured:
     Attributes:
         setting: The network, its classes and its clip; the documented figures are those of a row
             of `DOCUMENTED_SIZES`, or 0 and None where this setting has none.
-        documented: Whether the setting is documented.
+        documented: True if the setting is documented.
         parameters: Parameters counted.
         macs: Multiply-adds counted, of one clip.
     """
@@ -38,7 +38,7 @@ class Measured:
 
     @property
     def agrees(self) -> bool:
-        """Whether parameters are equal, and multiply-adds within the tolerance."""
+        """True if parameters are equal and multiply-adds within the tolerance."""
         gmacs = self.setting.gmacs
         if not self.documented:
             return True
@@ -93,7 +93,7 @@ def _parser() -> ToolParser:
 
 
 def _settings(options: argparse.Namespace) -> list[DocumentedSize]:
-    """The rows to measure."""
+    """Choose the rows to measure."""
     for name in options.names:
         if name not in list_models():
             fail(f"there is no network {name!r}{nearest(name, list_models())}")
@@ -116,7 +116,7 @@ def _settings(options: argparse.Namespace) -> list[DocumentedSize]:
 
 
 def _usual_setting(name: str) -> DocumentedSize:
-    """The first documented setting of a network, or what its family is usually given."""
+    """Find the first documented setting of a network, or the usual one of its family."""
     for row in DOCUMENTED_SIZES:
         if row.network == name:
             return row
@@ -144,7 +144,7 @@ def measure(setting: DocumentedSize) -> Measured:
 
 
 def _documented(setting: DocumentedSize) -> DocumentedSize | None:
-    """The documented row of a setting."""
+    """Find the documented row of a setting."""
 
     def key(row: DocumentedSize) -> tuple[object, ...]:
         return row.network, row.num_classes, row.frames, row.size, dict(row.options)

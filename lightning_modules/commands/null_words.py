@@ -53,14 +53,14 @@ def set_nulls(config: Namespace, keys: Sequence[str]) -> None:
         keys: From `split_nulls`.
     """
     for key in keys:
-        place: Any = config
+        group: Any = config
         *groups, name = key.split(".")
         for part in groups:
-            place = place.get(part) if isinstance(place, Namespace) else None
-            if isinstance(place, Namespace) and "init_args" in place:
-                place = place["init_args"]
-        if place is None:
+            group = group.get(part) if isinstance(group, Namespace) else None
+            if isinstance(group, Namespace) and "init_args" in group:
+                group = group["init_args"]
+        if group is None:
             continue  # the whole group is at its default
-        if not isinstance(place, Namespace) or name not in place:
+        if not isinstance(group, Namespace) or name not in group:
             fail(f"there is no key {key!r} that could be null")
-        place[name] = None
+        group[name] = None

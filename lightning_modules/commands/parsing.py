@@ -1,4 +1,4 @@
-"""What the parser's errors mean to a user: one sentence, with the nearest name."""
+"""Explanations of the parser's errors: one sentence, with the nearest name."""
 
 import inspect
 import re
@@ -60,7 +60,7 @@ _BASES: dict[str, tuple[ModuleType, type[Any]]] = {
     "model": (lightning_modules, VideoClassifier),
     "data": (datamodules, VideoDataModule),
 }
-"""Keys that take a class of ours: where such classes are, and what they derive from."""
+"""Keys that take a class of ours, with the package and the base of such classes."""
 
 
 @contextmanager
@@ -85,17 +85,17 @@ def refuse_linked_options(words: Sequence[str]) -> None:
         UserError: If one of them sets such a key, or a config sets another seed for the data than
             for everything.
     """
-    for place, word in enumerate(words):
+    for index, word in enumerate(words):
         option, _, value = word.partition("=")
         key = option.removeprefix("--").replace("init_args.", "")
         if key in LINKED:
             raise UserError(f"{key} cannot be set, as {LINKED[key]}")
         if key == "config":
-            _refuse_two_seeds(Path(value or next(iter(words[place + 1 :]), "")))
+            _refuse_two_seeds(Path(value or next(iter(words[index + 1 :]), "")))
 
 
 def _refuse_two_seeds(config: Path) -> None:
-    """The configs of runs hold the data's seed, equal to that of everything."""
+    """Refuse another seed for the data; the configs of runs hold both, equal."""
     try:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
@@ -111,7 +111,7 @@ def explain_parser_error(message: str) -> str | None:
     """Turn a parser's message about keys, classes and configs into one sentence.
 
     Args:
-        message: What jsonargparse said, often many lines.
+        message: The message of jsonargparse, often many lines.
 
     Returns:
         None for any other.
@@ -124,7 +124,7 @@ def explain_parser_error(message: str) -> str | None:
 
 
 def known_keys() -> dict[str, list[str]]:
-    """Every key of the command line by its group, from the signatures of the classes."""
+    """List every key of the command line by its group, from the signatures of the classes."""
     return {
         "": list(COMMON_KEYS),
         "trainer": list(inspect.signature(Trainer).parameters),
@@ -145,7 +145,7 @@ def _arguments_below(base: type[Any]) -> list[str]:
 
 
 def _settings_in(parameter: inspect.Parameter) -> list[str]:
-    """The settings of an argument that is a group of them; none for any other."""
+    """List the settings of an argument that is a group of them; none for any other."""
     kinds = get_args(parameter.annotation) or (parameter.annotation,)
     classes = [kind for kind in kinds if isinstance(kind, type)]
     groups = [kind for kind in classes if is_dataclass(kind) or issubclass(kind, Described)]
@@ -201,7 +201,7 @@ def _unknown_class(found: re.Match[str]) -> str:
 
 
 def _public_classes(key: str) -> list[str]:
-    """Full names of our classes that a key takes."""
+    """List the full names of our classes that a key takes."""
     if key not in _BASES:
         return []
     package, base = _BASES[key]
@@ -260,7 +260,7 @@ EXPLANATIONS: list[tuple[str, Callable[[re.Match[str]], str]]] = [
         _wrong_union,
     ),
 ]
-"""What jsonargparse says, and what it means; the first that is found counts."""
+"""Patterns of jsonargparse's messages, with their explanations; the first that is found counts."""
 
 
 def _one_line(text: str) -> str:
@@ -277,7 +277,7 @@ class VideoParser(OneSentenceParser, LightningArgumentParser):
         super().__init__(*args, **kwargs)
 
     def explain(self, message: str) -> str:
-        """See `OneSentenceParser.explain`; keys are offered where a key of a part is misspelt."""
+        """Explain a message as `OneSentenceParser` does; offer keys where one is misspelt."""
         if re.search(r"unrecognized arguments: --?[\w-]+(?:[\s=]|$)", message):
             return super().explain(message)
         return explain_parser_error(message) or super().explain(message)

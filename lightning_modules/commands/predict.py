@@ -1,4 +1,4 @@
-"""kinetoscope predict: label videos with nothing but a checkpoint and the files."""
+"""kinetoscope predict: labels of videos from nothing but a checkpoint and the files."""
 
 import csv
 import glob
@@ -40,13 +40,13 @@ FLOW_METHODS: tuple[FlowMethodName, ...] = ("tvl1", "dis")
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a video was labelled as, or why it was not.
+    """Labels of a video, or the reason why it has none.
 
     Attributes:
         video: The path as it was given or found.
         classes: Class names, most probable first.
         probabilities: Their probabilities.
-        error: Why the video could not be read; empty if it was.
+        error: Reason why the video could not be read; empty if it was.
     """
 
     video: str
@@ -120,7 +120,7 @@ def _parser() -> ToolParser:
 
 
 def _check_writable(path: Path) -> None:
-    """Find out before the first video whether the table can be written.
+    """Check before the first video that the table can be written.
 
     Raises:
         UserError: If its folder cannot be written.
@@ -134,11 +134,11 @@ def _check_writable(path: Path) -> None:
 
 
 def find_videos(given: Sequence[str]) -> list[str]:
-    """Every video that the words of a command line name, in order, each once.
+    """List every video that the words of a command line name, in order, each once.
 
     Args:
         given: Files, frame folders, folders (searched to any depth), list files, glob patterns. A
-            path that does not exist stays, to be reported in its place.
+            path that does not exist stays, to be reported in its order.
 
     Raises:
         UserError: If a folder or a list holds no video.
@@ -194,7 +194,7 @@ def _loader(module: VideoClassifier, paths: list[str], options: Any) -> DataLoad
 def _flow(
     module: VideoClassifier, spec: InputSpec, wanted: FlowMethodName | None
 ) -> ComputedFlow | None:
-    """The flow that a network needs, made as in its training or as asked.
+    """Choose the flow that a network needs, made as in its training or as asked.
 
     Raises:
         UserError: If that cannot be done here.
@@ -245,7 +245,7 @@ def label(module: VideoClassifier, loader: DataLoader[Any], top: int) -> Iterato
 def _video_probabilities(
     module: VideoClassifier, batch: VideoBatch, spec: InputSpec
 ) -> torch.Tensor:
-    """Probabilities of each video, (B, K), its views averaged as in the test."""
+    """Compute the probabilities of each video, (B, K), its views averaged as in the test."""
     clips = batch["clips"].to(module.device)
     dtype = next(module.parameters()).dtype
     batch["clips"] = normalize(clips, spec.normalization.mean, spec.normalization.std, dtype)
@@ -261,7 +261,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction], top: int) -
 
     Args:
         path: The file, `.csv` or `.jsonl`.
-        predictions: What to write.
+        predictions: Predictions in the order of the lines.
         top: Number of classes per video.
     """
     with writing_text(path, lone=True, newline="") as file:

@@ -1,1 +1,1 @@
-"""How a run survives."""
+"""Checkpoints, resumption and preemption of a run."""

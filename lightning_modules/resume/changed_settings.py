@@ -1,4 +1,4 @@
-"""What a resumed fit is asked to do otherwise than the run that it goes on with."""
+"""Settings in which a resumed fit differs from the run that it goes on with."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -59,7 +59,7 @@ def _shape(weights: Mapping[str, Tensor], name: str) -> str:
 
 
 def changes_since(saved: Path, config: Mapping[str, Any]) -> list[str]:
-    """The settings that differ from those a run was started with, `name: before -> now`.
+    """List the settings that differ from those of a run's start, `name: before -> now`.
 
     Args:
         saved: `config.yaml` of the run folder; without it there is nothing to compare.

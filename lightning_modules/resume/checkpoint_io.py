@@ -1,4 +1,4 @@
-"""Writing a checkpoint so that the file before it survives whatever happens."""
+"""Atomic writing of checkpoints: the file before survives whatever happens."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from models.weights import read_weights_file
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes beside the target, flushes to the disk, and only then puts the file in its place.
+    """Atomic checkpoint files: written beside the target, flushed to the disk, only then renamed.
 
     Nothing is staged in the temporary folder, which may be on another disk. A run that is killed
     leaves at most `.<name>.tmp` behind, which the next save overwrites. The newest checkpoint of a
@@ -29,7 +29,7 @@ class AtomicCheckpointIO(CheckpointIO):
         """Write a checkpoint.
 
         Args:
-            checkpoint: What it holds.
+            checkpoint: Content of the file.
             path: The file.
             storage_options: Not used; none may be given.
 
@@ -73,7 +73,7 @@ def _write(checkpoint: dict[str, Any], file: BinaryIO) -> None:
 
 
 def _reason(error: BaseException) -> str | None:
-    """What the disk said; None where the fault is not the disk's."""
+    """Find the disk's error message; None if the fault is not the disk's."""
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, OSError):
@@ -83,7 +83,7 @@ def _reason(error: BaseException) -> str | None:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """What a checkpoint of this project holds.
+    """Read the content of a checkpoint of this project.
 
     Raises:
         UserError: If the path is an address, is missing, or is not such a checkpoint.

@@ -1,8 +1,9 @@
-"""What a checkpoint needs beside Lightning's own content for a resumed fit to be exactly the same.
+"""Content of a checkpoint, beside Lightning's own, that makes a resumed fit exactly the same.
 
 The weights, the optimizer, the schedule and the moving average are Lightning's. Here is the rest:
-the place in the order of clips (`TrainPosition`), random states of all ranks, counts of the metrics
-of an epoch that is under way, and the meaning of the trainer's progress (`loop_progress`).
+the position in the order of clips (`TrainPosition`), random states of all ranks, counts of the
+metrics of an epoch that is under way, and the meaning of the trainer's progress
+(`loop_progress`).
 """
 
 import random
@@ -32,7 +33,7 @@ KEY = "exact_resume"
 
 
 class ExactResume(Callback):
-    """Stores and restores the random states of all ranks and the metrics of a broken-off epoch.
+    """Random states of all ranks and metrics of a broken-off epoch, stored and restored.
 
     Random states are restored when the first batch starts: what comes before it draws from them,
     in another order than an unbroken run.
@@ -133,7 +134,7 @@ class ExactResume(Callback):
 
 
 def _ordered_data(trainer: Trainer) -> VideoDataModule | None:
-    """The DataModule whose order of clips can be gone on with; None for one of another kind."""
+    """Return the DataModule if its order of clips can be resumed; None for one of another kind."""
     data = getattr(trainer, "datamodule", None)
     return data if isinstance(data, VideoDataModule) else None
 
@@ -144,7 +145,7 @@ def _position(trainer: Trainer) -> dict[str, Any] | None:
 
 
 def random_states(device: torch.device) -> dict[str, Any]:
-    """States of the global random generators, as values that load with `weights_only=True`.
+    """Return the states of the global random generators, loadable with `weights_only=True`.
 
     Args:
         device: The process's own device; its generator is included where it is a GPU.
@@ -172,7 +173,7 @@ def set_random_states(states: dict[str, Any], device: torch.device) -> None:
 
 
 def unlogged_metrics(trainer: Trainer) -> tuple[int, dict[str, float]] | None:
-    """Step and values of what the trainer logs right after the callbacks, which save before it."""
+    """Return step and values that the trainer logs right after the callbacks, which save before."""
     loop, connector = trainer.fit_loop.epoch_loop, trainer._logger_connector
     epochs, batches = (
         vars(x.current) for x in (trainer.fit_loop.epoch_progress, loop.batch_progress)
@@ -203,7 +204,7 @@ def _check_same_file(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
 
 
 def _metrics_under_way(trainer: Trainer, module: LightningModule) -> dict[str, dict[str, Tensor]]:
-    """Counts of the train metrics of an epoch that has not ended, on this rank."""
+    """Return the counts of the train metrics of an epoch under way, on this rank."""
     if not epoch_is_under_way(trainer):
         return {}
     return {

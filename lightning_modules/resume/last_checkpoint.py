@@ -14,7 +14,7 @@ _STEPS_PER_LOOK = 10
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps the newest state of a fit; all ranks save the same step, right after an optimizer step.
+    """Newest state of a fit; all ranks save the same step, right after an optimizer step.
 
     Being a checkpoint callback, it comes after all others at the end of a batch.
 
@@ -71,7 +71,7 @@ class LastCheckpoint(Checkpoint):
 
 
 def save_now(trainer: Trainer) -> bool:
-    """Save `last.ckpt` of a running fit; to be called on all ranks at the same place.
+    """Save `last.ckpt` of a running fit; to be called on all ranks at the same step.
 
     It may be called at the end of a training batch, in a validation and in the sanity check.
 
@@ -79,9 +79,9 @@ def save_now(trainer: Trainer) -> bool:
         trainer: The trainer of the fit.
 
     Returns:
-        Whether the file holds all that was done. False where nothing was written: gradients wait
-        for the optimizer, so that the end of one of the next batches is the place to save at, or
-        the fit keeps no checkpoints.
+        True if the file holds all that was done, False if nothing was written: gradients wait for
+        the optimizer, so that the end of one of the next batches is the time to save, or the fit
+        keeps no checkpoints.
     """
     if not at_step_boundary(trainer):
         return False

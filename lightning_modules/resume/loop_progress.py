@@ -1,7 +1,7 @@
-"""What a checkpoint says about the trainer's loops, so that nothing is done twice or left out.
+"""State of the trainer's loops in a checkpoint, so that nothing is done twice or left out.
 
 Lightning counts what is ready, started, processed and completed, and concludes from these numbers
-where a resumed fit goes on. Some places it cannot tell apart: a file that is written before a
+where a resumed fit goes on. Some positions it cannot tell apart: a file that is written before a
 validation, or within one, makes the resumed fit skip it, and one that is written after the last
 batch of an epoch makes it skip the end of that epoch. Here the numbers are set so that they mean
 one thing only.
@@ -17,23 +17,23 @@ _COUNTS = ("ready", "started", "processed", "completed")
 
 
 def at_step_boundary(trainer: Trainer) -> bool:
-    """Whether no gradient waits for the optimizer, so that a checkpoint holds everything."""
+    """Return True if no gradient waits for the optimizer: a checkpoint holds everything."""
     progress = trainer.fit_loop.epoch_loop.batch_progress
     return progress.is_last_batch or progress.current.ready % trainer.accumulate_grad_batches == 0
 
 
 def epoch_is_under_way(trainer: Trainer) -> bool:
-    """Whether an epoch has begun and its end was not reached; a sanity check is before it."""
+    """Return True if an epoch has begun and not reached its end; a sanity check is before it."""
     epochs = vars(trainer.fit_loop.epoch_progress.current)
     return not trainer.sanity_checking and epochs["started"] > epochs["processed"]
 
 
 def set_where_to_go_on(trainer: Trainer, fit_loop: dict[str, Any]) -> None:
-    """Make the state of the loops mean the place that the trainer is at.
+    """Make the state of the loops mean the position of the trainer.
 
     Args:
         trainer: The trainer of a fit: after a training batch, in a validation, or between epochs.
-        fit_loop: What its loops give a checkpoint; changed in place.
+        fit_loop: State of its loops in a checkpoint; changed in place.
     """
     if not epoch_is_under_way(trainer):
         _complete(fit_loop["epoch_progress"])
@@ -70,14 +70,14 @@ def begin_whole_epoch(trainer: Trainer) -> None:
 
 
 def _complete(progress: dict[str, Any]) -> None:
-    """The batch or epoch that is being ended counts as done with."""
+    """Count the batch or epoch that is being ended as done with."""
     _check_counts(progress)
     for part in ("total", "current"):
         progress[part]["completed"] = progress[part]["processed"]
 
 
 def _begin_validation(progress: dict[str, Any]) -> None:
-    """The validation begins anew: its first batch is started and not processed."""
+    """Begin the validation anew: its first batch is started and not processed."""
     _check_counts(progress)
     assert "is_last_batch" in progress, "Lightning's progress tells the last batch otherwise"
     for part in ("total", "current"):
@@ -86,6 +86,6 @@ def _begin_validation(progress: dict[str, Any]) -> None:
 
 
 def _check_counts(progress: dict[str, Any]) -> None:
-    """Check that what is about to be set is what Lightning will read."""
+    """Check that the counts about to be set are those that Lightning will read."""
     for part in ("total", "current"):
         assert set(_COUNTS) <= progress[part].keys(), f"Lightning counts {sorted(progress[part])}"

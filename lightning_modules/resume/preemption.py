@@ -1,4 +1,4 @@
-"""Stops a fit where a signal asks for it: at a step boundary, saved, on all ranks alike."""
+"""Stop of a fit on a signal: at a step boundary, saved, on all ranks alike."""
 
 import threading
 from typing import Any
@@ -20,11 +20,11 @@ _SECONDS_FOR_WANDB = 20
 
 
 class Stopped(SystemExit):
-    """Ends the process of a fit that was asked to stop, with the exit code of the request."""
+    """End of the process of a fit that was asked to stop, with the exit code of the request."""
 
 
 class Preemption(Checkpoint):
-    """Saves, has Slurm run the job again, and leaves, once any rank got a signal.
+    """Saving, requeue under Slurm and exit of a fit, once any rank got a signal.
 
     The ranks agree on it after each training batch, each batch of a validation and of the sanity
     check. They save the same optimizer step; where gradients wait for the optimizer, they go on
@@ -40,7 +40,7 @@ class Preemption(Checkpoint):
         self.stop = stop
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep Lightning from putting its own handlers in the place of `StopSignals`'.
+        """Keep Lightning from replacing the handlers of `StopSignals` by its own.
 
         They talk to the other ranks from within the handler, wherever those are, and end a run
         that lost work with exit code 0. And keep W&B, which the signal ends, from ending the fit.
@@ -56,15 +56,15 @@ class Preemption(Checkpoint):
                 outlive_service(logger)
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From here on Ctrl-C, too, is looked at after each batch."""
+        """Look at Ctrl-C, too, after each batch from here on."""
         self.stop.deferring = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From here on Ctrl-C, too, is looked at after each batch."""
+        """Look at Ctrl-C, too, after each batch from here on."""
         self.stop.deferring = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """All is saved; what comes now Ctrl-C may break off."""
+        """Let Ctrl-C break off the rest, as all is saved."""
         self.stop.deferring = False
 
     def on_train_batch_end(
@@ -121,7 +121,7 @@ def _nothing() -> None:
 
 
 def _is_child_of_another_rank(trainer: Trainer) -> bool:
-    """Whether Lightning started this rank: it kills the first one when another leaves with a code.
+    """Return True if Lightning started this rank; it kills rank 0 when another exits with a code.
 
     The code of the whole is the first rank's.
     """

@@ -1,4 +1,4 @@
-"""Where `--ckpt_path last` goes on: the newest checkpoint of the run that can be read."""
+"""Resume point of `--ckpt_path last`: the newest checkpoint of the run that can be read."""
 
 import os
 from pathlib import Path
@@ -19,10 +19,10 @@ _CANDIDATES = {
 
 
 def find_resume_point(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The file that a run goes on from, and what it holds; says which one it is and why.
+    """Find the file that a run goes on from, and its content; say which one it is and why.
 
     A damaged file is said and put aside under another name, so that the next save does not keep it
-    in the place of a good one. Files that belong to another run are said and left alone.
+    instead of a good one. Files that belong to another run are said and left alone.
 
     Args:
         folder: The run folder.
@@ -49,7 +49,7 @@ def find_resume_point(folder: Path) -> tuple[Path, dict[str, Any]] | None:
             refused.append(f"{name} belongs to another run ({content[KEY]['id']})")
             say(f"WARNING: {path} is not used: it belongs to run {content[KEY]['id']}")
             continue
-        say(f"resuming from {path}: {why} ({', '.join([_place(content), *refused])})")
+        say(f"resuming from {path}: {why} ({', '.join([_position(content), *refused])})")
         return path, content
     if refused:
         raise UserError(
@@ -66,5 +66,5 @@ def _put_aside(path: Path) -> None:
     os.replace(path, aside)
 
 
-def _place(content: dict[str, Any]) -> str:
+def _position(content: dict[str, Any]) -> str:
     return f"step {content['global_step']}, epoch {content['epoch']}"

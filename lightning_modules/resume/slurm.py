@@ -1,4 +1,4 @@
-"""What a run has to know of Slurm: its job, how to come back, and the usual mistakes."""
+"""Slurm: the job of a run, its requeue, and checks for the usual mistakes."""
 
 import os
 import re
@@ -15,7 +15,7 @@ _SECONDS = 60
 
 
 def job_id(environ: Mapping[str, str] = os.environ) -> str | None:
-    """The id that `scontrol` knows the running job by; None outside of Slurm.
+    """Return the id that `scontrol` knows the running job by; None outside of Slurm.
 
     A task of an array is named by array and task: one of them has the array's own id as its
     `SLURM_JOB_ID`, and to requeue that one would requeue them all.
@@ -25,17 +25,17 @@ def job_id(environ: Mapping[str, str] = os.environ) -> str | None:
 
 
 def in_batch_job(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether this is a job that Slurm can run again: not an interactive shell."""
+    """Return True in a job that Slurm can run again: not an interactive shell."""
     return "SLURM_JOB_ID" in environ and environ.get("SLURM_JOB_NAME") not in INTERACTIVE
 
 
 def started_by_srun(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether Slurm started the ranks, and Lightning will count on it."""
+    """Return True if Slurm started the ranks and Lightning will count on it."""
     return in_batch_job(environ) and "SLURM_NTASKS" in environ
 
 
 def environment() -> SLURMEnvironment:
-    """Lightning's view of a Slurm job, without its signal handler, which saves inside it."""
+    """Make Lightning's view of a Slurm job, without its signal handler, which saves inside it."""
     return SLURMEnvironment(auto_requeue=False)
 
 
@@ -49,7 +49,7 @@ def requeue(job: str) -> str:
         job: Id of the job.
 
     Returns:
-        What happened, in a sentence for the user.
+        The outcome, in a sentence for the user.
     """
     state = _run("scontrol", "show", "--oneliner", "job", job)
     if re.search("JobState=(?!RUNNING)", state) and "Reason=TimeLimit" not in state:
@@ -61,7 +61,7 @@ def requeue(job: str) -> str:
 
 
 def _run(*command: str) -> str:
-    """What a command prints, or why it failed."""
+    """Run a command; return its output, or the reason of its failure."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:

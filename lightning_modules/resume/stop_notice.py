@@ -1,4 +1,4 @@
-"""StopNotice: whether a fit was stopped with Ctrl-C."""
+"""StopNotice: notice of a fit that was stopped with Ctrl-C."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from lightning_modules.console import say
 
 
 class StopNotice(Callback):
-    """Says how to go on after Ctrl-C, which Lightning turns into a plain exit."""
+    """Advice on how to go on after Ctrl-C, which Lightning turns into a plain exit."""
 
     def __init__(self) -> None:
         self.interrupted = False

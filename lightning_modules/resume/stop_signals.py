@@ -16,7 +16,7 @@ _STOP = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class StopSignals:
-    """Takes note of SIGTERM, SIGUSR1 and Ctrl-C, as long as its `with` block lasts.
+    """Record of SIGTERM, SIGUSR1 and Ctrl-C, as long as its `with` block lasts.
 
     SIGTERM is what Slurm and other schedulers send before they take a machine away, SIGUSR1 what a
     batch script asks Slurm for ahead of the time limit. A handler runs between any two bytecodes,
@@ -60,7 +60,7 @@ class StopSignals:
         self.restore()
 
     def restore(self) -> None:
-        """Put back what was there before."""
+        """Put back the handlers that were there before."""
         if not self._before:
             return
         self._restored.set()

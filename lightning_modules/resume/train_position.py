@@ -1,4 +1,4 @@
-"""Where in the order of training clips a run is: what a resumed run goes on from."""
+"""Position of a run in the order of training clips, from which a resumed run goes on."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -17,7 +17,7 @@ _MEANING = {
 
 @dataclass(frozen=True)
 class TrainPosition:
-    """A place in the order of training clips, and what that order depends on.
+    """A position in the order of training clips, and the facts that decide the order.
 
     Attributes:
         epoch: Epoch that is trained next or goes on.
@@ -36,7 +36,7 @@ class TrainPosition:
 
     @classmethod
     def of(cls, trainer: Trainer, data: VideoDataModule) -> Self:
-        """The position of a trainer, within or between batches of a fit, or before it.
+        """Return the position of a trainer, within or between batches of a fit, or before it.
 
         Args:
             trainer: The trainer.
@@ -53,7 +53,7 @@ class TrainPosition:
         return cls(epochs["processed"], done, **order)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for the checkpoint."""
+        """Return plain values, for the checkpoint."""
         return asdict(self)
 
     def go_on(self, data: VideoDataModule) -> None:
