@@ -8,8 +8,8 @@ A command that does something with each video, however long that takes, is
     report = follow_pass("transcoding", events, len(todo))       # progress, Ctrl-C, full disks
 
 where `work(video)` yields a `Step` now and then, raises `VideoError` for a video that cannot be
-done, and leaves what it makes whole or not at all, so that `is_done` can tell. Who has no use for
-steps, or another way to do the work, gives `follow_pass` events of its own.
+done, and leaves what it makes whole or not at all, so that `is_done` can tell. Code that needs no
+steps, or does the work in another way, gives `follow_pass` events of its own.
 """
 
 import os

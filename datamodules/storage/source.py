@@ -116,7 +116,7 @@ def as_source(path: Place) -> Source:
     """Make the source of a path or address.
 
     Args:
-       path: A path, a member of an archive (`ARCHIVE!/MEMBER`), an address, or a source.
+        path: A path, a member of an archive (`ARCHIVE!/MEMBER`), an address, or a source.
     """
     if isinstance(path, Source):
         return path
