@@ -12,7 +12,7 @@ from datamodules.annotations.table import PackedStrings, VideoTable
 from datamodules.clips.clip_sampler import FrameSampler
 from datamodules.clips.crops import Crops
 from datamodules.clips.input_spec import InputSpec
-from datamodules.health.decode_check import VERDICTS, Probe
+from datamodules.health.decode_check import VERDICTS, DecodeResult
 from datamodules.health.findings import Finding, ListedSplit, count_of
 from datamodules.health.lists import check_classes, check_counts, check_leakage, check_missing
 from datamodules.health.loading import (
@@ -60,7 +60,7 @@ def split_of(
     found, parts = {}, list(split.parts())
     for index, changes in (probes or {}).items():
         part = parts[index]
-        found[part] = Probe(*part, 1, 1, **{**good, "decode_seconds": 0.5, **changes})
+        found[part] = DecodeResult(*part, 1, 1, **{**good, "decode_seconds": 0.5, **changes})
     return ListedSplit(name, ROOT, table, groups or list(ids), found)
 
 

@@ -14,8 +14,8 @@ import pytest
 from conftest import PROJECT_ROOT
 
 from datamodules.health import examination
-from datamodules.health.decode_check import Part, Probe, decode_all, decode_part
-from datamodules.health.decode_log import ProbeLog
+from datamodules.health.decode_check import DecodeResult, Part, decode_all, decode_part
+from datamodules.health.decode_log import DecodeLog
 from lightning_modules.cli import main
 
 CONFIG = str(PROJECT_ROOT / "configs" / "data" / "video_folder.yaml")
@@ -107,7 +107,7 @@ def test_probe_describes_files_stretches_and_folders(motion_root: Path, tmp_path
 def test_log_keeps_what_is_still_true(motion_root: Path, tmp_path: Path) -> None:
     videos = sorted(motion_root.rglob("*.mp4"))[:4]
     copies = [Path(shutil.copy(video, tmp_path / f"{i}.mp4")) for i, video in enumerate(videos)]
-    log = ProbeLog(tmp_path / "log.jsonl")
+    log = DecodeLog(tmp_path / "log.jsonl")
     parts = [Part(str(path)) for path in copies]
     assert log.still_true(parts, 1) == {}
     probes = [decode_part(part) for part in parts]
@@ -216,12 +216,12 @@ def test_stopped_examination_goes_on(
     where = [f"--data.root={class_folders}", f"--out={out}", "--full"]
     given: list[list[Part]] = []
 
-    def stopped(parts: list[Part], *_: object) -> Iterator[Probe]:
+    def stopped(parts: list[Part], *_: object) -> Iterator[DecodeResult]:
         given.append(parts)
         yield from map(decode_part, itertools.islice(parts, 5))
         raise KeyboardInterrupt
 
-    def counted(parts: list[Part], *_: object) -> Iterator[Probe]:
+    def counted(parts: list[Part], *_: object) -> Iterator[DecodeResult]:
         given.append(parts)
         return map(decode_part, parts)
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from datamodules.annotations.splits import Split
+from datamodules.annotations.listed_videos import Split
 from datamodules.annotations.table import write_missing
 from datamodules.base import VideoDataModule
 from datamodules.dataset import VideoDataset
 from datamodules.errors import UserError
-from datamodules.health.decode_check import Part, Probe, decode_all
-from datamodules.health.decode_log import ProbeLog
+from datamodules.health.decode_check import DecodeResult, Part, decode_all
+from datamodules.health.decode_log import DecodeLog
 from datamodules.health.findings import Finding, ListedSplit, count_of, read_lists
 from datamodules.health.lists import check_classes, check_counts, check_leakage, check_missing
 from datamodules.health.loading import (
@@ -47,15 +47,15 @@ _EXAMINED = ("counts", "missing")
 
 @dataclass(frozen=True)
 class ExaminationSettings:
-    """How thorough an examination is.
+    """Settings of an examination: its extent, its limits, its folder.
 
     Attributes:
-        folder: Where its results lie, and are found again.
+        folder: Folder that its results are written to and found in again.
         sample: Videos of each list to decode; None for all.
         workers: Decoding processes.
         limit: Seconds that the decoding of one video may take.
         measure: Seconds to measure the loader with each number of workers; 0 leaves it out.
-        progress: Whether to draw progress bars.
+        progress: If True, draw progress bars.
     """
 
     folder: Path
@@ -79,11 +79,11 @@ class ExaminationSettings:
 
 @dataclass
 class Examination:
-    """What an examination found.
+    """The results of an examination.
 
     Attributes:
         data: The dataset.
-        splits: Its lists, with what came of decoding; none if they cannot be read.
+        splits: Its lists, with their decode results; none if they cannot be read.
         speeds: Speed of the loader by number of workers.
         findings: Everything worth saying, in the order it was found.
     """
@@ -95,7 +95,7 @@ class Examination:
 
     @property
     def is_fatal(self) -> bool:
-        """Whether a training would fail, or its result would be wrong."""
+        """True if a training would fail, or its result would be wrong."""
         return any(finding.level == "fatal" for finding in self.findings)
 
     @property
@@ -105,22 +105,22 @@ class Examination:
 
     @property
     def has_official_lists(self) -> bool:
-        """Whether the lists are as long as the official ones."""
+        """True if the lists are as long as the official ones."""
         lengths = {split.name: len(split.table) for split in self.splits}
         return bool(self.official) and self.official.items() <= lengths.items()
 
     @property
-    def probes(self) -> dict[Part, Probe]:
-        """What came of decoding, each video once."""
+    def probes(self) -> dict[Part, DecodeResult]:
+        """The decode results, each video once."""
         return {p.part: p for split in self.splits for p in split.decoded.values()}
 
     @property
-    def broken(self) -> list[tuple[ListedSplit, int, Probe]]:
-        """Every listed video that cannot be decoded: its split, its position, what was found."""
+    def broken(self) -> list[tuple[ListedSplit, int, DecodeResult]]:
+        """Every listed video that cannot be decoded: its split, its position, its result."""
         return [(split, i, p) for split in self.splits for i, p in split.broken.items()]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for other programs."""
+        """Convert to plain values, for other programs."""
         return {
             "dataset": type(self.data).__name__,
             "root": str(self.data.root),
@@ -160,8 +160,8 @@ def examine(
 
     Args:
         data: The dataset, not set up, made with `allow_missing`.
-        settings: How thoroughly.
-        allow_missing: Whether its user allows that.
+        settings: Extent and limits of the examination.
+        allow_missing: True if its user allows missing videos.
     """
     found = Examination(data)
     try:
@@ -193,7 +193,7 @@ def examine(
 
 
 def _notes(remarks: Sequence[Remark]) -> list[Finding]:
-    """What a dataset says, each remark once, without those that are findings in other words."""
+    """List a dataset's remarks, each once, without those that are findings in other words."""
     told = dict.fromkeys(remark for remark in remarks if remark.subject not in _EXAMINED)
     return [Finding("note", "dataset", f"{remark.sentence}.") for remark in told]
 
@@ -204,14 +204,16 @@ def _write_missing(found: Examination, folder: Path) -> None:
             write_missing(folder / f"missing_{split.name}.csv", split.table, found.data.class_names)
 
 
-def _decode(splits: Sequence[ListedSplit], settings: ExaminationSettings) -> dict[Part, Probe]:
-    """Decode what is not known yet, and write down each result at once."""
+def _decode(
+    splits: Sequence[ListedSplit], settings: ExaminationSettings
+) -> dict[Part, DecodeResult]:
+    """Decode the videos without a result, and write down each result at once."""
     chosen: dict[Part, None] = {}
     for split in splits:
         sample = set(split.sample(settings.sample))
         chosen |= dict.fromkeys(part for i, part in enumerate(split.parts()) if i in sample)
     parts = list(chosen)
-    log = ProbeLog(settings.folder / "decoded.jsonl")
+    log = DecodeLog(settings.folder / "decoded.jsonl")
     probes = log.still_true(parts, settings.limit)
     todo = [part for part in parts if part not in probes]
     known = len(probes)
@@ -227,7 +229,7 @@ def _decode(splits: Sequence[ListedSplit], settings: ExaminationSettings) -> dic
 
 
 def _compare_files(found: Examination, settings: ExaminationSettings) -> list[Finding]:
-    """Look at files as files: which are equal, which no list names."""
+    """Find equal files, and files that no list names."""
     root = found.data.root
     paths = {
         os.path.join(root, path): path
@@ -272,7 +274,7 @@ def _measure(
 
 
 def _setup(found: Examination) -> list[Finding]:
-    """What the dataset says when a fit sets it up, unless that was found already."""
+    """Set the dataset up as a fit does, and list its remarks that were not found already."""
     if found.is_fatal:
         return []
     try:

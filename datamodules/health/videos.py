@@ -1,4 +1,4 @@
-"""What is wrong with the videos of a dataset: unreadable, short, odd, equal, unlisted."""
+"""Faults in the videos of a dataset: unreadable, short, odd, equal, unlisted."""
 
 import math
 from collections import Counter, defaultdict
@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from datamodules.clips.input_spec import InputSpec
-from datamodules.health.decode_check import Probe, Verdict
+from datamodules.health.decode_check import DecodeResult, Verdict
 from datamodules.health.findings import Finding, Level, ListedSplit, count_of
 
 
 class Advice(NamedTuple):
-    """What a verdict means, and what to do about it."""
+    """The meaning of a verdict, and its remedy."""
 
     meaning: str
     remedy: str
@@ -55,10 +55,10 @@ PLAUSIBLE_RATES = (5, 121)
 
 
 def check_decoding(splits: Sequence[ListedSplit]) -> list[Finding]:
-    """Say which videos cannot be decoded, one finding for each reason.
+    """Name the videos that cannot be decoded, one finding for each reason.
 
     Args:
-        splits: The lists, with what was decoded of them.
+        splits: The lists, with their decode results.
     """
     decoded = {probe.part: probe for split in splits for probe in split.decoded.values()}
     by_verdict: dict[Verdict, list[str]] = defaultdict(list)
@@ -83,10 +83,10 @@ def check_decoding(splits: Sequence[ListedSplit]) -> list[Finding]:
 
 
 def check_broken_share(train: ListedSplit, allowed: float) -> list[Finding]:
-    """Say whether a training would stop because too many videos are broken.
+    """Predict if a training would stop because too many videos are broken.
 
     Args:
-        train: The training list, with what was decoded of it.
+        train: The training list, with its decode results.
         allowed: Share of the listed videos that may be broken.
     """
     # one that takes long may be a long one
@@ -116,7 +116,7 @@ def check_broken_share(train: ListedSplit, allowed: float) -> list[Finding]:
 
 
 def _lowest_share(hits: int, draws: int) -> float:
-    """Lower end of the 95 % interval of a share (Wilson, 1927)."""
+    """Compute the lower end of the 95 % interval of a share (Wilson, 1927)."""
     z = 1.96
     centre = hits + z * z / 2
     spread = z * math.sqrt(hits * (draws - hits) / draws + z * z / 4)
@@ -127,7 +127,7 @@ class _Readable:
     """The videos that decode, each once, with names for examples."""
 
     def __init__(self, splits: Sequence[ListedSplit]) -> None:
-        found: dict[Probe, str] = {}
+        found: dict[DecodeResult, str] = {}
         for split in splits:
             for index, probe in split.decoded.items():
                 if probe.verdict is None:
@@ -135,13 +135,13 @@ class _Readable:
         self.probes = list(found)
         self._names = found
 
-    def finding(self, check: str, odd: Mapping[Probe, str], text: str) -> list[Finding]:
-        """A finding about odd videos, a warning where they are many; none where there are none.
+    def finding(self, check: str, odd: Mapping[DecodeResult, str], text: str) -> list[Finding]:
+        """Make a finding about odd videos, a warning where they are many; none if there are none.
 
         Args:
             check: Name of the check.
-            odd: The odd videos, and what is odd about each.
-            text: What follows on their number, from "videos" on.
+            odd: The odd videos, and the oddity of each.
+            text: The sentence after their number and "videos".
         """
         if not odd:
             return []
@@ -155,8 +155,8 @@ def check_shapes(splits: Sequence[ListedSplit], spec: InputSpec) -> list[Finding
     """Find videos that are too short, too small, too large, or of odd shape or frame rate.
 
     Args:
-        splits: The lists, with what was decoded of them.
-        spec: What clips are made of them.
+        splits: The lists, with their decode results.
+        spec: Sampling and crops of the clips made of them.
     """
     readable = _Readable(splits)
     if not readable.probes:
@@ -165,7 +165,7 @@ def check_shapes(splits: Sequence[ListedSplit], spec: InputSpec) -> list[Finding
 
 
 def clip_span(spec: InputSpec) -> int:
-    """Frames that a video needs so that no frame of a clip is repeated."""
+    """Count the frames that a video needs so that no frame of a clip is repeated."""
     sampling = spec.sampling
     return 1 + (sampling.clip_len - 1) * (sampling.frame_stride or 1)
 
@@ -266,12 +266,12 @@ def _rates(readable: _Readable, spec: InputSpec) -> list[Finding]:
 def check_equal_files(
     splits: Sequence[ListedSplit], groups: Sequence[Sequence[str]], official: bool
 ) -> list[Finding]:
-    """Say which files are there more than once.
+    """Name the files that are there more than once.
 
     Args:
         splits: The lists.
         groups: Groups of equal files, as paths relative to the root.
-        official: Whether the lists are a dataset's official ones.
+        official: True if the lists are a dataset's official ones.
     """
     names, labels = defaultdict[str, set[str]](set), defaultdict[str, set[int]](set)
     for split in splits:
@@ -310,10 +310,10 @@ def check_equal_files(
 
 
 def check_unlisted(folders: Mapping[str, int]) -> list[Finding]:
-    """Say how many videos lie below the root that no list names.
+    """Report the number of videos below the root that no list names.
 
     Args:
-        folders: Folder -> how many in it.
+        folders: Folder -> number of videos in it.
     """
     total = sum(folders.values())
     if not total:

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from datamodules.health.decode_check import Probe
+from datamodules.health.decode_check import DecodeResult
 from datamodules.health.examination import Examination
 from datamodules.health.videos import clip_span
 from lightning_modules.reports.classes import MAX_NAMED_CLASSES
@@ -50,7 +50,9 @@ def plots(found: Examination) -> Iterator[tuple[str, str, str]]:
         )
 
 
-def _of_videos(found: Examination, readable: Sequence[Probe]) -> Iterator[tuple[str, str, str]]:
+def _of_videos(
+    found: Examination, readable: Sequence[DecodeResult]
+) -> Iterator[tuple[str, str, str]]:
     span, sampling = clip_span(found.data.spec), found.data.spec.sampling.describe()
     frames = [probe.num_frames for probe in readable]
     yield (
@@ -118,7 +120,7 @@ def _histogram(axes: Axes, values: Sequence[float], unit: str, mark: float | Non
     axes.set_ylabel("videos")
 
 
-def _sizes(axes: Axes, readable: Sequence[Probe], side: int) -> None:
+def _sizes(axes: Axes, readable: Sequence[DecodeResult], side: int) -> None:
     sizes = Counter((probe.width, probe.height) for probe in readable)
     widths, heights = zip(*sizes, strict=True)
     shares = np.array(list(sizes.values())) / len(readable)
