@@ -189,7 +189,7 @@ class _GreyFile:
 
 
 def is_stored(folder: Path, storage: FlowStorage) -> bool:
-    """Check if a folder holds the complete flow of a video, by its record and its file names.
+    """Check that a folder holds the complete flow of a video, by its record and its file names.
 
     Args:
         folder: The video's folder.

@@ -93,27 +93,27 @@ def decode_part(part: Part) -> DecodeResult:
         part: The video.
     """
     begin = time.perf_counter()
-    probe = _untouched(part)
+    result = _untouched(part)
     try:
         with open_video(part.path) as video:
             is_folder = os.path.isdir(part.path)
-            probe = replace(
-                probe,
+            result = replace(
+                result,
                 num_frames=video.num_frames,
                 frame_rate=0.0 if is_folder else video.frame_rate,
                 height=video.height,
                 width=video.width,
-                nbytes=_folder_bytes(part.path) if is_folder else probe.size,
+                nbytes=_folder_bytes(part.path) if is_folder else result.size,
             )
         times = (math.nan if time is None else time for time in part[1:])
         with VideoSegment(part.path, *times) as segment:
-            probe = replace(probe, num_frames=segment.num_frames)
-            step = max(1, _CHUNK // max(1, probe.height * probe.width))
+            result = replace(result, num_frames=segment.num_frames)
+            step = max(1, _CHUNK // max(1, result.height * result.width))
             for first in range(0, segment.num_frames, step):
                 segment.get_frames(range(first, min(first + step, segment.num_frames)))
     except VideoError as error:
-        probe = replace(probe, verdict=error.reason, detail=error.detail)
-    return replace(probe, decode_seconds=time.perf_counter() - begin)
+        result = replace(result, verdict=error.reason, detail=error.detail)
+    return replace(result, decode_seconds=time.perf_counter() - begin)
 
 
 def _untouched(part: Part) -> DecodeResult:
@@ -161,9 +161,9 @@ def _decode(part: Part) -> Generator[Never, None, DecodeResult]:
 
 def _verdict_of(lost: Lost[Part], limit: float) -> DecodeResult:
     """Make the result of a video that took its process along."""
-    probe = _untouched(lost.item)
+    result = _untouched(lost.item)
     if lost.exit_code is None:
         detail = f"decoding it was ended after {limit:g} s"
-        return replace(probe, verdict="time limit", detail=detail, decode_seconds=limit)
+        return replace(result, verdict="time limit", detail=detail, decode_seconds=limit)
     detail = f"decoding it ended the process, with exit code {lost.exit_code}"
-    return replace(probe, verdict="crash", detail=detail)
+    return replace(result, verdict="crash", detail=detail)

@@ -110,7 +110,7 @@ class Examination:
         return bool(self.official) and self.official.items() <= lengths.items()
 
     @property
-    def probes(self) -> dict[Part, DecodeResult]:
+    def results(self) -> dict[Part, DecodeResult]:
         """The decode results, each video once."""
         return {p.part: p for split in self.splits for p in split.decoded.values()}
 
@@ -144,10 +144,10 @@ class Examination:
                     "split": split.name,
                     "video_id": split.table.video_ids[index],
                     "path": split.table.paths[index],
-                    "verdict": probe.verdict,
-                    "detail": probe.detail,
+                    "verdict": result.verdict,
+                    "detail": result.detail,
                 }
-                for split, index, probe in self.broken
+                for split, index, result in self.broken
             ],
             "loader": [vars(speed) for speed in self.speeds],
         }
@@ -178,8 +178,8 @@ def examine(
     found.findings += check_missing(found.splits, allow_missing)
     found.findings += check_leakage(found.splits, found.has_official_lists)
     _write_missing(found, settings.folder)
-    probes = _decode(found.splits, settings)
-    found.splits = [replace(split, probes=probes) for split in found.splits]
+    results = _decode(found.splits, settings)
+    found.splits = [replace(split, results=results) for split in found.splits]
     found.findings += check_classes(found.splits, class_names)
     found.findings += check_decoding(found.splits)
     for split in found.splits:
@@ -214,18 +214,18 @@ def _decode(
         chosen |= dict.fromkeys(part for i, part in enumerate(split.parts()) if i in sample)
     parts = list(chosen)
     log = DecodeLog(settings.folder / "decoded.jsonl")
-    probes = log.still_true(parts, settings.limit)
-    todo = [part for part in parts if part not in probes]
-    known = len(probes)
+    results = log.still_true(parts, settings.limit)
+    todo = [part for part in parts if part not in results]
+    known = len(results)
 
     def decoded() -> Generator[Event[Part], None, None]:
-        for probe in decode_all(todo, settings.workers, settings.limit):
-            log.add(probe)
-            probes[probe.part] = probe
-            yield Event(probe.part, None)
+        for result in decode_all(todo, settings.workers, settings.limit):
+            log.add(result)
+            results[result.part] = result
+            yield Event(result.part, None)
 
     follow_pass("decoding", decoded(), len(parts), known=known, shown=settings.progress)
-    return probes
+    return results
 
 
 def _compare_files(found: Examination, settings: ExaminationSettings) -> list[Finding]:
@@ -236,7 +236,7 @@ def _compare_files(found: Examination, settings: ExaminationSettings) -> list[Fi
         for split in found.splits
         for path in split.present_paths().values()
     }
-    findings = check_storage(found.probes.values(), len(paths))
+    findings = check_storage(found.results.values(), len(paths))
     with progress_bar("files", shown=settings.progress) as bar:
         bar.add_task("comparing files", total=None)
         listed = set(paths.values())
@@ -255,7 +255,7 @@ def _measure(
     data, cores = found.data, num_cores()
     per_batch = batch_bytes(data.spec, data.loading.batch_size)
     findings = check_shared_memory(free_shared_memory(), per_batch, data.loading.num_workers)
-    good = [i for i, probe in train.decoded.items() if probe.verdict is None]
+    good = [i for i, result in train.decoded.items() if result.verdict is None]
     if not good or not settings.measure:
         return findings
     dataset = VideoDataset(train.table, train.root, data.spec, train=True, seed=data.seed)

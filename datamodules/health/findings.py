@@ -56,14 +56,14 @@ class ListedSplit:
         table: Its videos.
         groups: Group of each video, not to be divided, (N,); each video by itself where the
             dataset knows no groups.
-        probes: Decode results, for the videos that were decoded.
+        results: Decode results, for the videos that were decoded.
     """
 
     name: Split
     root: Path
     table: VideoTable
     groups: Sequence[str]
-    probes: Mapping[Part, DecodeResult] = field(default_factory=dict, compare=False)
+    results: Mapping[Part, DecodeResult] = field(default_factory=dict, compare=False)
 
     def parts(self) -> Iterator[Part]:
         """Yield the file, or the stretch of it, that each video is."""
@@ -96,13 +96,13 @@ class ListedSplit:
     @cached_property
     def decoded(self) -> dict[int, DecodeResult]:
         """Decode results by position in the list."""
-        known = ((index, self.probes.get(part)) for index, part in enumerate(self.parts()))
-        return {index: probe for index, probe in known if probe is not None}
+        known = ((index, self.results.get(part)) for index, part in enumerate(self.parts()))
+        return {index: result for index, result in known if result is not None}
 
     @property
     def broken(self) -> dict[int, DecodeResult]:
         """Those that cannot be decoded."""
-        return {i: probe for i, probe in self.decoded.items() if probe.verdict is not None}
+        return {i: result for i, result in self.decoded.items() if result.verdict is not None}
 
     @property
     def is_complete(self) -> bool:

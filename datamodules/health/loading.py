@@ -112,19 +112,19 @@ def free_shared_memory() -> int | None:
     return shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None
 
 
-def check_storage(probes: Iterable[DecodeResult], num_videos: int) -> list[Finding]:
+def check_storage(results: Iterable[DecodeResult], num_videos: int) -> list[Finding]:
     """Say how large the videos are, and how fast they decode.
 
     Args:
-        probes: Decode results.
+        results: Decode results.
         num_videos: Videos that are there.
     """
-    good = [probe for probe in probes if probe.verdict is None and probe.decode_seconds > 0]
+    good = [result for result in results if result.verdict is None and result.decode_seconds > 0]
     if not good:
         return []
-    frames = sum(probe.num_frames for probe in good)
-    seconds = sum(probe.decode_seconds for probe in good)
-    mean = sum(probe.nbytes for probe in good) / len(good)
+    frames = sum(result.num_frames for result in good)
+    seconds = sum(result.decode_seconds for result in good)
+    mean = sum(result.nbytes for result in good) / len(good)
     about = "" if len(good) == num_videos else "about "
     text = (
         f"The {count_of(num_videos, 'video')} take {about}{readable_bytes(mean * num_videos)} "

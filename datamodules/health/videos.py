@@ -60,12 +60,12 @@ def check_decoding(splits: Sequence[ListedSplit]) -> list[Finding]:
     Args:
         splits: The lists, with their decode results.
     """
-    decoded = {probe.part: probe for split in splits for probe in split.decoded.values()}
+    decoded = {result.part: result for split in splits for result in split.decoded.values()}
     by_verdict: dict[Verdict, list[str]] = defaultdict(list)
     for split in splits:
-        for index, probe in split.broken.items():
-            if probe.verdict is not None:
-                by_verdict[probe.verdict].append(split.table.paths[index])
+        for index, result in split.broken.items():
+            if result.verdict is not None:
+                by_verdict[result.verdict].append(split.table.paths[index])
     findings = []
     for verdict, paths in sorted(by_verdict.items(), key=lambda pair: -len(set(pair[1]))):
         names = list(dict.fromkeys(paths))
@@ -90,7 +90,7 @@ def check_broken_share(train: ListedSplit, allowed: float) -> list[Finding]:
         allowed: Share of the listed videos that may be broken.
     """
     # one that takes long may be a long one
-    broken = sum(probe.verdict != "time limit" for probe in train.broken.values())
+    broken = sum(result.verdict != "time limit" for result in train.broken.values())
     decoded, listed = len(train.decoded), len(train.table)
     if not broken:
         return []
@@ -129,10 +129,10 @@ class _Readable:
     def __init__(self, splits: Sequence[ListedSplit]) -> None:
         found: dict[DecodeResult, str] = {}
         for split in splits:
-            for index, probe in split.decoded.items():
-                if probe.verdict is None:
-                    found.setdefault(probe, split.table.paths[index])
-        self.probes = list(found)
+            for index, result in split.decoded.items():
+                if result.verdict is None:
+                    found.setdefault(result, split.table.paths[index])
+        self.results = list(found)
         self._names = found
 
     def finding(self, check: str, odd: Mapping[DecodeResult, str], text: str) -> list[Finding]:
@@ -145,9 +145,9 @@ class _Readable:
         """
         if not odd:
             return []
-        level: Level = "warning" if len(odd) > SHARE * len(self.probes) else "note"
-        sentence = f"{len(odd):,} of {len(self.probes):,} decoded videos {text}"
-        names = [f"{self._names[probe]} ({what})" for probe, what in odd.items()]
+        level: Level = "warning" if len(odd) > SHARE * len(self.results) else "note"
+        sentence = f"{len(odd):,} of {len(self.results):,} decoded videos {text}"
+        names = [f"{self._names[result]} ({what})" for result, what in odd.items()]
         return [Finding(level, check, sentence, names)]
 
 
@@ -159,7 +159,7 @@ def check_shapes(splits: Sequence[ListedSplit], spec: InputSpec) -> list[Finding
         spec: Sampling and crops of the clips made of them.
     """
     readable = _Readable(splits)
-    if not readable.probes:
+    if not readable.results:
         return []
     return [*_lengths(readable, spec), *_sizes(readable, spec), *_rates(readable, spec)]
 
@@ -172,8 +172,8 @@ def clip_span(spec: InputSpec) -> int:
 
 def _lengths(readable: _Readable, spec: InputSpec) -> list[Finding]:
     span = clip_span(spec)
-    single = {p: "1 frame" for p in readable.probes if p.num_frames == 1}
-    short = {p: f"{p.num_frames} frames" for p in readable.probes if 1 < p.num_frames < span}
+    single = {p: "1 frame" for p in readable.results if p.num_frames == 1}
+    short = {p: f"{p.num_frames} frames" for p in readable.results if 1 < p.num_frames < span}
     dense = spec.sampling.frame_stride is not None
     how = "run through them again from the start" if dense else "show frames several times"
     return [
@@ -193,7 +193,7 @@ def _lengths(readable: _Readable, spec: InputSpec) -> list[Finding]:
 
 def _sizes(readable: _Readable, spec: InputSpec) -> list[Finding]:
     wanted = spec.crops.side
-    sides = {p: (min(p.height, p.width), max(p.height, p.width)) for p in readable.probes}
+    sides = {p: (min(p.height, p.width), max(p.height, p.width)) for p in readable.results}
     small = {p: f"{p.width}x{p.height}" for p, (short, _) in sides.items() if short < wanted / 2}
     large = {p: f"{p.width}x{p.height}" for p, (short, _) in sides.items() if short > 2 * wanted}
     narrow = {
@@ -201,7 +201,7 @@ def _sizes(readable: _Readable, spec: InputSpec) -> list[Finding]:
         for p, (short, long) in sides.items()
         if long > LONGEST_SIDE_RATIO * short
     }
-    usual = Counter(f"{p.width}x{p.height}" for p in readable.probes).most_common()
+    usual = Counter(f"{p.width}x{p.height}" for p in readable.results).most_common()
     findings = [
         *readable.finding(
             "small",
@@ -228,7 +228,7 @@ def _sizes(readable: _Readable, spec: InputSpec) -> list[Finding]:
         counts = [f"{size}: {count}" for size, count in usual]
         text = (
             f"There are {len(usual)} frame sizes, {usual[0][0]} the most common "
-            f"({100 * usual[0][1] / len(readable.probes):.0f} %): all are resized to a short side "
+            f"({100 * usual[0][1] / len(readable.results):.0f} %): all are resized to a short side "
             f"of {wanted} px, nothing is to be done."
         )
         findings.append(Finding("note", "sizes", text, counts))
@@ -236,7 +236,7 @@ def _sizes(readable: _Readable, spec: InputSpec) -> list[Finding]:
 
 
 def _rates(readable: _Readable, spec: InputSpec) -> list[Finding]:
-    files = [p for p in readable.probes if p.frame_rate and p.num_frames > 1]
+    files = [p for p in readable.results if p.frame_rate and p.num_frames > 1]
     if not files:
         return []
     low, high = PLAUSIBLE_RATES

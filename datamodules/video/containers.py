@@ -9,7 +9,7 @@ _EBML, _SEGMENT, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
 
 
 def ends_early(file: BinaryIO) -> bool | None:
-    """Check if a container announces frame data past the end of its file.
+    """Check that a container announces frame data past the end of its file.
 
     Args:
         file: The open file.

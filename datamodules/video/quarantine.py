@@ -157,7 +157,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 def _may_pass(error: VideoError) -> bool:
-    """Check if the fault may be the disk's, not the file's."""
+    """Check that the fault may be the disk's, not the file's."""
     return error.reason in _PASSING or isinstance(error.__cause__, OSError)
 
 

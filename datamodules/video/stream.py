@@ -48,7 +48,7 @@ def check_file(source: Source) -> None:
 
 
 def is_cut(source: Source) -> bool | None:
-    """Check if a file announces frame data past its end; None for an unknown container."""
+    """Check that a file announces frame data past its end; None for an unknown container."""
     with as_unreadable(source), source.open() as file:
         return ends_early(file)
 

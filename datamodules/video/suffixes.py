@@ -14,7 +14,7 @@ IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".webp"))
 
 
 def is_video(path: Path) -> bool:
-    """Check if a path is a video file by its suffix, or a frame folder.
+    """Check that a path is a video file by its suffix, or a frame folder.
 
     A frame folder holds images, and neither video files nor (visible) folders: a picture beside
     videos does not make their folder one.
