@@ -22,8 +22,8 @@ from datamodules.atomic import (
     writing_text,
 )
 from datamodules.flow.folder import partial_folder
-from datamodules.health.decode_check import Part, Probe
-from datamodules.health.decode_log import ProbeLog
+from datamodules.health.decode_check import DecodeResult, Part
+from datamodules.health.decode_log import DecodeLog
 from datamodules.video.errors import VideoError
 from datamodules.video.quarantine import Quarantine
 
@@ -138,9 +138,11 @@ def _append_lines(path: Path, first: int) -> None:
         append_line(path, b"line %d " % number + b"x" * 3000)
 
 
-def _log_probes(path: Path, first: int) -> None:
+def _log_results(path: Path, first: int) -> None:
     for number in range(first, first + LINES):
-        ProbeLog(path).add(Probe(f"/videos/{number}.mp4", None, None, 1, 1, "damaged", "x" * 3000))
+        DecodeLog(path).add(
+            DecodeResult(f"/videos/{number}.mp4", None, None, 1, 1, "damaged", "x" * 3000)
+        )
 
 
 def _quarantine(path: Path, first: int) -> None:
@@ -153,7 +155,7 @@ def _quarantine(path: Path, first: int) -> None:
 
 
 @pytest.mark.usefixtures("_file_system")
-@pytest.mark.parametrize("append", [_append_lines, _log_probes, _quarantine])
+@pytest.mark.parametrize("append", [_append_lines, _log_results, _quarantine])
 def test_no_line_of_many_processes_is_lost(
     tmp_path: Path, append: Callable[[Path, int], None]
 ) -> None:
@@ -180,9 +182,9 @@ def test_log_and_list_are_read_back(tmp_path: Path) -> None:
     video = tmp_path / "1.mp4"
     video.write_bytes(b"x")
     state = video.stat()
-    probe = Probe(str(video), None, None, state.st_size, state.st_mtime_ns)
-    ProbeLog(tmp_path / "log").add(probe)
-    assert ProbeLog(tmp_path / "log").still_true([probe.part], 1) == {Part(str(video)): probe}
+    result = DecodeResult(str(video), None, None, state.st_size, state.st_mtime_ns)
+    DecodeLog(tmp_path / "log").add(result)
+    assert DecodeLog(tmp_path / "log").still_true([result.part], 1) == {Part(str(video)): result}
     with pytest.raises(VideoError), Quarantine(tmp_path / "list").watch("1.mp4", video):
         raise VideoError(video, "not a video", "told once")
     again = Quarantine(tmp_path / "list").watch("1.mp4", video)

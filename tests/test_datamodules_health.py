@@ -1,4 +1,4 @@
-"""What the doctor finds: every check on small made-up lists and probes."""
+"""What the doctor finds: every check on small made-up lists and results."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from datamodules.annotations.table import PackedStrings, VideoTable
 from datamodules.clips.clip_sampler import FrameSampler
 from datamodules.clips.crops import Crops
 from datamodules.clips.input_spec import InputSpec
-from datamodules.health.decode_check import VERDICTS, Probe
+from datamodules.health.decode_check import VERDICTS, DecodeResult
 from datamodules.health.findings import Finding, ListedSplit, count_of
 from datamodules.health.lists import check_classes, check_counts, check_leakage, check_missing
 from datamodules.health.loading import (
@@ -46,9 +46,9 @@ def split_of(
     labels: Sequence[int] | None = None,
     absent: Sequence[int] = (),
     groups: Sequence[str] | None = None,
-    probes: Mapping[int, Mapping[str, Any]] | None = None,
+    results: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> ListedSplit:
-    """A split of the given videos; `probes` are changes to a good probe, by position."""
+    """A split of the given videos; `results` are changes to a good result, by position."""
     table = VideoTable(
         PackedStrings(ids),
         PackedStrings(ids),
@@ -58,9 +58,9 @@ def split_of(
     split = ListedSplit(name, ROOT, table, groups or list(ids))
     good = {"num_frames": 100, "frame_rate": 25.0, "height": 240, "width": 320, "nbytes": 1000}
     found, parts = {}, list(split.parts())
-    for index, changes in (probes or {}).items():
+    for index, changes in (results or {}).items():
         part = parts[index]
-        found[part] = Probe(*part, 1, 1, **{**good, "decode_seconds": 0.5, **changes})
+        found[part] = DecodeResult(*part, 1, 1, **{**good, "decode_seconds": 0.5, **changes})
     return ListedSplit(name, ROOT, table, groups or list(ids), found)
 
 
@@ -118,7 +118,7 @@ def test_no_training_list_is_told(allowed: bool, level: str) -> None:
 )
 def test_classes_without_usable_videos_are_named(name: str, expected: tuple[str, str]) -> None:
     broken = {2: {"verdict": "damaged"}}
-    split = split_of(["a", "b", "c"], name=name, labels=[0, 1, 2], absent=[1], probes=broken)
+    split = split_of(["a", "b", "c"], name=name, labels=[0, 1, 2], absent=[1], results=broken)
     findings = check_classes([split], ["run", "walk", "jump"])
     assert said(findings) == [expected]
     assert findings[0].examples == ("walk", "jump")
@@ -155,7 +155,7 @@ def test_shared_groups_weigh_less_in_official_lists(official: bool, level: str) 
 def test_every_verdict_has_advice_and_a_finding() -> None:
     assert set(ADVICE) == VERDICTS
     ids = list(ADVICE)
-    split = split_of(ids, probes={i: {"verdict": verdict} for i, verdict in enumerate(ids)})
+    split = split_of(ids, results={i: {"verdict": verdict} for i, verdict in enumerate(ids)})
     findings = check_decoding([split])
     assert {finding.check for finding in findings} == set(ids)
     assert {level for level, _ in said(findings)} == {"warning"}
@@ -163,7 +163,7 @@ def test_every_verdict_has_advice_and_a_finding() -> None:
 
 
 def test_good_videos_are_noted_once() -> None:
-    splits = [split_of(["a"], name=name, probes={0: {}}) for name in ("val", "test")]
+    splits = [split_of(["a"], name=name, results={0: {}}) for name in ("val", "test")]
     (finding,) = check_decoding(splits)
     assert said([finding]) == [("note", "decoding")]
     assert "1 decoded video " in finding.sentence
@@ -185,14 +185,14 @@ def test_good_videos_are_noted_once() -> None:
 def test_broken_share_is_held_against_what_is_allowed(
     listed: int, decoded: int, broken: int, allowed: float, level: str | None
 ) -> None:
-    probes = {i: {"verdict": "damaged"} if i < broken else {} for i in range(decoded)}
-    split = split_of([str(i) for i in range(listed)], probes=probes)
+    results = {i: {"verdict": "damaged"} if i < broken else {} for i in range(decoded)}
+    split = split_of([str(i) for i in range(listed)], results=results)
     findings = check_broken_share(split, allowed)
     assert said(findings) == ([] if level is None else [(level, "broken share")])
 
 
 def test_slow_videos_are_not_counted_as_broken() -> None:
-    split = split_of(["a", "b"], probes={0: {"verdict": "time limit"}, 1: {}})
+    split = split_of(["a", "b"], results={0: {"verdict": "time limit"}, 1: {}})
     assert check_broken_share(split, 0.0) == []
 
 
@@ -215,8 +215,8 @@ def test_slow_videos_are_not_counted_as_broken() -> None:
 def test_odd_videos_are_found(
     changes: dict[str, Any], check: str | None, number: int, level: str
 ) -> None:
-    probes = {i: changes if i < number else {} for i in range(20)}
-    findings = check_shapes([split_of([f"v{i}" for i in range(20)], probes=probes)], SPEC)
+    results = {i: changes if i < number else {} for i in range(20)}
+    findings = check_shapes([split_of([f"v{i}" for i in range(20)], results=results)], SPEC)
     odd = [finding for finding in findings if finding.check != "sizes"]
     assert said(odd) == ([] if check is None else [(level, check)])
     for finding in odd:
@@ -226,8 +226,8 @@ def test_odd_videos_are_found(
 
 
 def test_frame_rates_matter_to_dense_clips_only() -> None:
-    probes = {i: {"frame_rate": 12.0} if i < 1 else {} for i in range(20)}
-    split = split_of([str(i) for i in range(20)], probes=probes)
+    results = {i: {"frame_rate": 12.0} if i < 1 else {} for i in range(20)}
+    split = split_of([str(i) for i in range(20)], results=results)
     spread = InputSpec(FrameSampler(num_segments=8), SPEC.crops)
     assert check_shapes([split], spread) == []
 
@@ -353,7 +353,7 @@ def test_shared_memory_must_hold_the_batches(
 
 
 def test_storage_is_estimated_from_what_was_decoded() -> None:
-    split = split_of(["a", "b", "c"], probes={0: {}, 1: {"verdict": "damaged"}})
+    split = split_of(["a", "b", "c"], results={0: {}, 1: {"verdict": "damaged"}})
     (finding,) = check_storage(split.decoded.values(), 3)
     assert said([finding]) == [("note", "storage")]
     assert "about 3 kB" in finding.sentence

@@ -14,8 +14,8 @@ import pytest
 from conftest import PROJECT_ROOT
 
 from datamodules.health import examination
-from datamodules.health.decode_check import Part, Probe, decode_all, decode_part
-from datamodules.health.decode_log import ProbeLog
+from datamodules.health.decode_check import DecodeResult, Part, decode_all, decode_part
+from datamodules.health.decode_log import DecodeLog
 from lightning_modules.cli import main
 
 CONFIG = str(PROJECT_ROOT / "configs" / "data" / "video_folder.yaml")
@@ -57,31 +57,31 @@ def doctor(*words: str) -> int:
 
 def test_every_damaged_file_gets_its_verdict(test_data: Path) -> None:
     parts = [Part(str(test_data / "damaged" / name)) for name in DAMAGED]
-    probes = {Path(probe.path).name: probe for probe in decode_all(parts, 2, limit=60)}
-    assert {name: probe.verdict for name, probe in probes.items()} == DAMAGED
-    assert all(probe.detail for probe in probes.values() if probe.verdict)
+    results = {Path(result.path).name: result for result in decode_all(parts, 2, limit=60)}
+    assert {name: result.verdict for name, result in results.items()} == DAMAGED
+    assert all(result.detail for result in results.values() if result.verdict)
 
 
 def test_deadly_video_gets_a_verdict(motion_root: Path) -> None:
     videos = [str(path) for path in sorted(motion_root.rglob("*.mp4"))[:3]]
     parts = [Part(videos[0]), Part(Deadly(videos[1])), Part(videos[2])]
-    probes = list(decode_all(parts, 1, limit=60))
-    assert [probe.verdict for probe in probes] == [None, "crash", None]
-    assert probes[1].detail == "decoding it ended the process, with exit code 3"
+    results = list(decode_all(parts, 1, limit=60))
+    assert [result.verdict for result in results] == [None, "crash", None]
+    assert results[1].detail == "decoding it ended the process, with exit code 3"
     assert list(decode_all([], 2, limit=1)) == []
 
 
 def test_hanging_video_is_ended(motion_root: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "1.png")  # opening it waits for a writer, forever
     videos = [Part(str(path)) for path in sorted(motion_root.rglob("*.mp4"))[:2]]
-    probes = {probe.part: probe for probe in decode_all([Part(str(tmp_path)), *videos], 1, 2.0)}
-    assert [probes[video].verdict for video in videos] == [None, None]
-    hung = probes[Part(str(tmp_path))]
+    results = {result.part: result for result in decode_all([Part(str(tmp_path)), *videos], 1, 2.0)}
+    assert [results[video].verdict for video in videos] == [None, None]
+    hung = results[Part(str(tmp_path))]
     assert (hung.verdict, hung.decode_seconds) == ("time limit", 2.0)
     assert "ended after 2 s" in hung.detail
 
 
-def test_probe_describes_files_stretches_and_folders(motion_root: Path, tmp_path: Path) -> None:
+def test_result_describes_files_stretches_and_folders(motion_root: Path, tmp_path: Path) -> None:
     from PIL import Image
 
     video = str(next(motion_root.rglob("*.mp4")))
@@ -107,24 +107,24 @@ def test_probe_describes_files_stretches_and_folders(motion_root: Path, tmp_path
 def test_log_keeps_what_is_still_true(motion_root: Path, tmp_path: Path) -> None:
     videos = sorted(motion_root.rglob("*.mp4"))[:4]
     copies = [Path(shutil.copy(video, tmp_path / f"{i}.mp4")) for i, video in enumerate(videos)]
-    log = ProbeLog(tmp_path / "log.jsonl")
+    log = DecodeLog(tmp_path / "log.jsonl")
     parts = [Part(str(path)) for path in copies]
     assert log.still_true(parts, 1) == {}
-    probes = [decode_part(part) for part in parts]
-    probes[2] = replace(probes[2], verdict="time limit", decode_seconds=5.0)
-    probes[3] = replace(probes[3], verdict="crash")
-    log.add(probes[0])
+    results = [decode_part(part) for part in parts]
+    results[2] = replace(results[2], verdict="time limit", decode_seconds=5.0)
+    results[3] = replace(results[3], verdict="crash")
+    log.add(results[0])
     with log.path.open("ab") as file:
         file.write(b'{"path": "/of a writer that di')
-    for probe in probes[1:]:
-        log.add(probe)
-    assert log.still_true(parts, 5) == {probe.part: probe for probe in probes[:3]}
-    assert log.still_true(parts, 6) == {probe.part: probe for probe in probes[:2]}
+    for result in results[1:]:
+        log.add(result)
+    assert log.still_true(parts, 5) == {result.part: result for result in results[:3]}
+    assert log.still_true(parts, 6) == {result.part: result for result in results[:2]}
     with copies[0].open("ab") as file:
         file.write(b"x")
     copies[1].unlink()
-    assert log.still_true(parts, 1) == {parts[2]: probes[2]}
-    log.add(replace(probes[2], decoder="another"))
+    assert log.still_true(parts, 1) == {parts[2]: results[2]}
+    log.add(replace(results[2], decoder="another"))
     assert log.still_true(parts, 1) == {}
 
 
@@ -216,12 +216,12 @@ def test_stopped_examination_goes_on(
     where = [f"--data.root={class_folders}", f"--out={out}", "--full"]
     given: list[list[Part]] = []
 
-    def stopped(parts: list[Part], *_: object) -> Iterator[Probe]:
+    def stopped(parts: list[Part], *_: object) -> Iterator[DecodeResult]:
         given.append(parts)
         yield from map(decode_part, itertools.islice(parts, 5))
         raise KeyboardInterrupt
 
-    def counted(parts: list[Part], *_: object) -> Iterator[Probe]:
+    def counted(parts: list[Part], *_: object) -> Iterator[DecodeResult]:
         given.append(parts)
         return map(decode_part, parts)
 

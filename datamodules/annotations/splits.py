@@ -16,7 +16,6 @@ from datamodules.randomness import sample_generator
 from datamodules.remarks import Remarks
 
 __all__ = [
-    "Split",
     "check_classes_kept",
     "check_disjoint",
     "divide",

@@ -36,7 +36,6 @@ __all__ = [
     "count_mirrored",
     "crop_and_resize",
     "evaluation_crops",
-    "working_size",
 ]
 
 TrainCrop: TypeAlias = Literal[

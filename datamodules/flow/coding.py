@@ -27,7 +27,7 @@ ZERO_CODE = 128
 
 @dataclass(frozen=True)
 class FlowCoding:
-    """From displacements in pixels to bytes, and back.
+    """The mapping of displacements in pixels to bytes, and back.
 
     Attributes:
         bound: Longest displacement along an axis that is kept, in pixels.
@@ -50,7 +50,7 @@ class FlowCoding:
         return 2 * self.bound / 255
 
     def encode(self, flow: npt.NDArray[np.floating]) -> Codes:
-        """Codes of displacements, uint8 of the same shape.
+        """Compute the codes of displacements, uint8 of the same shape.
 
         Args:
             flow: Displacements in pixels, of any shape; finite.
@@ -60,7 +60,7 @@ class FlowCoding:
         return clipped
 
     def decode(self, codes: Codes) -> Floats:
-        """Displacements in pixels, float32 of the same shape; `encode` gives the codes back.
+        """Compute displacements in pixels, float32 of the same shape; `encode` inverts this.
 
         Args:
             codes: Codes of any shape.
@@ -68,7 +68,7 @@ class FlowCoding:
         return (codes * np.float64(self.step) - self.bound).astype(np.float32)
 
     def clipped_share(self, flow: npt.NDArray[np.floating]) -> float:
-        """Part of the displacements that the bound cuts.
+        """Compute the part of the displacements that the bound cuts.
 
         Args:
             flow: Displacements in pixels, of any shape, not empty.

@@ -1,4 +1,4 @@
-"""The optical flow of a whole dataset: what is missing of it is made."""
+"""The optical flow of a whole dataset, made for the videos that have none."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,15 +27,15 @@ def make_dataset_flow(
     Args:
         source: A folder of videos or frame folders at any depth, or a single one of these.
         target: Folder for the flow, new or begun with the same settings.
-        settings: How flow is computed and stored.
+        settings: Method, size and storage of the flow.
         weights: See `make_flow_method`.
         device: See `make_flow_method`.
         num_workers: Processes, each with one thread; 0 for this one.
         shard: Index and number of the runs that share the videos.
-        say: Takes the lines that tell what is there and what is done.
+        say: Writes a line about what is there and what is done.
 
     Returns:
-        What was done; videos that have no flow by name.
+        The report of the pass; videos that have no flow by name.
 
     Raises:
         UserError: If that cannot be done; before anything is written.

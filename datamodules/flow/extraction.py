@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 import torchvision.transforms.v2.functional as tvf
 
-from datamodules.clips.crops import working_size
+from datamodules.clips.boxes import working_size
 from datamodules.errors import UserError
 from datamodules.flow.coding import FlowCoding
 from datamodules.flow.methods import FlowMethodName, make_flow_method
@@ -29,14 +29,14 @@ __all__ = ["FlowExtraction", "FlowJob", "FlowSettings"]
 CHUNK = 16
 """Fields that are computed before they are written; also the pairs of frames RAFT takes at once."""
 LEAST_SIDE = 32
-"""Short side in pixels below which the methods have nothing to work with."""
+"""Least short side in pixels that the methods work with."""
 
 _method = lru_cache(maxsize=1)(make_flow_method)
 
 
 @dataclass(frozen=True)
 class FlowSettings:
-    """How flow is computed and stored.
+    """Settings by which flow is computed and stored.
 
     Attributes:
         method: Method of estimation.
@@ -70,7 +70,7 @@ class FlowSettings:
 
 
 class FlowJob(NamedTuple):
-    """A video and where its flow goes.
+    """A video and the folder for its flow.
 
     Attributes:
         video: Path of the file or frame folder, relative to the source.
@@ -86,13 +86,13 @@ class FlowJob(NamedTuple):
 
 @dataclass(frozen=True)
 class FlowExtraction:
-    """Computes and stores the flow of one video after another.
+    """Work that computes and stores the flow of one video after another.
 
     Attributes:
         source: Folder that videos are relative to.
         target: Folder that flow is relative to.
-        partial: Folder on the same file system for what is not finished yet.
-        settings: How.
+        partial: Folder on the same file system for unfinished flow.
+        settings: Method, size and storage of the flow.
         weights: See `make_flow_method`.
         device: See `make_flow_method`.
         num_threads: Threads of this process: 1 where videos are done side by side; None for as many
@@ -114,7 +114,7 @@ class FlowExtraction:
             job: The video.
 
         Yields:
-            What was done, chunk by chunk.
+            The finished part of the video, chunk by chunk.
 
         Raises:
             VideoError: The video cannot be read, or has a single frame.
@@ -126,7 +126,7 @@ class FlowExtraction:
         folder.mkdir()
         try:
             yield from self._extract(self.source / job.video, folder)
-            self._place(folder, self.target / job.folder)
+            self._move(folder, self.target / job.folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -149,8 +149,8 @@ class FlowExtraction:
                     yield Step(len(flow), share)
         FlowRecord(num_fields, *size, clipped).write(folder)
 
-    def _place(self, folder: Path, target: Path) -> None:
-        """Bring a finished folder to its place, in exchange for what may lie there unfinished."""
+    def _move(self, folder: Path, target: Path) -> None:
+        """Move a finished folder to its target, in exchange for what may lie there unfinished."""
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
             os.rename(target, folder.with_name(f"{folder.name}.old"))
@@ -160,7 +160,7 @@ class FlowExtraction:
 def _runs(
     reader: VideoReader | FrameFolderReader, size: tuple[int, int]
 ) -> Iterator[npt.NDArray[np.uint8]]:
-    """All frames of a video in runs that share their end frames, (T, H, W, 3), resized."""
+    """Yield all frames of a video in runs that share their end frames, (T, H, W, 3), resized."""
     last = np.empty((0, *size, 3), np.uint8)
     for start in range(0, reader.num_frames, CHUNK):
         numbers = range(start, min(start + CHUNK, reader.num_frames))

@@ -1,4 +1,4 @@
-"""A folder of optical flow: which videos belong in it, its manifest, and what is being written.
+"""A folder of optical flow: its videos, its manifest, and its unfinished parts.
 
     root/manifest.json                settings, parameters of the method, versions
     root/<path of the video>/...      a folder per video, see `storage.py`, there only if complete
@@ -40,7 +40,7 @@ PARTIAL = ".partial"
 
 
 def find_jobs(source: Path, target: Path) -> tuple[Path, list[FlowJob]]:
-    """The videos of a source and where their flow goes.
+    """Find the videos of a source and the folders for their flow.
 
     Args:
         source: A folder of video files or frame folders at any depth, or a single one of these.
@@ -73,7 +73,7 @@ def find_jobs(source: Path, target: Path) -> tuple[Path, list[FlowJob]]:
 
 
 def _videos_below(root: Path, folder: str, above: tuple[str, ...] = ()) -> Iterator[str]:
-    """Video files and frame folders at any depth, without hidden ones."""
+    """Find video files and frame folders at any depth, without hidden ones."""
     real = os.path.realpath(root / folder)
     if real in above:  # a link to a folder that it lies in
         return
@@ -110,12 +110,12 @@ def _check_separate(jobs: Sequence[FlowJob]) -> None:
 
 
 def missing_jobs(root: Path, jobs: Sequence[FlowJob], settings: FlowSettings) -> list[FlowJob]:
-    """The videos whose flow is not there or not complete.
+    """Select the videos whose flow is not there or not complete.
 
     Args:
         root: Folder of the flow.
         jobs: The videos.
-        settings: What the folder holds.
+        settings: Settings of the flow in the folder.
     """
     return [job for job in jobs if not is_stored(root / job.folder, settings.storage)]
 
@@ -125,7 +125,7 @@ def claim_folder(root: Path, settings: FlowSettings, method: FlowMethod) -> list
 
     Args:
         root: The folder; made where it does not exist.
-        settings: How flow is to be computed and stored.
+        settings: Settings by which flow is to be computed and stored.
         method: The method of these settings.
 
     Returns:
@@ -160,7 +160,7 @@ def claim_folder(root: Path, settings: FlowSettings, method: FlowMethod) -> list
 
 
 def read_flow_settings(root: Path) -> FlowSettings:
-    """How the flow in a folder was computed and stored.
+    """Read the settings by which the flow in a folder was computed and stored.
 
     Args:
         root: A folder that `kinetoscope flow` wrote.
@@ -219,7 +219,7 @@ def _check_same(root: Path, found: dict[str, Any], wanted: dict[str, Any]) -> No
 
 @contextmanager
 def partial_folder(root: Path) -> Iterator[Path]:
-    """A folder of a run's own for unfinished flow; those of runs that were killed are removed.
+    """Make a run's own folder for unfinished flow, and remove those of runs that were killed.
 
     A run holds a lock in its folder, which the system lets go of however the run ends. Where the
     file system knows no locks, nobody can tell who is still at work, and leftovers stay.

@@ -48,10 +48,10 @@ _RAFT_LEAST = 128  # ... and four levels of a pyramid must fit
 
 
 class FlowMethod(Protocol):
-    """Estimates where every pixel goes from each frame to the next.
+    """An estimator of every pixel's displacement from each frame to the next.
 
     Attributes:
-        parameters: What the result depends on beside the frames.
+        parameters: Everything that the result depends on beside the frames.
         library: Name of the library that computes it.
         version: The library's version.
     """
@@ -61,7 +61,7 @@ class FlowMethod(Protocol):
     version: str
 
     def estimate(self, frames: Frames) -> Floats:
-        """Flow of consecutive frames.
+        """Estimate the flow of consecutive frames.
 
         Args:
             frames: RGB frames, (T, H, W, 3), T >= 2.
@@ -76,13 +76,13 @@ class FlowMethod(Protocol):
 def make_flow_method(
     name: FlowMethodName, weights: Path | None = None, device: str | None = None
 ) -> FlowMethod:
-    """A method by name.
+    """Make a method by name.
 
     Args:
         name: Name of the method.
         weights: State dict of torchvision's `raft_large` or `raft_small`; `raft` needs it, the
             others have none.
-        device: Where `raft` computes, `cpu` by default; the others know only the CPU.
+        device: Device of `raft`, `cpu` by default; the others know only the CPU.
 
     Raises:
         UserError: If there is no such method, OpenCV is needed and absent, the weights or the
@@ -107,7 +107,7 @@ def make_flow_method(
 
 
 class _OpenCV:
-    """A method of OpenCV, on grey frames and one thread: videos are what is done in parallel.
+    """A method of OpenCV, on grey frames and one thread: only videos are done in parallel.
 
     Args:
         name: `tvl1` or `dis`.
@@ -148,7 +148,7 @@ class _RAFT:
 
     Args:
         weights: File with a state dict.
-        device: Where to compute.
+        device: Device to compute on.
 
     Raises:
         UserError: The file cannot be read, or holds the weights of something else.
@@ -175,7 +175,7 @@ class _RAFT:
 
 
 def _padding(size: int) -> int:
-    """Pixels to add so that RAFT takes a side."""
+    """Count the pixels to add so that RAFT takes a side."""
     return max(_RAFT_LEAST, -(-size // _RAFT_MULTIPLE) * _RAFT_MULTIPLE) - size
 
 
@@ -194,7 +194,7 @@ def _read_state_dict(weights: Path) -> dict[str, Tensor]:
 
 
 def _raft_of(state: dict[str, Any], weights: Path) -> tuple[str, nn.Module]:
-    """The RAFT network that a state dict fits, with its weights."""
+    """Make the RAFT network that a state dict fits, with its weights."""
     from torchvision.models.optical_flow import raft_large, raft_small
 
     for name, factory in (("raft_large", raft_large), ("raft_small", raft_small)):

@@ -1,4 +1,4 @@
-"""Reading stored optical flow by number, in whatever form and naming it lies there.
+"""Readers of stored optical flow by number, in any form and naming.
 
 `open_flow(folder)` reads, as the folder of one video,
 
@@ -69,7 +69,7 @@ class FlowReader:
             raise VideoError(source, "missing frame", detail)
 
     def get_flow(self, indices: Indices) -> Tensor:
-        """Reads fields.
+        """Read fields.
 
         Args:
             indices: Numbers of the frames that the motion starts from, from 0, in any order,
@@ -86,7 +86,7 @@ class FlowReader:
         return torch.stack([part.get_frames(wanted)[:, 0] for part in self._components], dim=1)
 
     def close(self) -> None:
-        """Closes the files."""
+        """Close the files."""
         for component in self._components:
             component.close()
 
@@ -97,18 +97,18 @@ class FlowReader:
         self.close()
 
 
-def open_flow(place: Place, num_frames: int | None = None) -> FlowReader:
-    """Opens the stored flow of a video.
+def open_flow(path: Place, num_frames: int | None = None) -> FlowReader:
+    """Open the stored flow of a video.
 
     Args:
-        place: The video's folder, see the text of this module.
+        path: The video's folder, see the text of this module.
         num_frames: Frames of the video, to check the number of fields by.
 
     Raises:
         VideoError: There is no flow, it is damaged or incomplete, or has not one field less than
             frames (or as many).
     """
-    folder = as_source(place)
+    folder = as_source(path)
     with as_unreadable(folder):
         components = _components(folder)
     try:
@@ -122,7 +122,7 @@ def open_flow(place: Place, num_frames: int | None = None) -> FlowReader:
 def _components(
     folder: Source,
 ) -> tuple[VideoReader | FrameFolderReader, VideoReader | FrameFolderReader]:
-    """Readers of the horizontal and the vertical component."""
+    """Open readers of the horizontal and the vertical component."""
     if (folder / video_name("x")).exists():
         x = VideoReader(folder / video_name("x"))
         try:
@@ -143,7 +143,7 @@ def _components(
 
 
 def _separate_folders(folder: Source) -> Iterator[tuple[Source, Source]]:
-    """Where the two components may lie in folders of their own."""
+    """Yield the pairs of folders in which the two components may lie."""
     yield folder / "u", folder / "v"
     above, inside = folder.parent, folder.name
     for _ in range(2):
@@ -170,7 +170,7 @@ class _FlowImages(FrameFolderReader):
 
 
 def _series(folder: Source, names: list[str], axis: str) -> list[str]:
-    """The image names of a component in order of their numbers, which begin with 0 or 1."""
+    """List the image names of a component by their numbers, which begin with 0 or 1."""
     numbered: dict[int, list[str]] = defaultdict(list)
     for name in names:
         match = _COMPONENT.fullmatch(name)

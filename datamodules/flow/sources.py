@@ -1,6 +1,6 @@
-"""Optical flow beside the frames of a dataset: where it lies, how it was made, stacks out of it.
+"""Optical flow beside the frames of a dataset: its sources, its settings, and stacks of it.
 
-`FlowInput` is what a user says, `FlowSource` what a dataset reads from: flow that is stored
+`FlowInput` holds a user's settings, `FlowSource` is read by a dataset: flow that is stored
 (`StoredFlow`), or made as it is asked for (`ComputedFlow` here, `StoredMotion` of MotionShapes).
 
 T chunks, L fields of a stack, H, W.
@@ -20,8 +20,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
 from datamodules.annotations.table import VideoTable
+from datamodules.clips.boxes import working_size
 from datamodules.clips.chunks import stack_fields
-from datamodules.clips.crops import working_size
 from datamodules.clips.input_spec import FlowSpec
 from datamodules.errors import UserError
 from datamodules.flow.coding import FlowCoding
@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 BOUND = 20.0
-"""Bound of flow in pixels, where nothing else is said."""
+"""Default bound of flow, in pixels."""
 LOOKED_AT = 8
 """Videos whose flow is looked for before anything is trained on it."""
 
@@ -55,7 +55,7 @@ class FlowReading(Protocol):
     """The flow of one video, opened; a context manager."""
 
     def get_flow(self, indices: Indices) -> Tensor:
-        """Codes of fields by the number of their first frame, from 0, (N, 2, H, W), uint8."""
+        """Read codes of fields by the number of their first frame, from 0, (N, 2, H, W), uint8."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -69,11 +69,11 @@ class FlowReading(Protocol):
 
 
 class FlowSource(Protocol):
-    """Where a dataset gets optical flow from; is sent to loader workers."""
+    """A dataset's source of optical flow; is sent to loader workers."""
 
     @property
     def spec(self) -> FlowSpec:
-        """How it was made, for the checkpoint."""
+        """The settings it was made with, for the checkpoint."""
         ...
 
     def open(self, path: str, num_frames: int) -> FlowReading:
@@ -89,7 +89,7 @@ class FlowSource(Protocol):
         ...
 
     def check(self, table: VideoTable) -> None:
-        """Find out before a run whether there is flow at all.
+        """Check before a run that there is flow at all.
 
         Args:
             table: Videos, of which a few are looked at.
@@ -106,11 +106,11 @@ class FlowInput:
 
     Attributes:
         root: Folder of the flow: as `kinetoscope flow` wrote it, or in another common naming.
-        path: Where below it the flow of a video lies: `{path}` is the video's own path below
+        path: Pattern of a video's folder below it: `{path}` is the video's own path below
             `data.root` without suffix, `{name}` its last part, `{folder}` the part before, and
             `{number}` the name as a number, as in `{number:06d}`.
         length: Flow fields of a stack, L; equal to `model.flow_length` (10).
-        method: How the flow was estimated; null for what `kinetoscope flow` noted.
+        method: Method of estimation; null for the one that `kinetoscope flow` noted.
         bound: Bound of its 8-bit coding, in pixels; null likewise.
         short_side: Short side of the frames that it was estimated on, in pixels; null likewise.
 
@@ -140,7 +140,7 @@ class FlowInput:
 
 
 def fill_pattern(pattern: str, video: str) -> str:
-    """Where the flow of a video lies, relative to the folder of the flow.
+    """Fill in the path of a video's flow, relative to the folder of the flow.
 
     Args:
         pattern: See `FlowInput.path`.
@@ -168,7 +168,7 @@ class StoredFlow:
     Attributes:
         root: Folder of the flow.
         pattern: See `FlowInput.path`.
-        spec: How it was made.
+        spec: The settings it was made with.
     """
 
     root: Path
@@ -177,7 +177,7 @@ class StoredFlow:
 
     @classmethod
     def of(cls, flow: FlowInput) -> Self:
-        """The flow that a user names.
+        """Find the flow that a user names.
 
         Raises:
             UserError: If the folder is not there, or nothing says how its flow was made, or its
@@ -223,7 +223,7 @@ class StoredFlow:
             )
 
     def _problem(self, path: str) -> str:
-        """Why there is no flow; empty if there is."""
+        """Name the reason why there is no flow; empty if there is."""
         try:
             with open_flow(self._folder(path)):
                 return ""
@@ -232,7 +232,7 @@ class StoredFlow:
 
 
 def _stored_spec(root: Path, flow: FlowInput) -> FlowSpec:
-    """How stored flow was made, by its manifest and by what the user says."""
+    """Find the settings of stored flow, by its manifest and by the user's own."""
     said = {"method": flow.method, "bound": flow.bound, "short_side": flow.short_side}
     if (root / MANIFEST).exists():
         settings = read_flow_settings(root)
@@ -261,7 +261,7 @@ class ComputedFlow:
 
     Attributes:
         root: Folder that videos are relative to.
-        spec: How it is to be made, by `tvl1` or `dis`; its short side is known.
+        spec: The settings to make it with, by `tvl1` or `dis`; its short side is known.
     """
 
     root: Path
@@ -274,7 +274,7 @@ class ComputedFlow:
         return _ComputedFields(self.root / path, self.spec)
 
     def check(self, table: VideoTable) -> None:
-        """Nothing is needed but the videos."""
+        """Do nothing, as no file is needed but the videos."""
 
 
 class _ComputedFields:
@@ -282,7 +282,7 @@ class _ComputedFields:
 
     Args:
         path: The video.
-        spec: How.
+        spec: The settings to make it with.
     """
 
     def __init__(self, path: Path, spec: FlowSpec) -> None:
@@ -294,13 +294,13 @@ class _ComputedFields:
 
     def get_flow(self, indices: Indices) -> Tensor:
         """See `FlowReading.get_flow`."""
-        wanted, places = np.unique(np.asarray(indices, np.int64), return_inverse=True)
+        wanted, ranks = np.unique(np.asarray(indices, np.int64), return_inverse=True)
         breaks = np.flatnonzero(np.diff(wanted) > 1) + 1
         codes = np.concatenate([self._run(run) for run in np.split(wanted, breaks)])
-        return torch.from_numpy(codes)[torch.from_numpy(places)]
+        return torch.from_numpy(codes)[torch.from_numpy(ranks)]
 
     def _run(self, fields: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """Codes of consecutive fields, (N, 2, H, W)."""
+        """Compute codes of consecutive fields, (N, 2, H, W)."""
         numbers = range(int(fields[0]), int(fields[-1]) + 2)
         frames = tvf.resize(self._video.get_frames(numbers), list(self._size), antialias=True)
         flow = self._method.estimate(frames.permute(0, 2, 3, 1).contiguous().numpy())
@@ -316,20 +316,20 @@ class _ComputedFields:
 def read_stacks(
     source: FlowSource,
     path: str,
-    place: Path,
+    video_path: Path,
     centres: npt.NDArray[np.int64],
     num_frames: int,
     segment: tuple[float, float],
 ) -> Tensor:
-    """The stacks of flow around frames of a video or of a segment of one.
+    """Read the stacks of flow around frames of a video or of a segment of one.
 
     Args:
-        source: Where flow comes from.
+        source: The source of flow.
         path: The video's path below the dataset's root.
-        place: The video.
+        video_path: The video.
         centres: Numbers of frames, from 0 where the segment begins, (T,).
         num_frames: Frames of the video, or of the segment.
-        segment: Where it begins and ends, in seconds; NaN for the whole video.
+        segment: Its begin and end, in seconds; NaN for the whole video.
 
     Returns:
         Codes, (T * L, 2, H, W), uint8.
@@ -339,7 +339,7 @@ def read_stacks(
     """
     first, total = 0, num_frames
     if not np.isnan(segment).all():
-        with open_video(place) as video:
+        with open_video(video_path) as video:
             first, _ = frames_between(video.timestamps, *segment)
             total = video.num_frames
     fields = stack_fields(centres, num_frames, source.spec.length) + first
@@ -348,12 +348,12 @@ def read_stacks(
 
 
 def flow_views(crops: Tensor, shape: tuple[int, int], mirrored: int) -> Tensor:
-    """Cropped fields as the views of a batch.
+    """Arrange cropped fields as the views of a batch.
 
     Args:
         crops: Codes, (M, N * T * L, 2, H, W), uint8, of which the last are mirror images.
         shape: Clips N and chunks of a clip T.
-        mirrored: How many of the M crops are mirror images, whose motion across is still as it was.
+        mirrored: Number of mirror images among the M crops, whose motion across is still as it was.
 
     Returns:
         Views clip by clip, (N * M, 2L, T, H, W), channels u1, v1, u2, v2, ...

@@ -1,8 +1,8 @@
-"""Where coded optical flow of a video is written: a folder per video, in one of two forms.
+"""The storage of coded optical flow: a folder per video, in one of two forms.
 
     <folder>/flow_x_00001.jpg, flow_y_00001.jpg, ...    storage "jpeg": the common naming
     <folder>/flow_x.mp4, flow_y.mp4                     storage "video": a grey H.264 file each
-    <folder>/flow.json                                  what is stored, written last
+    <folder>/flow.json                                  its record, written last
 
 Image n, counted from 1, is the flow from frame n to frame n + 1, so a video has one less than
 frames. The video form needs less space, has no pixel far from its code (constant quantizer, full
@@ -35,7 +35,7 @@ AXES = ("x", "y")
 RECORD_NAME = "flow.json"
 JPEG_QUALITY = 95
 FRAME_RATE = 25  # of the flow videos; nobody looks at their times
-# A constant quantizer without what pleases the eye: every pixel is as near to its code as any.
+# A constant quantizer without options for the eye: every pixel is as near to its code as any.
 ENCODER_OPTIONS = {
     "preset": "veryfast",
     "qp": "8",
@@ -44,7 +44,7 @@ ENCODER_OPTIONS = {
 
 
 def image_name(axis: str, number: int) -> str:
-    """Name of a flow image in the common naming.
+    """Make the name of a flow image in the common naming.
 
     Args:
         axis: `x` or `y`.
@@ -54,7 +54,7 @@ def image_name(axis: str, number: int) -> str:
 
 
 def video_name(axis: str) -> str:
-    """Name of a flow video.
+    """Make the name of a flow video.
 
     Args:
         axis: `x` or `y`.
@@ -64,7 +64,7 @@ def video_name(axis: str) -> str:
 
 @dataclass(frozen=True)
 class FlowRecord:
-    """What is stored of one video.
+    """The record of one video's stored flow.
 
     Attributes:
         num_fields: Flow fields, one less than frames.
@@ -88,7 +88,7 @@ class FlowRecord:
 
 
 class FlowWriter(Protocol):
-    """Takes the codes of a video in order."""
+    """A writer of the codes of a video in order."""
 
     def write(self, codes: Codes) -> None:
         """Store the next fields.
@@ -104,7 +104,7 @@ class FlowWriter(Protocol):
 
 
 def open_flow_writer(storage: FlowStorage, folder: Path, height: int, width: int) -> FlowWriter:
-    """A writer for the flow of one video; files are complete when it is closed.
+    """Open a writer for the flow of one video; files are complete when it is closed.
 
     Args:
         storage: Form of storage.
@@ -116,7 +116,7 @@ def open_flow_writer(storage: FlowStorage, folder: Path, height: int, width: int
 
 
 class _JpegWriter:
-    """Writes two grey JPEG images per field."""
+    """A writer of two grey JPEG images per field."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -137,11 +137,11 @@ class _JpegWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Every image was closed when it was written."""
+        """Do nothing, as every image was closed when it was written."""
 
 
 class _VideoWriter:
-    """Writes two grey H.264 files."""
+    """A writer of two grey H.264 files."""
 
     def __init__(self, folder: Path, height: int, width: int) -> None:
         with ExitStack() as opened:
@@ -189,7 +189,7 @@ class _GreyFile:
 
 
 def is_stored(folder: Path, storage: FlowStorage) -> bool:
-    """Whether a folder holds the complete flow of a video, by its record and its file names.
+    """Check that a folder holds the complete flow of a video, by its record and its file names.
 
     Args:
         folder: The video's folder.

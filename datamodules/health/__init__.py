@@ -1,1 +1,1 @@
-"""Whether a dataset is fit to train on."""
+"""Checks that a dataset is fit to train on."""

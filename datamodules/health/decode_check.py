@@ -1,4 +1,4 @@
-"""Decoding whole videos to see whether they can be: in processes, each within a time limit."""
+"""A check that whole videos decode: in processes, each within a time limit."""
 
 import math
 import os
@@ -16,7 +16,7 @@ from datamodules.video.errors import Reason
 from datamodules.video.reader import VideoError, VideoSegment, open_video
 
 Verdict = Reason | Literal["time limit", "crash"]
-"""Why a video cannot be used: `VideoError.reason`, or its decoding had to be ended, or died."""
+"""The reason why a video cannot be used: `VideoError.reason`, or decoding was stopped or died."""
 
 VERDICTS: frozenset[Verdict] = frozenset((*get_args(Reason), "time limit", "crash"))
 
@@ -24,7 +24,7 @@ PASSING: frozenset[Verdict] = frozenset({"missing", "unreadable", "crash"})
 """Verdicts that may be gone a moment later: a busy server, a machine short of memory."""
 
 DECODER = f"PyAV {version('av')}"
-"""What verdicts depend on besides the file."""
+"""The decoder, which verdicts depend on besides the file."""
 
 _CHUNK = 2**24
 """Pixels that are decoded at a time."""
@@ -34,9 +34,9 @@ class Part(NamedTuple):
     """A video file or frame folder, or a stretch of one.
 
     Attributes:
-        path: Where it is.
-        start: Where the stretch begins, in seconds; None for the file's start.
-        end: Where it ends; None for the file's end.
+        path: Path of the file or folder.
+        start: Begin of the stretch, in seconds; None for the file's start.
+        end: Its end, in seconds; None for the file's end.
     """
 
     path: str
@@ -45,24 +45,24 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
-    """What came of decoding every frame of a video.
+class DecodeResult:
+    """The result of decoding every frame of a video.
 
     Attributes:
         path: See `Part`.
         start: See `Part`.
         end: See `Part`.
         size: Of the file or folder then, in bytes.
-        mtime_ns: When it had been changed, in nanoseconds.
-        verdict: Why it cannot be used; None if it can.
-        detail: What exactly was found.
+        mtime_ns: Time of its last change then, in nanoseconds.
+        verdict: The reason why it cannot be used; None if it can.
+        detail: The exact finding.
         num_frames: Number of frames of the part.
         frame_rate: Frames per second; 0 for a frame folder, which has none.
         height: Rows, 0 if unknown.
         width: Columns, 0 if unknown.
         nbytes: Bytes on disk, all images of a frame folder together.
         decode_seconds: Time that decoding took.
-        decoder: What decoded it.
+        decoder: The decoder, with its version.
     """
 
     path: str
@@ -82,47 +82,47 @@ class Probe:
 
     @property
     def part(self) -> Part:
-        """What was decoded."""
+        """The file or stretch that was decoded."""
         return Part(self.path, self.start, self.end)
 
 
-def decode_part(part: Part) -> Probe:
+def decode_part(part: Part) -> DecodeResult:
     """Decode every frame of a video, a few at a time.
 
     Args:
         part: The video.
     """
     begin = time.perf_counter()
-    probe = _untouched(part)
+    result = _untouched(part)
     try:
         with open_video(part.path) as video:
             is_folder = os.path.isdir(part.path)
-            probe = replace(
-                probe,
+            result = replace(
+                result,
                 num_frames=video.num_frames,
                 frame_rate=0.0 if is_folder else video.frame_rate,
                 height=video.height,
                 width=video.width,
-                nbytes=_folder_bytes(part.path) if is_folder else probe.size,
+                nbytes=_folder_bytes(part.path) if is_folder else result.size,
             )
         times = (math.nan if time is None else time for time in part[1:])
         with VideoSegment(part.path, *times) as segment:
-            probe = replace(probe, num_frames=segment.num_frames)
-            step = max(1, _CHUNK // max(1, probe.height * probe.width))
+            result = replace(result, num_frames=segment.num_frames)
+            step = max(1, _CHUNK // max(1, result.height * result.width))
             for first in range(0, segment.num_frames, step):
                 segment.get_frames(range(first, min(first + step, segment.num_frames)))
     except VideoError as error:
-        probe = replace(probe, verdict=error.reason, detail=error.detail)
-    return replace(probe, decode_seconds=time.perf_counter() - begin)
+        result = replace(result, verdict=error.reason, detail=error.detail)
+    return replace(result, decode_seconds=time.perf_counter() - begin)
 
 
-def _untouched(part: Part) -> Probe:
-    """A probe that tells only which file it is of."""
+def _untouched(part: Part) -> DecodeResult:
+    """Make a result that holds only the file's size and time of change."""
     try:
         state = os.stat(part.path)
     except OSError:  # decoding will name the reason
-        return Probe(*part, size=0, mtime_ns=0)
-    return Probe(*part, size=state.st_size, mtime_ns=state.st_mtime_ns)
+        return DecodeResult(*part, size=0, mtime_ns=0)
+    return DecodeResult(*part, size=state.st_size, mtime_ns=state.st_mtime_ns)
 
 
 def _folder_bytes(path: str) -> int:
@@ -130,8 +130,8 @@ def _folder_bytes(path: str) -> int:
         return sum(entry.stat().st_size for entry in entries)
 
 
-def decode_all(parts: Sequence[Part], num_workers: int, limit: float) -> Iterator[Probe]:
-    """Decode videos in processes, and give what came of each as it is ready.
+def decode_all(parts: Sequence[Part], num_workers: int, limit: float) -> Iterator[DecodeResult]:
+    """Decode videos in processes, and give the result of each as it is ready.
 
     A video that takes longer than the limit, or whose decoding takes its process down, gets a
     verdict too.
@@ -152,18 +152,18 @@ def decode_all(parts: Sequence[Part], num_workers: int, limit: float) -> Iterato
                 yield news.result
 
 
-def _decode(part: Part) -> Generator[Never, None, Probe]:
-    """What a process does with a video."""
+def _decode(part: Part) -> Generator[Never, None, DecodeResult]:
+    """Decode a video in a process of its own."""
     yield from ()  # no steps within a video
     torch.set_num_threads(1)
     return decode_part(part)
 
 
-def _verdict_of(lost: Lost[Part], limit: float) -> Probe:
-    """A probe of a video that took its process along."""
-    probe = _untouched(lost.item)
+def _verdict_of(lost: Lost[Part], limit: float) -> DecodeResult:
+    """Make the result of a video that took its process along."""
+    result = _untouched(lost.item)
     if lost.exit_code is None:
         detail = f"decoding it was ended after {limit:g} s"
-        return replace(probe, verdict="time limit", detail=detail, decode_seconds=limit)
+        return replace(result, verdict="time limit", detail=detail, decode_seconds=limit)
     detail = f"decoding it ended the process, with exit code {lost.exit_code}"
-    return replace(probe, verdict="crash", detail=detail)
+    return replace(result, verdict="crash", detail=detail)

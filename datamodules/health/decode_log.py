@@ -1,4 +1,4 @@
-"""A file of what came of decoding, so that a long examination goes on where it stopped."""
+"""A file of decode results, so that a long examination goes on where it stopped."""
 
 import json
 import os
@@ -8,60 +8,60 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.atomic import append_line
-from datamodules.health.decode_check import DECODER, PASSING, VERDICTS, Part, Probe
+from datamodules.health.decode_check import DECODER, PASSING, VERDICTS, DecodeResult, Part
 
 
-class ProbeLog:
-    """Probes in a file of JSON lines, which several processes may append to.
+class DecodeLog:
+    """Decode results in a file of JSON lines, which several processes may append to.
 
     Args:
-        path: The file; made when the first probe comes in.
+        path: The file; made when the first result comes in.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def still_true(self, parts: Iterable[Part], limit: float) -> dict[Part, Probe]:
-        """What is known of videos that have not changed since.
+    def still_true(self, parts: Iterable[Part], limit: float) -> dict[Part, DecodeResult]:
+        """Select the results of videos that have not changed since.
 
         Args:
             parts: The videos.
             limit: Seconds that one video may take now; one that took too long is known only if it
                 had as many.
         """
-        known = {probe.part: probe for probe in self._read()}
+        known = {result.part: result for result in self._read()}
         found = ((part, known[part]) for part in parts if part in known)
-        return {part: probe for part, probe in found if _is_still_true(probe, limit)}
+        return {part: result for part, result in found if _is_still_true(result, limit)}
 
-    def add(self, probe: Probe) -> None:
+    def add(self, result: DecodeResult) -> None:
         """Append a line that is whole or not there, also among many processes and machines."""
-        append_line(self.path, json.dumps(asdict(probe)).encode())
+        append_line(self.path, json.dumps(asdict(result)).encode())
 
-    def _read(self) -> list[Probe]:
-        """All whole lines; a later one of the same video comes later."""
+    def _read(self) -> list[DecodeResult]:
+        """Read all whole lines; a later one of the same video comes later."""
         if not self.path.exists():
             return []
         with self.path.open("rb") as file:
-            return [probe for probe in map(_parsed, file) if probe is not None]
+            return [result for result in map(_parsed, file) if result is not None]
 
 
-def _parsed(line: bytes) -> Probe | None:
-    """The probe of a line; None for a line that is not whole, or of another version."""
+def _parsed(line: bytes) -> DecodeResult | None:
+    """Parse the result of a line; None for a line that is not whole, or of another version."""
     try:
         values: dict[str, Any] = json.loads(line)
-        probe = Probe(**{field.name: values[field.name] for field in fields(Probe)})
+        result = DecodeResult(**{field.name: values[field.name] for field in fields(DecodeResult)})
     except (ValueError, TypeError, KeyError):
         return None
-    return probe if probe.verdict is None or probe.verdict in VERDICTS else None
+    return result if result.verdict is None or result.verdict in VERDICTS else None
 
 
-def _is_still_true(probe: Probe, limit: float) -> bool:
-    if probe.verdict in PASSING or probe.decoder != DECODER:
+def _is_still_true(result: DecodeResult, limit: float) -> bool:
+    if result.verdict in PASSING or result.decoder != DECODER:
         return False
-    if probe.verdict == "time limit" and limit > probe.decode_seconds:
+    if result.verdict == "time limit" and limit > result.decode_seconds:
         return False
     try:
-        state = os.stat(probe.path)
+        state = os.stat(result.path)
     except OSError:
         return False
-    return (state.st_size, state.st_mtime_ns) == (probe.size, probe.mtime_ns)
+    return (state.st_size, state.st_mtime_ns) == (result.size, result.mtime_ns)

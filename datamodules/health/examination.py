@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from datamodules.annotations.splits import Split
+from datamodules.annotations.listed_videos import Split
 from datamodules.annotations.table import write_missing
 from datamodules.base import VideoDataModule
 from datamodules.dataset import VideoDataset
 from datamodules.errors import UserError
-from datamodules.health.decode_check import Part, Probe, decode_all
-from datamodules.health.decode_log import ProbeLog
+from datamodules.health.decode_check import DecodeResult, Part, decode_all
+from datamodules.health.decode_log import DecodeLog
 from datamodules.health.findings import Finding, ListedSplit, count_of, read_lists
 from datamodules.health.lists import check_classes, check_counts, check_leakage, check_missing
 from datamodules.health.loading import (
@@ -47,15 +47,15 @@ _EXAMINED = ("counts", "missing")
 
 @dataclass(frozen=True)
 class ExaminationSettings:
-    """How thorough an examination is.
+    """Settings of an examination: its extent, its limits, its folder.
 
     Attributes:
-        folder: Where its results lie, and are found again.
+        folder: Folder that its results are written to and found in again.
         sample: Videos of each list to decode; None for all.
         workers: Decoding processes.
         limit: Seconds that the decoding of one video may take.
         measure: Seconds to measure the loader with each number of workers; 0 leaves it out.
-        progress: Whether to draw progress bars.
+        progress: If True, draw progress bars.
     """
 
     folder: Path
@@ -79,11 +79,11 @@ class ExaminationSettings:
 
 @dataclass
 class Examination:
-    """What an examination found.
+    """The results of an examination.
 
     Attributes:
         data: The dataset.
-        splits: Its lists, with what came of decoding; none if they cannot be read.
+        splits: Its lists, with their decode results; none if they cannot be read.
         speeds: Speed of the loader by number of workers.
         findings: Everything worth saying, in the order it was found.
     """
@@ -95,7 +95,7 @@ class Examination:
 
     @property
     def is_fatal(self) -> bool:
-        """Whether a training would fail, or its result would be wrong."""
+        """True if a training would fail, or its result would be wrong."""
         return any(finding.level == "fatal" for finding in self.findings)
 
     @property
@@ -105,22 +105,22 @@ class Examination:
 
     @property
     def has_official_lists(self) -> bool:
-        """Whether the lists are as long as the official ones."""
+        """True if the lists are as long as the official ones."""
         lengths = {split.name: len(split.table) for split in self.splits}
         return bool(self.official) and self.official.items() <= lengths.items()
 
     @property
-    def probes(self) -> dict[Part, Probe]:
-        """What came of decoding, each video once."""
+    def results(self) -> dict[Part, DecodeResult]:
+        """The decode results, each video once."""
         return {p.part: p for split in self.splits for p in split.decoded.values()}
 
     @property
-    def broken(self) -> list[tuple[ListedSplit, int, Probe]]:
-        """Every listed video that cannot be decoded: its split, its position, what was found."""
+    def broken(self) -> list[tuple[ListedSplit, int, DecodeResult]]:
+        """Every listed video that cannot be decoded: its split, its position, its result."""
         return [(split, i, p) for split in self.splits for i, p in split.broken.items()]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for other programs."""
+        """Convert to plain values, for other programs."""
         return {
             "dataset": type(self.data).__name__,
             "root": str(self.data.root),
@@ -144,10 +144,10 @@ class Examination:
                     "split": split.name,
                     "video_id": split.table.video_ids[index],
                     "path": split.table.paths[index],
-                    "verdict": probe.verdict,
-                    "detail": probe.detail,
+                    "verdict": result.verdict,
+                    "detail": result.detail,
                 }
-                for split, index, probe in self.broken
+                for split, index, result in self.broken
             ],
             "loader": [vars(speed) for speed in self.speeds],
         }
@@ -160,8 +160,8 @@ def examine(
 
     Args:
         data: The dataset, not set up, made with `allow_missing`.
-        settings: How thoroughly.
-        allow_missing: Whether its user allows that.
+        settings: Extent and limits of the examination.
+        allow_missing: True if its user allows missing videos.
     """
     found = Examination(data)
     try:
@@ -178,8 +178,8 @@ def examine(
     found.findings += check_missing(found.splits, allow_missing)
     found.findings += check_leakage(found.splits, found.has_official_lists)
     _write_missing(found, settings.folder)
-    probes = _decode(found.splits, settings)
-    found.splits = [replace(split, probes=probes) for split in found.splits]
+    results = _decode(found.splits, settings)
+    found.splits = [replace(split, results=results) for split in found.splits]
     found.findings += check_classes(found.splits, class_names)
     found.findings += check_decoding(found.splits)
     for split in found.splits:
@@ -193,7 +193,7 @@ def examine(
 
 
 def _notes(remarks: Sequence[Remark]) -> list[Finding]:
-    """What a dataset says, each remark once, without those that are findings in other words."""
+    """List a dataset's remarks, each once, without those that are findings in other words."""
     told = dict.fromkeys(remark for remark in remarks if remark.subject not in _EXAMINED)
     return [Finding("note", "dataset", f"{remark.sentence}.") for remark in told]
 
@@ -204,37 +204,39 @@ def _write_missing(found: Examination, folder: Path) -> None:
             write_missing(folder / f"missing_{split.name}.csv", split.table, found.data.class_names)
 
 
-def _decode(splits: Sequence[ListedSplit], settings: ExaminationSettings) -> dict[Part, Probe]:
-    """Decode what is not known yet, and write down each result at once."""
+def _decode(
+    splits: Sequence[ListedSplit], settings: ExaminationSettings
+) -> dict[Part, DecodeResult]:
+    """Decode the videos without a result, and write down each result at once."""
     chosen: dict[Part, None] = {}
     for split in splits:
         sample = set(split.sample(settings.sample))
         chosen |= dict.fromkeys(part for i, part in enumerate(split.parts()) if i in sample)
     parts = list(chosen)
-    log = ProbeLog(settings.folder / "decoded.jsonl")
-    probes = log.still_true(parts, settings.limit)
-    todo = [part for part in parts if part not in probes]
-    known = len(probes)
+    log = DecodeLog(settings.folder / "decoded.jsonl")
+    results = log.still_true(parts, settings.limit)
+    todo = [part for part in parts if part not in results]
+    known = len(results)
 
     def decoded() -> Generator[Event[Part], None, None]:
-        for probe in decode_all(todo, settings.workers, settings.limit):
-            log.add(probe)
-            probes[probe.part] = probe
-            yield Event(probe.part, None)
+        for result in decode_all(todo, settings.workers, settings.limit):
+            log.add(result)
+            results[result.part] = result
+            yield Event(result.part, None)
 
     follow_pass("decoding", decoded(), len(parts), known=known, shown=settings.progress)
-    return probes
+    return results
 
 
 def _compare_files(found: Examination, settings: ExaminationSettings) -> list[Finding]:
-    """Look at files as files: which are equal, which no list names."""
+    """Find equal files, and files that no list names."""
     root = found.data.root
     paths = {
         os.path.join(root, path): path
         for split in found.splits
         for path in split.present_paths().values()
     }
-    findings = check_storage(found.probes.values(), len(paths))
+    findings = check_storage(found.results.values(), len(paths))
     with progress_bar("files", shown=settings.progress) as bar:
         bar.add_task("comparing files", total=None)
         listed = set(paths.values())
@@ -253,7 +255,7 @@ def _measure(
     data, cores = found.data, num_cores()
     per_batch = batch_bytes(data.spec, data.loading.batch_size)
     findings = check_shared_memory(free_shared_memory(), per_batch, data.loading.num_workers)
-    good = [i for i, probe in train.decoded.items() if probe.verdict is None]
+    good = [i for i, result in train.decoded.items() if result.verdict is None]
     if not good or not settings.measure:
         return findings
     dataset = VideoDataset(train.table, train.root, data.spec, train=True, seed=data.seed)
@@ -272,7 +274,7 @@ def _measure(
 
 
 def _setup(found: Examination) -> list[Finding]:
-    """What the dataset says when a fit sets it up, unless that was found already."""
+    """Set the dataset up as a fit does, and list its remarks that were not found already."""
     if found.is_fatal:
         return []
     try:

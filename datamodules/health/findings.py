@@ -1,4 +1,4 @@
-"""The health of a dataset: what is listed, what was decoded, and findings about both."""
+"""The health of a dataset: its listed videos, their decode results, and findings about both."""
 
 import math
 import os
@@ -11,10 +11,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.annotations.splits import Split, without_collector
+from datamodules.annotations.listed_videos import Split
+from datamodules.annotations.splits import without_collector
 from datamodules.annotations.table import VideoTable, make_table
 from datamodules.base import VideoDataModule
-from datamodules.health.decode_check import Part, Probe
+from datamodules.health.decode_check import DecodeResult, Part
 
 Level = Literal["fatal", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("fatal", "warning", "note")
@@ -32,7 +33,7 @@ class Finding:
         level: `fatal` where a training would fail or its result would be wrong, `warning` where it
             would suffer, `note` for what is merely good to know.
         check: Short name of the kind of finding.
-        sentence: What was found, what it means, what to do.
+        sentence: The finding, its meaning, and the remedy.
         examples: Some of the videos or classes that it is about.
     """
 
@@ -50,22 +51,22 @@ class ListedSplit:
     """The videos of one of a dataset's own lists, before anything is held out of it.
 
     Attributes:
-        name: Which split.
+        name: Name of the split.
         root: Folder that the table's paths are relative to.
         table: Its videos.
-        groups: What each video must not be divided from, N of them; each by itself where the
+        groups: Group of each video, not to be divided, (N,); each video by itself where the
             dataset knows no groups.
-        probes: What came of decoding, for the videos that were decoded.
+        results: Decode results, for the videos that were decoded.
     """
 
     name: Split
     root: Path
     table: VideoTable
     groups: Sequence[str]
-    probes: Mapping[Part, Probe] = field(default_factory=dict, compare=False)
+    results: Mapping[Part, DecodeResult] = field(default_factory=dict, compare=False)
 
     def parts(self) -> Iterator[Part]:
-        """The file, or the stretch of it, that each video is."""
+        """Yield the file, or the stretch of it, that each video is."""
         table, folder = self.table, os.path.join(self.root, "")
         columns = (table.paths, table.starts.tolist(), table.ends.tolist())
         for path, start, end in zip(*columns, strict=True):
@@ -76,56 +77,56 @@ class ListedSplit:
             )
 
     def present_paths(self) -> dict[int, str]:
-        """Path of each video that is there, relative to the root, by position in the list."""
+        """Map positions in the list to paths relative to the root, for videos that are there."""
         paths = list(self.table.paths)
         return {index: paths[index] for index in self.table.present.tolist()}
 
     def sample(self, count: int | None) -> list[int]:
-        """Positions of videos that are there, evenly spread over the list.
+        """Choose positions of videos that are there, evenly spread over the list.
 
         A larger sample holds a smaller one, so that decoding can go on where it stopped.
 
         Args:
-            count: How many; None for all.
+            count: Number of positions; None for all.
         """
         present = self.table.present
         order = np.argsort(np.arange(len(present)) * _GOLDEN % 1, kind="stable")
         return [int(index) for index in np.sort(present[order[:count]])]
 
     @cached_property
-    def decoded(self) -> dict[int, Probe]:
-        """What came of decoding, by position in the list."""
-        known = ((index, self.probes.get(part)) for index, part in enumerate(self.parts()))
-        return {index: probe for index, probe in known if probe is not None}
+    def decoded(self) -> dict[int, DecodeResult]:
+        """Decode results by position in the list."""
+        known = ((index, self.results.get(part)) for index, part in enumerate(self.parts()))
+        return {index: result for index, result in known if result is not None}
 
     @property
-    def broken(self) -> dict[int, Probe]:
+    def broken(self) -> dict[int, DecodeResult]:
         """Those that cannot be decoded."""
-        return {i: probe for i, probe in self.decoded.items() if probe.verdict is not None}
+        return {i: result for i, result in self.decoded.items() if result.verdict is not None}
 
     @property
     def is_complete(self) -> bool:
-        """Whether every video that is there was decoded."""
+        """True if every video that is there was decoded."""
         return len(self.decoded) == len(self.table.present)
 
     def per_class(self, num_classes: int) -> NDArray[np.int64]:
-        """Videos of each class that are there and not known to be broken, (num_classes,)."""
+        """Count each class's videos that are there and not known to be broken, (num_classes,)."""
         usable = np.setdiff1d(self.table.present, list(self.broken), assume_unique=True)
         return np.bincount(self.table.labels[usable], minlength=num_classes)
 
 
 def count_of(number: int, noun: str) -> str:
-    """A number and what it counts, such as "1 video" or "1,200 videos".
+    """Format a number and its noun, such as "1 video" or "1,200 videos".
 
     Args:
-        number: How many.
-        noun: What one of them is called.
+        number: The number.
+        noun: Singular of the noun.
     """
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def read_lists(data: VideoDataModule) -> list[ListedSplit]:
-    """The splits of a dataset as its lists have them, each list once.
+    """Read the splits of a dataset as its lists have them, each list once.
 
     Args:
         data: The dataset; it is not set up.

@@ -1,11 +1,11 @@
-"""What is wrong with the lists of a dataset: counts, missing files, classes, leakage."""
+"""Faults in the lists of a dataset: counts, missing files, classes, leakage."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from datamodules.annotations.splits import Split
+from datamodules.annotations.listed_videos import Split
 from datamodules.health.findings import Finding, Level, ListedSplit
 
 IMBALANCE = 10
@@ -49,7 +49,7 @@ def check_missing(splits: Sequence[ListedSplit], allow_missing: bool) -> list[Fi
 
     Args:
         splits: The lists.
-        allow_missing: Whether a fit would begin with a split that has no file at all.
+        allow_missing: True if a fit would begin with a split that has no file at all.
     """
     if not any(len(split.table.present) for split in splits):
         example = [split.table.paths[0] for split in splits if len(split.table)][:1]
@@ -134,7 +134,7 @@ def check_leakage(splits: Sequence[ListedSplit], official: bool) -> list[Finding
 
     Args:
         splits: The lists.
-        official: Whether the lists are a dataset's official ones, whose groups nobody can change.
+        official: True if the lists are a dataset's official ones, whose groups nobody can change.
     """
     train = next((split for split in splits if split.name == "train"), None)
     if train is None:

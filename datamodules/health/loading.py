@@ -1,4 +1,4 @@
-"""Whether this machine loads clips fast enough: storage, decoding, workers, shared memory."""
+"""Checks that this machine loads clips fast enough: storage, decoding, workers, shared memory."""
 
 import shutil
 import time
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Sampler
 from datamodules.batch import collate_videos
 from datamodules.clips.input_spec import InputSpec
 from datamodules.dataset import VideoDataset
-from datamodules.health.decode_check import Probe
+from datamodules.health.decode_check import DecodeResult
 from datamodules.health.findings import Finding, count_of
 from datamodules.randomness import sample_generator
 from datamodules.samplers import SampleKey
@@ -26,7 +26,7 @@ SLOW = 0.8
 """Share of the best speed below which the configured number of workers is a warning."""
 
 SHARED_MEMORY = Path("/dev/shm")
-"""Where worker processes hand over their batches."""
+"""Folder of the memory in which worker processes hand over their batches."""
 
 PREFETCHED = 2
 """Batches that each worker has ready, PyTorch's default."""
@@ -46,7 +46,7 @@ class LoaderSpeed:
 
 
 class _EndlessSampler(Sampler[SampleKey]):
-    """Epoch after epoch of the same videos."""
+    """A sampler that gives epoch after epoch of the same videos."""
 
     def __init__(self, indices: NDArray[np.int64], seed: int) -> None:
         self._indices = indices
@@ -74,7 +74,7 @@ def measure_loader(
         indices: Positions of videos that are known to decode.
         batch_size: Clips of a batch.
         num_workers: Worker processes; 0 loads in this one.
-        seconds: How long to measure, once every worker has given a batch.
+        seconds: Time to measure for, once every worker has given a batch.
         limit: Seconds that one batch may take.
     """
     loader = DataLoader(
@@ -97,34 +97,34 @@ def measure_loader(
 
 
 def worker_counts(num_cores: int, configured: int) -> list[int]:
-    """Numbers of workers worth measuring: 0, powers of two up to the cores, and the configured one.
+    """List worker counts to measure: 0, powers of two up to the cores, and the configured one.
 
     Args:
         num_cores: Cores of this machine that may be used.
-        configured: What the config says.
+        configured: `data.loading.num_workers`.
     """
     powers = {2**power for power in range(num_cores.bit_length()) if 2**power <= num_cores}
     return sorted({0, num_cores, *powers, min(configured, 2 * num_cores)})
 
 
 def free_shared_memory() -> int | None:
-    """Free bytes that workers can hand over batches in; None where there is no such place."""
+    """Count the free bytes of shared memory, for workers' batches; None where there is none."""
     return shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None
 
 
-def check_storage(probes: Iterable[Probe], num_videos: int) -> list[Finding]:
+def check_storage(results: Iterable[DecodeResult], num_videos: int) -> list[Finding]:
     """Say how large the videos are, and how fast they decode.
 
     Args:
-        probes: What came of decoding.
+        results: Decode results.
         num_videos: Videos that are there.
     """
-    good = [probe for probe in probes if probe.verdict is None and probe.decode_seconds > 0]
+    good = [result for result in results if result.verdict is None and result.decode_seconds > 0]
     if not good:
         return []
-    frames = sum(probe.num_frames for probe in good)
-    seconds = sum(probe.decode_seconds for probe in good)
-    mean = sum(probe.nbytes for probe in good) / len(good)
+    frames = sum(result.num_frames for result in good)
+    seconds = sum(result.decode_seconds for result in good)
+    mean = sum(result.nbytes for result in good) / len(good)
     about = "" if len(good) == num_videos else "about "
     text = (
         f"The {count_of(num_videos, 'video')} take {about}{readable_bytes(mean * num_videos)} "
@@ -138,7 +138,7 @@ def check_loader(speeds: Sequence[LoaderSpeed], configured: int, num_cores: int)
     """Compare the configured number of workers with the best.
 
     Args:
-        speeds: What was measured.
+        speeds: The measured speeds.
         configured: `data.loading.num_workers`.
         num_cores: Cores that may be used.
     """
@@ -172,17 +172,17 @@ def check_loader(speeds: Sequence[LoaderSpeed], configured: int, num_cores: int)
 
 
 def batch_bytes(spec: InputSpec, batch_size: int) -> int:
-    """Bytes of a training batch of clips.
+    """Compute the bytes of a training batch of clips.
 
     Args:
-        spec: What clips are like.
+        spec: Sampling and crops of the clips.
         batch_size: Clips.
     """
     return batch_size * 3 * spec.sampling.clip_len * spec.crops.size**2
 
 
 def check_shared_memory(free: int | None, per_batch: int, num_workers: int) -> list[Finding]:
-    """Say whether the workers' batches fit into shared memory.
+    """Check that the workers' batches fit into shared memory.
 
     Args:
         free: Free bytes; None where there is no shared memory.
@@ -205,7 +205,7 @@ def check_shared_memory(free: int | None, per_batch: int, num_workers: int) -> l
 
 
 def readable_bytes(count: float) -> str:
-    """A number of bytes for a person, such as "1.4 GB".
+    """Format a number of bytes for a person, such as "1.4 GB".
 
     Args:
         count: Bytes.

@@ -1,4 +1,4 @@
-"""The files of a dataset as files: which are equal byte for byte, and which no list names."""
+"""The files of a dataset as files: those equal byte for byte, and those that no list names."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ _BLOCK = 2**20
 
 
 def equal_files(paths: Sequence[str], num_threads: int) -> list[list[str]]:
-    """Groups of files with the same content.
+    """Find groups of files with the same content.
 
     Only files of equal size are opened, and read whole only where their ends are equal too.
 
@@ -37,7 +37,7 @@ def equal_files(paths: Sequence[str], num_threads: int) -> list[list[str]]:
 
 
 def _divided(group: Iterable[str], seen: Mapping[str, Hashable]) -> list[list[str]]:
-    """The parts of a group that look alike, without single ones."""
+    """Divide a group into the parts that look alike, without single ones."""
     parts: dict[Hashable, list[str]] = defaultdict(list)
     for path in group:
         if seen[path] is not None:
@@ -46,7 +46,7 @@ def _divided(group: Iterable[str], seen: Mapping[str, Hashable]) -> list[list[st
 
 
 def _size(path: str) -> int | None:
-    """Bytes of a file; None where there is no file, or an empty one."""
+    """Get the bytes of a file as a number; None where there is no file, or an empty one."""
     try:
         return os.path.getsize(path) or None if os.path.isfile(path) else None
     except OSError:
@@ -61,13 +61,13 @@ def _digest(path: str) -> bytes | None:
     return _hashed(path, lambda size: range(0, size, _BLOCK), _BLOCK)
 
 
-def _hashed(path: str, places: Callable[[int], Iterable[int]], count: int) -> bytes | None:
-    """Hash of `count` bytes at each place of a file; None where it cannot be read."""
+def _hashed(path: str, offsets: Callable[[int], Iterable[int]], count: int) -> bytes | None:
+    """Hash `count` bytes at each offset of a file; None where it cannot be read."""
     found = hashlib.blake2b(digest_size=16)
     try:
         with open(path, "rb") as file:
-            for place in places(os.fstat(file.fileno()).st_size):
-                file.seek(place)
+            for offset in offsets(os.fstat(file.fileno()).st_size):
+                file.seek(offset)
                 found.update(file.read(count))
     except OSError:
         return None
@@ -75,24 +75,24 @@ def _hashed(path: str, places: Callable[[int], Iterable[int]], count: int) -> by
 
 
 def unlisted_videos(root: Path, listed: Collection[str]) -> Counter[str]:
-    """Videos below a root that no list names, counted by their folder.
+    """Count the videos below a root that no list names, by their folder.
 
     Args:
         root: Folder to search, without its hidden folders.
         listed: Paths relative to the root, of files and frame folders.
 
     Returns:
-        Folder relative to the root -> how many video files and frame folders in it.
+        Folder relative to the root -> number of video files and frame folders in it.
     """
     found: Counter[str] = Counter()
-    for place, folders, files in os.walk(root):
-        prefix = "" if Path(place) == root else f"{os.path.relpath(place, root)}/"
+    for folder, folders, files in os.walk(root):
+        prefix = "" if Path(folder) == root else f"{os.path.relpath(folder, root)}/"
         videos = [name for name in files if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES]
         inside = []
         for name in folders:
             if name.startswith(".") or prefix + name in listed:
                 continue
-            if is_video(Path(place, name)):
+            if is_video(Path(folder, name)):
                 videos.append(name)
             else:
                 inside.append(name)

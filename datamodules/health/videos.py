@@ -1,4 +1,4 @@
-"""What is wrong with the videos of a dataset: unreadable, short, odd, equal, unlisted."""
+"""Faults in the videos of a dataset: unreadable, short, odd, equal, unlisted."""
 
 import math
 from collections import Counter, defaultdict
@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from datamodules.clips.input_spec import InputSpec
-from datamodules.health.decode_check import Probe, Verdict
+from datamodules.health.decode_check import DecodeResult, Verdict
 from datamodules.health.findings import Finding, Level, ListedSplit, count_of
 
 
 class Advice(NamedTuple):
-    """What a verdict means, and what to do about it."""
+    """The meaning of a verdict, and its remedy."""
 
     meaning: str
     remedy: str
@@ -55,17 +55,17 @@ PLAUSIBLE_RATES = (5, 121)
 
 
 def check_decoding(splits: Sequence[ListedSplit]) -> list[Finding]:
-    """Say which videos cannot be decoded, one finding for each reason.
+    """Name the videos that cannot be decoded, one finding for each reason.
 
     Args:
-        splits: The lists, with what was decoded of them.
+        splits: The lists, with their decode results.
     """
-    decoded = {probe.part: probe for split in splits for probe in split.decoded.values()}
+    decoded = {result.part: result for split in splits for result in split.decoded.values()}
     by_verdict: dict[Verdict, list[str]] = defaultdict(list)
     for split in splits:
-        for index, probe in split.broken.items():
-            if probe.verdict is not None:
-                by_verdict[probe.verdict].append(split.table.paths[index])
+        for index, result in split.broken.items():
+            if result.verdict is not None:
+                by_verdict[result.verdict].append(split.table.paths[index])
     findings = []
     for verdict, paths in sorted(by_verdict.items(), key=lambda pair: -len(set(pair[1]))):
         names = list(dict.fromkeys(paths))
@@ -83,14 +83,14 @@ def check_decoding(splits: Sequence[ListedSplit]) -> list[Finding]:
 
 
 def check_broken_share(train: ListedSplit, allowed: float) -> list[Finding]:
-    """Say whether a training would stop because too many videos are broken.
+    """Predict if a training would stop because too many videos are broken.
 
     Args:
-        train: The training list, with what was decoded of it.
+        train: The training list, with its decode results.
         allowed: Share of the listed videos that may be broken.
     """
     # one that takes long may be a long one
-    broken = sum(probe.verdict != "time limit" for probe in train.broken.values())
+    broken = sum(result.verdict != "time limit" for result in train.broken.values())
     decoded, listed = len(train.decoded), len(train.table)
     if not broken:
         return []
@@ -116,7 +116,7 @@ def check_broken_share(train: ListedSplit, allowed: float) -> list[Finding]:
 
 
 def _lowest_share(hits: int, draws: int) -> float:
-    """Lower end of the 95 % interval of a share (Wilson, 1927)."""
+    """Compute the lower end of the 95 % interval of a share (Wilson, 1927)."""
     z = 1.96
     centre = hits + z * z / 2
     spread = z * math.sqrt(hits * (draws - hits) / draws + z * z / 4)
@@ -127,27 +127,27 @@ class _Readable:
     """The videos that decode, each once, with names for examples."""
 
     def __init__(self, splits: Sequence[ListedSplit]) -> None:
-        found: dict[Probe, str] = {}
+        found: dict[DecodeResult, str] = {}
         for split in splits:
-            for index, probe in split.decoded.items():
-                if probe.verdict is None:
-                    found.setdefault(probe, split.table.paths[index])
-        self.probes = list(found)
+            for index, result in split.decoded.items():
+                if result.verdict is None:
+                    found.setdefault(result, split.table.paths[index])
+        self.results = list(found)
         self._names = found
 
-    def finding(self, check: str, odd: Mapping[Probe, str], text: str) -> list[Finding]:
-        """A finding about odd videos, a warning where they are many; none where there are none.
+    def finding(self, check: str, odd: Mapping[DecodeResult, str], text: str) -> list[Finding]:
+        """Make a finding about odd videos, a warning where they are many; none if there are none.
 
         Args:
             check: Name of the check.
-            odd: The odd videos, and what is odd about each.
-            text: What follows on their number, from "videos" on.
+            odd: The odd videos, and the oddity of each.
+            text: The sentence after their number and "videos".
         """
         if not odd:
             return []
-        level: Level = "warning" if len(odd) > SHARE * len(self.probes) else "note"
-        sentence = f"{len(odd):,} of {len(self.probes):,} decoded videos {text}"
-        names = [f"{self._names[probe]} ({what})" for probe, what in odd.items()]
+        level: Level = "warning" if len(odd) > SHARE * len(self.results) else "note"
+        sentence = f"{len(odd):,} of {len(self.results):,} decoded videos {text}"
+        names = [f"{self._names[result]} ({what})" for result, what in odd.items()]
         return [Finding(level, check, sentence, names)]
 
 
@@ -155,25 +155,25 @@ def check_shapes(splits: Sequence[ListedSplit], spec: InputSpec) -> list[Finding
     """Find videos that are too short, too small, too large, or of odd shape or frame rate.
 
     Args:
-        splits: The lists, with what was decoded of them.
-        spec: What clips are made of them.
+        splits: The lists, with their decode results.
+        spec: Sampling and crops of the clips made of them.
     """
     readable = _Readable(splits)
-    if not readable.probes:
+    if not readable.results:
         return []
     return [*_lengths(readable, spec), *_sizes(readable, spec), *_rates(readable, spec)]
 
 
 def clip_span(spec: InputSpec) -> int:
-    """Frames that a video needs so that no frame of a clip is repeated."""
+    """Count the frames that a video needs so that no frame of a clip is repeated."""
     sampling = spec.sampling
     return 1 + (sampling.clip_len - 1) * (sampling.frame_stride or 1)
 
 
 def _lengths(readable: _Readable, spec: InputSpec) -> list[Finding]:
     span = clip_span(spec)
-    single = {p: "1 frame" for p in readable.probes if p.num_frames == 1}
-    short = {p: f"{p.num_frames} frames" for p in readable.probes if 1 < p.num_frames < span}
+    single = {p: "1 frame" for p in readable.results if p.num_frames == 1}
+    short = {p: f"{p.num_frames} frames" for p in readable.results if 1 < p.num_frames < span}
     dense = spec.sampling.frame_stride is not None
     how = "run through them again from the start" if dense else "show frames several times"
     return [
@@ -193,7 +193,7 @@ def _lengths(readable: _Readable, spec: InputSpec) -> list[Finding]:
 
 def _sizes(readable: _Readable, spec: InputSpec) -> list[Finding]:
     wanted = spec.crops.side
-    sides = {p: (min(p.height, p.width), max(p.height, p.width)) for p in readable.probes}
+    sides = {p: (min(p.height, p.width), max(p.height, p.width)) for p in readable.results}
     small = {p: f"{p.width}x{p.height}" for p, (short, _) in sides.items() if short < wanted / 2}
     large = {p: f"{p.width}x{p.height}" for p, (short, _) in sides.items() if short > 2 * wanted}
     narrow = {
@@ -201,7 +201,7 @@ def _sizes(readable: _Readable, spec: InputSpec) -> list[Finding]:
         for p, (short, long) in sides.items()
         if long > LONGEST_SIDE_RATIO * short
     }
-    usual = Counter(f"{p.width}x{p.height}" for p in readable.probes).most_common()
+    usual = Counter(f"{p.width}x{p.height}" for p in readable.results).most_common()
     findings = [
         *readable.finding(
             "small",
@@ -228,7 +228,7 @@ def _sizes(readable: _Readable, spec: InputSpec) -> list[Finding]:
         counts = [f"{size}: {count}" for size, count in usual]
         text = (
             f"There are {len(usual)} frame sizes, {usual[0][0]} the most common "
-            f"({100 * usual[0][1] / len(readable.probes):.0f} %): all are resized to a short side "
+            f"({100 * usual[0][1] / len(readable.results):.0f} %): all are resized to a short side "
             f"of {wanted} px, nothing is to be done."
         )
         findings.append(Finding("note", "sizes", text, counts))
@@ -236,7 +236,7 @@ def _sizes(readable: _Readable, spec: InputSpec) -> list[Finding]:
 
 
 def _rates(readable: _Readable, spec: InputSpec) -> list[Finding]:
-    files = [p for p in readable.probes if p.frame_rate and p.num_frames > 1]
+    files = [p for p in readable.results if p.frame_rate and p.num_frames > 1]
     if not files:
         return []
     low, high = PLAUSIBLE_RATES
@@ -266,12 +266,12 @@ def _rates(readable: _Readable, spec: InputSpec) -> list[Finding]:
 def check_equal_files(
     splits: Sequence[ListedSplit], groups: Sequence[Sequence[str]], official: bool
 ) -> list[Finding]:
-    """Say which files are there more than once.
+    """Name the files that are there more than once.
 
     Args:
         splits: The lists.
         groups: Groups of equal files, as paths relative to the root.
-        official: Whether the lists are a dataset's official ones.
+        official: True if the lists are a dataset's official ones.
     """
     names, labels = defaultdict[str, set[str]](set), defaultdict[str, set[int]](set)
     for split in splits:
@@ -310,10 +310,10 @@ def check_equal_files(
 
 
 def check_unlisted(folders: Mapping[str, int]) -> list[Finding]:
-    """Say how many videos lie below the root that no list names.
+    """Report the number of videos below the root that no list names.
 
     Args:
-        folders: Folder -> how many in it.
+        folders: Folder -> number of videos in it.
     """
     total = sum(folders.values())
     if not total:

@@ -1,1 +1,1 @@
-"""Long work: passes over a dataset, processes that may die or hang, devices, and how far it is."""
+"""Long work: passes over a dataset, processes that may die or hang, devices, and progress."""

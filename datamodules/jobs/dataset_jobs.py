@@ -8,8 +8,8 @@ A command that does something with each video, however long that takes, is
     report = follow_pass("transcoding", events, len(todo))       # progress, Ctrl-C, full disks
 
 where `work(video)` yields a `Step` now and then, raises `VideoError` for a video that cannot be
-done, and leaves what it makes whole or not at all, so that `is_done` can tell. Who has no use for
-steps, or another way to do the work, gives `follow_pass` events of its own.
+done, and leaves what it makes whole or not at all, so that `is_done` can tell. Code that needs no
+steps, or does the work in another way, gives `follow_pass` events of its own.
 """
 
 import os
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 LINE_SECONDS = 60
-"""How often a line tells the progress where no bar can be drawn."""
+"""Seconds between two lines of progress where no bar can be drawn."""
 
 Video = TypeVar("Video")
 
@@ -49,8 +49,8 @@ class Step(NamedTuple):
     """A part of a video that was done.
 
     Attributes:
-        frames: How many frames.
-        share: Which part of the video that is.
+        frames: Number of frames.
+        share: Share of the video, from 0 to 1.
     """
 
     frames: int
@@ -64,9 +64,9 @@ class Event(NamedTuple, Generic[Video]):
     """News of a video.
 
     Attributes:
-        video: Which.
+        video: The video.
         step: The part that was done now; None at its end.
-        error: At its end, why it could not be done; empty where it was.
+        error: At its end, the reason why it could not be done; empty where it was.
     """
 
     video: Video
@@ -75,7 +75,7 @@ class Event(NamedTuple, Generic[Video]):
 
 
 def read_shard(text: str) -> tuple[int, int]:
-    """Index and number of the runs that share the work.
+    """Parse the index and number of the runs that share the work.
 
     Args:
         text: As a user gives it, such as `0/4`.
@@ -92,14 +92,14 @@ def read_shard(text: str) -> tuple[int, int]:
 
 
 def take_shard(items: Sequence[Video], index: int, count: int) -> list[Video]:
-    """The items of one of several runs that share the work.
+    """Select the items of one of several runs that share the work.
 
     Which run an item belongs to follows from its name alone, which is what `str` makes of it, so it
     stays when others come or go.
 
     Args:
         items: All of them.
-        index: Which run, 0 <= index < count.
+        index: Index of the run, 0 <= index < count.
         count: Number of runs.
     """
     return [item for item in items if zlib.crc32(os.fsencode(str(item))) % count == index]
@@ -131,8 +131,8 @@ def process_videos(
     on.
 
     Args:
-        work: What to do with a video, step by step; a function or object that can be pickled.
-        videos: What `work` is called with, one after another; can be pickled.
+        work: Processes a video step by step; a function or object that can be pickled.
+        videos: Arguments of `work`, one after another; can be pickled.
         num_workers: Processes, 0 for this one.
 
     Yields:
@@ -156,7 +156,7 @@ def process_videos(
 
 
 class Report(Generic[Video]):
-    """What was done so far.
+    """Progress of a pass over a dataset.
 
     Args:
         total: Videos of the pass.
@@ -165,7 +165,7 @@ class Report(Generic[Video]):
     Attributes:
         done: Videos that are done, known ones included.
         frames: Frames of their steps.
-        failed: Those that cannot be done, and why.
+        failed: Those that cannot be done, and the reasons.
     """
 
     def __init__(self, total: int, known: int = 0) -> None:
@@ -189,14 +189,14 @@ class Report(Generic[Video]):
 
     @property
     def time_left(self) -> timedelta | None:
-        """How long the rest takes at this rate; None where that cannot be told yet."""
+        """Time that the rest takes at this rate; None where that cannot be told yet."""
         made = self.done - self.known + len(self.failed) + sum(self._shares.values())
         rest = self.total - self.known - made
         elapsed = time.monotonic() - self._begin
         return timedelta(seconds=round(rest / made * elapsed)) if made > 0 else None
 
     def count(self, event: Event[Video]) -> float:
-        """Take an event down; the part of a video by which the pass advances."""
+        """Count an event, and return the share of a video by which the pass advances."""
         if event.step is not None:
             self.frames += event.step.frames
             self._shares[event.video] = self._shares.get(event.video, 0.0) + event.step.share
@@ -222,19 +222,19 @@ def follow_pass(
     shown: bool | None = None,
     say: Callable[[str], None] = _tell,
 ) -> Report[Video]:
-    """Let a pass happen: count it, and show the rate and the time left.
+    """Run a pass: count its events, and show the rate and the time left.
 
     Args:
-        title: What is done, for the progress bar.
-        events: What happens, to the end.
+        title: Name of the pass, for the progress bar.
+        events: The events of the pass, to its end.
         total: Videos of the pass.
         known: Those of them that an earlier run did, so that nothing happens to them.
-        shown: Whether to draw a bar; a line now and then where not. By default if standard error is
-            a terminal.
-        say: Where lines go; standard error by default.
+        shown: If True, draw a bar; if False, write a line now and then. By default True if standard
+            error is a terminal.
+        say: Writes a line; to standard error by default.
 
     Returns:
-        What was done.
+        The final report.
 
     Raises:
         StorageError: The disk is full, or gone; what was done before is kept.

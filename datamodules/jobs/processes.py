@@ -39,7 +39,7 @@ Step = TypeVar("Step")
 Result = TypeVar("Result")
 
 Work: TypeAlias = Callable[[Item], Generator[Step, None, Result]]
-"""What to do with an item: yields its steps, if it has any, and returns what came of it."""
+"""A function of an item that yields its steps, if it has any, and returns its result."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Advanced(Generic[Item, Step]):
 
 @dataclass(frozen=True)
 class Done(Generic[Item, Result]):
-    """The end of an item, and what came of it."""
+    """The end of an item, and its result."""
 
     item: Item
     result: Result
@@ -63,7 +63,7 @@ class Lost(Generic[Item]):
     """The end of an item that took its process along.
 
     Attributes:
-        item: Which.
+        item: The item.
         reason: A clause for people.
         exit_code: Of its process; None where that was ended as it took too long.
     """
@@ -77,7 +77,7 @@ News: TypeAlias = Advanced[Item, Step] | Done[Item, Result] | Lost[Item]
 
 
 def num_cores() -> int:
-    """Cores that this process may run on, fewer than the machine has under a job scheduler."""
+    """Count the cores this process may run on, fewer than the machine's under a job scheduler."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1  # macOS
@@ -100,8 +100,8 @@ def run_jobs(
     by themselves. Ctrl-C is left to the caller.
 
     Args:
-        work: What to do with an item; a function or object that can be pickled.
-        items: What `work` is called with, one after another; can be pickled.
+        work: Processes an item; a function or object that can be pickled.
+        items: Arguments of `work`, one after another; can be pickled.
         num_workers: Processes, 0 for this one.
         time_limit: Seconds that an item may take in a process; its start does not count.
         preload: A module from which processes are made that have it imported already, so that a
@@ -127,7 +127,7 @@ def run_jobs(
 def _followed(
     item: Item, steps: Generator[Step, None, Result]
 ) -> Iterator[Advanced[Item, Step] | Done[Item, Result]]:
-    """The steps of an item and its end."""
+    """Yield the steps of an item and its end."""
     while True:
         try:
             step = next(steps)
@@ -141,8 +141,8 @@ class _Worker(Generic[Item]):
     """A process, the item it is at, and until when.
 
     Args:
-        work: What it does.
-        context: How it is made.
+        work: Processes an item.
+        context: Start method of the process.
     """
 
     def __init__(self, work: Work[Item, Any, Any], context: Any) -> None:
@@ -171,7 +171,7 @@ class _Worker(Generic[Item]):
             self.connection.send(items)
 
     def bury(self) -> int | None:
-        """Wait for its death, not for long; its exit code."""
+        """Wait for its death, not for long, and return its exit code."""
         self.process.join(_DEATH)
         self.process.kill()
         self.process.join(_DEATH)
@@ -180,7 +180,7 @@ class _Worker(Generic[Item]):
 
 
 class _Pool(Generic[Item, Step, Result]):
-    """The workers of `run_jobs`, which says what the arguments are."""
+    """The workers of `run_jobs`, with its arguments."""
 
     def __init__(
         self,
@@ -225,7 +225,7 @@ class _Pool(Generic[Item, Step, Result]):
             self._workers[worker.connection] = worker
 
     def _hear(self, worker: _Worker[Item]) -> Iterator[News[Item, Step, Result]]:
-        """What a message of a worker, or its end, says; nothing of an item when it is ready."""
+        """Read a message of a worker, or its end; yield nothing when it is ready for an item."""
         try:
             kind, value = worker.connection.recv()
         except (EOFError, OSError):
@@ -244,7 +244,7 @@ class _Pool(Generic[Item, Step, Result]):
             yield Done(done[0], value)
 
     def _last_news(self, worker: _Worker[Item]) -> Iterator[Lost[Item]]:
-        """What the end of a process says."""
+        """Make the news of the end of a process."""
         code = self._remove(worker)
         how = f"its process ended with exit code {code}"
         if not worker.is_ready:
@@ -274,7 +274,7 @@ class _Pool(Generic[Item, Step, Result]):
 
 
 def _serve(work: Work[Item, Step, Result], connection: Any) -> None:
-    """A worker process: one item after another; tidies up when told to end."""
+    """Run a worker process: one item after another; tidy up when told to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_end_with_parent, daemon=True).start()

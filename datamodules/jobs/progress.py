@@ -14,10 +14,10 @@ from rich.text import Text
 
 
 class RateColumn(ProgressColumn):
-    """What was done per second.
+    """Units per second.
 
     Args:
-        unit: Plural of what is counted, such as "clips".
+        unit: Plural of the unit, such as "clips".
     """
 
     def __init__(self, unit: str) -> None:
@@ -25,16 +25,16 @@ class RateColumn(ProgressColumn):
         self.unit = unit
 
     def render(self, task: Task) -> Text:
-        """The rate, once it is known."""
+        """Render the rate, once it is known."""
         return Text("" if task.speed is None else f"{task.speed:.1f} {self.unit}/s")
 
 
 def progress_bar(unit: str, *, shown: bool = True) -> Progress:
-    """A progress bar that counts `unit`.
+    """Make a progress bar that counts `unit`.
 
     Args:
-        unit: Plural of what is counted, such as "clips".
-        shown: Whether to draw it at all.
+        unit: Plural of the unit, such as "clips".
+        shown: If True, draw it.
     """
     return Progress(
         TextColumn("{task.description}"),

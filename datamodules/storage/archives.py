@@ -1,4 +1,4 @@
-"""What a zip or tar archive holds, and at which bytes of it each member lies.
+"""The contents of a zip or tar archive, and the byte position of each member.
 
 Members of a tar, and those that a zip stores as they are, are read in parts straight from the
 archive. A member that a zip deflated is inflated as a whole, so videos are better only stored.
@@ -25,14 +25,14 @@ _ENCRYPTED = 1  # flag
 
 
 class Member(NamedTuple):
-    """Where a file lies in an archive.
+    """The position of a file in an archive.
 
     Attributes:
         start: Byte of the archive; in a zip that of a header, see `header_length`.
         stored: Bytes in the archive.
         size: Bytes of the file.
         crc: Of the file; None in a tar, which has none and no header.
-        deflated: Whether it is compressed.
+        deflated: True if it is compressed.
     """
 
     start: int
@@ -50,7 +50,7 @@ class Contents:
     folders: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def add(self, name: str, member: Member | None) -> None:
-        """Take down a file, or a folder, which is None, and the folders that it is in."""
+        """Add a file, or a folder, which is None, and the folders that it is in."""
         path = PurePosixPath(name)
         parts = [part for part in path.parts if part != "/"]  # "./a//b" and "/a/b" are "a/b"
         if member is not None:
@@ -62,7 +62,7 @@ class Contents:
 
 
 def read_contents(file: BinaryIO) -> Contents:
-    """What an archive holds.
+    """Read the contents of an archive.
 
     Args:
         file: The open archive, a zip or a tar that is not compressed.
@@ -109,7 +109,7 @@ def _tar_contents(file: BinaryIO) -> Contents:
 
 
 def header_length(header: bytes) -> int:
-    """Bytes before the content of a zip's member.
+    """Count the bytes before the content of a zip's member.
 
     Args:
         header: The first `ZIP_HEADER` bytes of it.
@@ -124,11 +124,11 @@ def header_length(header: bytes) -> int:
 
 
 def inflate(stored: bytes, member: Member) -> bytes:
-    """The content of a member that a zip deflated.
+    """Inflate the content of a member that a zip deflated.
 
     Args:
         stored: Its bytes in the archive.
-        member: What the directory says of it.
+        member: Its entry in the directory.
 
     Raises:
         OSError: It is damaged, or too large.

@@ -43,15 +43,18 @@ _MARKS = (
 
 
 class Source(ABC):
-    """A file or folder to read from. Equal sources are the same place; they can be pickled."""
+    """A file or folder to read from.
+
+    Equal sources are the same file or folder; they can be pickled.
+    """
 
     @abstractmethod
     def __str__(self) -> str:
-        """What a person calls it."""
+        """Return its path or address as a person writes it."""
 
     @abstractmethod
     def __truediv__(self, name: str) -> "Source":
-        """What lies in this folder under a name."""
+        """Return the source under a name in this folder."""
 
     @property
     @abstractmethod
@@ -65,36 +68,36 @@ class Source(ABC):
 
     @property
     def path(self) -> Path | None:
-        """Where it lies on this machine, for libraries that open files; None elsewhere."""
+        """Its path on this machine, for libraries that open files; None elsewhere."""
         return None
 
     @abstractmethod
     def exists(self) -> bool:
-        """Whether there is something."""
+        """Check that there is something."""
 
     @abstractmethod
     def is_file(self) -> bool:
-        """Whether there is a file."""
+        """Check that there is a file."""
 
     @abstractmethod
     def is_folder(self) -> bool:
-        """Whether there is a folder."""
+        """Check that there is a folder."""
 
     @abstractmethod
     def names(self) -> list[str]:
-        """Names of all that lies in this folder, in any order."""
+        """List the names of all that lies in this folder, in any order."""
 
     @abstractmethod
     def size(self) -> int:
-        """Bytes of the file."""
+        """Return the bytes of the file, as a number."""
 
     @abstractmethod
     def identity(self) -> tuple[object, ...]:
-        """What changes when the file's content does, as far as that can be told; for caches."""
+        """Return values that change with the file's content, as far as can be told; for caches."""
 
     @abstractmethod
     def read(self, start: int, length: int) -> bytes:
-        """A part of the file.
+        """Read a part of the file.
 
         Args:
             start: Its first byte.
@@ -103,25 +106,25 @@ class Source(ABC):
 
     @abstractmethod
     def open(self) -> BinaryIO:
-        """The file, opened for reading here and there."""
+        """Open the file for reading here and there."""
 
 
 Place: TypeAlias = str | os.PathLike[str] | Source
 
 
-def as_source(place: Place) -> Source:
-    """The source at a place.
+def as_source(path: Place) -> Source:
+    """Make the source of a path or address.
 
     Args:
-        place: A path, a member of an archive (`ARCHIVE!/MEMBER`), an address, or a source.
+        path: A path, a member of an archive (`ARCHIVE!/MEMBER`), an address, or a source.
     """
-    if isinstance(place, Source):
-        return place
-    if not isinstance(place, str):
-        return LocalPath(Path(place))
-    if found := _MEMBER.fullmatch(place):
+    if isinstance(path, Source):
+        return path
+    if not isinstance(path, str):
+        return LocalPath(Path(path))
+    if found := _MEMBER.fullmatch(path):
         return ArchiveMember(as_source(found[1]), found[2].strip("/"))
-    return Address(place) if _ADDRESS.match(place) else LocalPath(Path(place))
+    return Address(path) if _ADDRESS.match(path) else LocalPath(Path(path))
 
 
 @dataclass(frozen=True)
@@ -270,14 +273,14 @@ class ArchiveMember(Source):
 
 @lru_cache(maxsize=16)
 def _contents(archive: Source, identity: tuple[object, ...]) -> Contents:
-    """What an archive holds, read anew when it has changed."""
+    """Read the contents of an archive, anew when it has changed."""
     with archive.open() as file:
         return read_contents(file)
 
 
 @dataclass(frozen=True)
 class Address(Source):
-    """What fsspec opens: object storage, a web server, memory."""
+    """A file or folder that fsspec opens: object storage, a web server, memory."""
 
     url: str
 
@@ -296,7 +299,7 @@ class Address(Source):
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[Any, str]]:
-        """The file system and the path in it; every fault of theirs is an `OSError`."""
+        """Give the file system and the path in it; every fault of theirs is an `OSError`."""
         from fsspec.core import url_to_fs  # not before there is an address
 
         try:
@@ -355,7 +358,7 @@ class Address(Source):
 
 
 def _part_of(file: BinaryIO, begin: int) -> Callable[[int, int], bytes]:
-    """Reads parts of a file, counted from a byte of it."""
+    """Make a function that reads parts of a file, counted from a byte of it."""
 
     def read(start: int, length: int) -> bytes:
         file.seek(begin + start)

@@ -1,1 +1,1 @@
-"""From a path to exact frames."""
+"""Exact frames from a path."""

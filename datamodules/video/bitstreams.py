@@ -1,4 +1,4 @@
-"""What the bytes of a video say without decoding it.
+"""Facts about a video that its bytes tell without decoding.
 
 Two questions, both answered by reading headers only. Of a file: does its container end before the
 frames it announces (`ends_early`)? Of a packet: which picture is in it (`picture_parser`)? A parser
@@ -36,7 +36,7 @@ PictureParser = Callable[[bytes], Picture | None]
 
 
 def picture_parser(codec: str, extradata: bytes) -> PictureParser | None:
-    """A function that says which picture a packet holds.
+    """Choose the function that finds the picture in each packet.
 
     Args:
         codec: FFmpeg's name of the decoder.
@@ -54,7 +54,7 @@ def picture_parser(codec: str, extradata: bytes) -> PictureParser | None:
 
 
 class Bits:
-    """Reads a header bit by bit.
+    """A header, read bit by bit.
 
     Args:
         data: The bytes, without emulation prevention.
@@ -65,7 +65,7 @@ class Bits:
         self._left = 8 * len(data)
 
     def u(self, count: int) -> int:
-        """An unsigned number of `count` bits.
+        """Read an unsigned number of `count` bits.
 
         Raises:
             UserError: The data ends.
@@ -76,7 +76,7 @@ class Bits:
         return (self._value >> self._left) & ((1 << count) - 1)
 
     def ue(self) -> int:
-        """An unsigned Exp-Golomb number (H.264 9.1)."""
+        """Read an unsigned Exp-Golomb number (H.264 9.1)."""
         rest = self._value & ((1 << self._left) - 1)
         self._left = 2 * rest.bit_length() - self._left - 1  # n zeros are followed by n + 1 bits
         if self._left < 0:
@@ -84,13 +84,13 @@ class Bits:
         return (rest >> self._left) - 1
 
     def se(self) -> int:
-        """A signed Exp-Golomb number (H.264 9.1.1)."""
+        """Read a signed Exp-Golomb number (H.264 9.1.1)."""
         code = self.ue()
         return (code + 1) // 2 if code & 1 else -(code // 2)
 
 
 def _unescaped(data: bytes) -> bytes:
-    """A NAL unit without its emulation prevention bytes (H.264 7.4.1)."""
+    """Remove the emulation prevention bytes of a NAL unit (H.264 7.4.1)."""
     return data.replace(b"\0\0\3", b"\0\0") if b"\0\0\3" in data else data
 
 
@@ -148,7 +148,7 @@ def _parse_sps(nal: bytes) -> _SPS:
 
 
 class H264Parser:
-    """Finds each packet's picture and its picture order count (H.264 8.2.1.1).
+    """A parser for each packet's picture and its picture order count (H.264 8.2.1.1).
 
     Certain only for progressive streams with one picture per packet and unchanging parameter sets.
 
@@ -182,7 +182,7 @@ class H264Parser:
                 position += 2 + length
 
     def _parameter_set(self, nal: bytes) -> None:
-        """Takes note of a parameter set; a stream that changes one is no longer certain."""
+        """Record a parameter set; a stream that changes one is no longer certain."""
         nal = nal.rstrip(b"\0")
         if len(nal) < 2:
             self._certain = False
@@ -207,7 +207,7 @@ class H264Parser:
             position = end
 
     def picture(self, data: bytes) -> Picture | None:
-        """The picture of the next packet.
+        """Find the picture of the next packet.
 
         Args:
             data: The packet.
@@ -258,7 +258,7 @@ class H264Parser:
 
 
 def _start_code_units(data: bytes) -> Iterator[bytes]:
-    """The units of a byte stream, between start codes 00 00 01 (H.264 Annex B)."""
+    """Split a byte stream into its units, between start codes 00 00 01 (H.264 Annex B)."""
     at = data.find(b"\0\0\1")
     while at >= 0:
         following = data.find(b"\0\0\1", at + 3)
@@ -267,7 +267,7 @@ def _start_code_units(data: bytes) -> Iterator[bytes]:
 
 
 class MPEG4Parser:
-    """Finds each packet's video object plane in a stream without B-VOPs.
+    """A parser for each packet's video object plane in a stream without B-VOPs.
 
     Decoding may begin at an I-VOP that repeats the headers of the first packet: among them is the
     name of the encoder, which decides the inverse transform.
@@ -279,7 +279,7 @@ class MPEG4Parser:
         self._headers: bytes | None = None
 
     def picture(self, data: bytes) -> Picture | None:
-        """The picture of the next packet.
+        """Find the picture of the next packet.
 
         Args:
             data: The packet.
@@ -299,7 +299,7 @@ class MPEG4Parser:
 
 
 def vp9_picture(data: bytes) -> Picture | None:
-    """The picture of a VP9 packet or superframe: hidden frames and one shown (Annex B).
+    """Find the picture of a VP9 packet or superframe: hidden frames and one shown (Annex B).
 
     Args:
         data: The packet.
@@ -320,7 +320,7 @@ def vp9_picture(data: bytes) -> Picture | None:
 
 
 def _vp9_header(frame: bytes) -> tuple[bool, bool] | None:
-    """Whether a VP9 frame is a key frame, and whether it is shown (6.2)."""
+    """Read from a VP9 frame's header if it is a key frame, and if it is shown (6.2)."""
     try:
         bits = Bits(frame[:4])
         if bits.u(2) != 2:

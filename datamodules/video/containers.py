@@ -1,4 +1,4 @@
-"""Whether a file ends before its container says so."""
+"""A check of containers for files that end early."""
 
 from typing import BinaryIO
 
@@ -9,7 +9,7 @@ _EBML, _SEGMENT, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
 
 
 def ends_early(file: BinaryIO) -> bool | None:
-    """Whether a container announces frame data past the end of its file.
+    """Check that a container announces frame data past the end of its file.
 
     Args:
         file: The open file.
@@ -65,7 +65,7 @@ def _riff_ends_early(file: BinaryIO, size: int) -> bool:
 
 
 def _ebml_number(file: BinaryIO, keep_marker: bool) -> int | None:
-    """One EBML variable-length number; None where it is unknown (all ones) or the file ends."""
+    """Read an EBML variable-length number; None where it is unknown (all ones) or the file ends."""
     first = file.read(1)
     if not first or not first[0]:
         return None

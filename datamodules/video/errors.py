@@ -1,4 +1,4 @@
-"""When a video cannot be read: the one exception, its named reasons, the size limit."""
+"""The exception for videos that cannot be read, its named reasons, and the size limit."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,15 +32,15 @@ class VideoError(Exception):
     """A video that cannot be read.
 
     Args:
-        place: The file or folder.
-        reason: The kind of fault, one of `Reason`: what reports count by.
-        detail: What exactly was found, for a person.
+        path: The file or folder.
+        reason: The kind of fault, one of `Reason`, by which reports count.
+        detail: The exact finding, for a person.
     """
 
-    def __init__(self, place: Place, reason: Reason, detail: str) -> None:
+    def __init__(self, path: Place, reason: Reason, detail: str) -> None:
         assert reason in get_args(Reason), reason
-        super().__init__(f"{place}: {reason}: {detail}")
-        self.path = str(place)
+        super().__init__(f"{path}: {reason}: {detail}")
+        self.path = str(path)
         self.reason: Reason = reason
         self.detail = detail
 
@@ -49,13 +49,13 @@ class VideoError(Exception):
 
 
 @contextmanager
-def as_unreadable(place: Place) -> Iterator[None]:
-    """Turn what a disk or server says against reading into a `VideoError`.
+def as_unreadable(path: Place) -> Iterator[None]:
+    """Turn the `OSError` of a disk or server into a `VideoError`.
 
     Args:
-        place: What is read.
+        path: The file or folder that is read.
     """
     try:
         yield
     except OSError as error:
-        raise VideoError(place, "unreadable", str(error)) from error
+        raise VideoError(path, "unreadable", str(error)) from error

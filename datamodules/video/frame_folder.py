@@ -30,7 +30,7 @@ _FLOW = re.compile(r"(?:.*[_-])?(?:flow_)?[xy]_", re.IGNORECASE)
 
 
 def check_indices(indices: Indices, num_frames: int, source: Source) -> NDArray[np.int64]:
-    """Frame numbers as an array.
+    """Check frame numbers, and make an array of them.
 
     Args:
         indices: Frame numbers.
@@ -50,7 +50,7 @@ def check_indices(indices: Indices, num_frames: int, source: Source) -> NDArray[
 
 
 class FrameFolderReader:
-    """Reads a folder of images, one per frame, like `VideoReader` reads a file.
+    """Reader of a folder of images, one per frame, as `VideoReader` is of a file.
 
     Any naming will do that ends in the frame number, such as `img_00001.jpg`, `00001.jpg` or
     `frame000001.png`, counted from 0 or 1. Optical flow (`flow_x_00001.jpg`, `flow_y_00001.jpg`)
@@ -61,7 +61,7 @@ class FrameFolderReader:
     thread and 3.6 by two, 32 images 15.7 and 20.2; on a single core 4.0 and 4.3, 16.0 and 18.2).
 
     Args:
-        place: The folder.
+        folder: The folder.
         frame_rate: Images per second. Images carry no times: without a rate, `timestamps` are frame
             numbers, as at one image per second.
 
@@ -70,10 +70,10 @@ class FrameFolderReader:
         VideoError: The folder cannot be read as one series of images.
     """
 
-    def __init__(self, place: Place, frame_rate: float | None = None) -> None:
+    def __init__(self, folder: Place, frame_rate: float | None = None) -> None:
         if frame_rate is not None and not frame_rate > 0:
             raise UserError(f"got frame_rate={frame_rate}; give images per second above 0, or None")
-        self.source = as_source(place)
+        self.source = as_source(folder)
         self.frame_rate = 1.0 if frame_rate is None else float(frame_rate)
         self._names = _series(self.source)
 
@@ -94,11 +94,11 @@ class FrameFolderReader:
 
     @property
     def timestamps(self) -> NDArray[np.float64]:
-        """When each frame is shown, in seconds, (num_frames,)."""
+        """Times at which frames are shown, in seconds, (num_frames,)."""
         return np.arange(self.num_frames, dtype=np.float64) / self.frame_rate
 
     def get_frames(self, indices: Indices) -> Tensor:
-        """Decodes frames.
+        """Decode frames.
 
         Args:
             indices: Frame numbers from 0, in any order, repeated or not.
@@ -112,7 +112,7 @@ class FrameFolderReader:
             VideoError: An image is broken or of another size than the first.
         """
         wanted = check_indices(indices, self.num_frames, self.source)
-        order, places = np.unique(wanted, return_inverse=True)
+        order, ranks = np.unique(wanted, return_inverse=True)
         pixels = torch.empty(len(order), self.height, self.width, 3, dtype=torch.uint8)
         for target, number in zip(pixels.numpy(), order.tolist(), strict=True):
             image = self._image(number)
@@ -122,7 +122,7 @@ class FrameFolderReader:
                 raise VideoError(self.source, "changing size", detail)
             target[:] = image
         if not np.array_equal(wanted, order):
-            pixels = pixels[torch.from_numpy(places)]
+            pixels = pixels[torch.from_numpy(ranks)]
         return pixels.permute(0, 3, 1, 2)
 
     @cached_property
@@ -132,13 +132,13 @@ class FrameFolderReader:
             return image.size
 
     def _image(self, number: int) -> NDArray[np.uint8]:
-        """One image, (H, W, C)."""
+        """Decode an image, (H, W, C)."""
         with self._opened(number) as image:
             return np.asarray(image.convert("RGB"))
 
     @contextmanager
     def _opened(self, number: int) -> Iterator[Image.Image]:
-        """One image, its header read and found good."""
+        """Open an image whose header is good."""
         name = self._names[number]
         try:
             with self._file(name) as file, Image.open(file, formats=_FORMATS) as image:
@@ -156,7 +156,7 @@ class FrameFolderReader:
 
     @contextmanager
     def _file(self, name: str) -> Iterator[Path | BinaryIO]:
-        """What Pillow opens of an image; it names the path of a local one."""
+        """Give Pillow the path of a local image, so that errors name it, or an open file."""
         source = self.source / name
         if source.path is not None:
             yield source.path
@@ -165,7 +165,7 @@ class FrameFolderReader:
             yield file
 
     def close(self) -> None:
-        """Nothing stays open between calls."""
+        """Do nothing, as no file stays open between calls."""
 
     def __enter__(self) -> Self:
         return self
@@ -175,7 +175,7 @@ class FrameFolderReader:
 
 
 def _series(source: Source) -> list[str]:
-    """The image names of a folder in order of their numbers."""
+    """List the image names of a folder in order of their numbers."""
     try:
         names = source.names()
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Which packet becomes which frame, and where decoding may begin.
+"""The index of a video: the packet of each frame, and the packets where decoding may begin.
 
 An index is read from packet headers alone where they settle the matter: progressive H.264 whose key
 frames are all IDR and whose time stamps agree with its picture order counts, VP9, MPEG-4 without
@@ -37,22 +37,23 @@ _SKIPPING_CODECS = frozenset({"h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video
 
 @dataclass
 class VideoIndex:
-    """What is known of a video file without decoding it again.
+    """Facts about a video file that spare decoding it again.
 
     Args:
         position: Byte position of each packet in the order of the file, -1 unknown, (packets,).
         size: Bytes of each packet, (packets,).
-        seek_time: Where to seek for each packet, in the stream's time base, (packets,).
+        seek_time: Time to seek to for each packet, in the stream's time base, (packets,).
         entry: Packets at which decoding may begin, (packets,).
         packet: Packet that each frame is made of, in order of showing, (frames,); empty where
             packets and frames do not correspond, so that frames can only be counted from the start.
-        timestamps: When each frame is shown, in seconds, (frames,).
+        timestamps: Times at which frames are shown, in seconds, (frames,).
         checksum: CRC-32 of each upright RGB frame, (frames,); empty for an index read from packet
             headers.
         frame_rate: Frames per second.
         height: Rows of an upright frame.
         width: Columns of an upright frame.
-        skipping: Whether packets that no other frame refers to may be left out between wanted ones.
+        skipping: True if packets that no other frame refers to may be left out between wanted
+            ones.
     """
 
     position: NDArray[np.int64]
@@ -79,16 +80,16 @@ class VideoIndex:
 
     @property
     def is_surveyed(self) -> bool:
-        """Whether the index comes from decoding the whole file."""
+        """True if the index comes from decoding the whole file."""
         return len(self.checksum) > 0
 
     @property
     def is_counted(self) -> bool:
-        """Whether frames can only be found by counting them from the start."""
+        """True if frames can only be found by counting them from the start."""
         return len(self.packet) == 0
 
     def packet_at(self, position: int) -> int | None:
-        """The number of the packet at a byte position, or None if there is none or more than one.
+        """Find the packet at a byte position by number; None if there is none or more than one.
 
         Args:
             position: In the file.
@@ -102,7 +103,7 @@ class VideoIndex:
         return sum(v.nbytes for v in vars(self).values() if isinstance(v, np.ndarray))
 
     def entries_for(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The last packet from which decoding gives each frame as decoding from the start does.
+        """Find the last packet from which decoding gives each frame as from the start.
 
         A frame shown before the key frame it is stored after (open group of pictures) may refer to
         frames before that key frame, so decoding begins at an earlier one.
@@ -163,7 +164,7 @@ class _PacketLog:
         checksum: list[int],
         shape: tuple[int, ...],
     ) -> VideoIndex:
-        """The index of these packets, once it is known what they become."""
+        """Make the index of these packets, once their frames are known."""
         rows = np.array([row[:4] for row in self._rows], np.int64).reshape(-1, 4)
         by_pts = stream.container_name == "matroska,webm"
         return VideoIndex(
@@ -182,7 +183,7 @@ class _PacketLog:
 
 
 def _frame_rate(stream: VideoStream, timestamps: NDArray[np.float64]) -> float:
-    """The container's average rate, or where that contradicts the time stamps (GIF), theirs."""
+    """Choose the container's average rate, or the time stamps' where they contradict it (GIF)."""
     declared = float(stream.stream.average_rate or stream.stream.guessed_rate or 0)
     span = float(timestamps[-1] - timestamps[0])
     measured = (len(timestamps) - 1) / span if span > 0 else declared
@@ -192,7 +193,7 @@ def _frame_rate(stream: VideoStream, timestamps: NDArray[np.float64]) -> float:
 
 
 def _seconds(stream: VideoStream, times: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Times of showing in seconds, one per frame in order of showing.
+    """Convert times of showing to seconds, one per frame in order of showing.
 
     Frames without a time stamp are evenly spaced between and around those that have one. AVI stamps
     the order of decoding: there the times are right, in another order.
@@ -210,7 +211,7 @@ def _seconds(stream: VideoStream, times: NDArray[np.int64]) -> NDArray[np.float6
 
 
 def build_index(stream: VideoStream) -> VideoIndex:
-    """The index of an open file, by survey where its packets leave a doubt.
+    """Index an open file, by survey where its packets leave a doubt.
 
     Args:
         stream: The file at its first packet; afterwards it stands at an arbitrary one.
@@ -255,7 +256,7 @@ def _damage(stream: VideoStream, error: Exception, count: int, what: str) -> Vid
 
 
 def _check_complete(stream: VideoStream, log: _PacketLog) -> None:
-    """Refuses a file that lacks packets its container lists.
+    """Refuse a file that lacks packets its container lists.
 
     A frame count in a header is no proof: intact AVI files announce more frames than they hold. So
     frame data must also reach past the end of the file.
@@ -274,7 +275,7 @@ def _check_complete(stream: VideoStream, log: _PacketLog) -> None:
 def _order_of_showing(
     log: _PacketLog, pictures: list[Picture], reorder_depth: int
 ) -> NDArray[np.int64] | None:
-    """The packets in order of showing, one per frame; None where headers do not settle it."""
+    """Sort the packets by showing, one per frame; None where headers do not settle it."""
     if not log.is_regular or not pictures or len(pictures) < len(log) or not pictures[0].entry:
         return None
     entry = np.array([picture.entry for picture in pictures], np.bool_)
@@ -295,7 +296,7 @@ def _order_of_showing(
 
 
 def _reorder_depth(times: list[int]) -> int:
-    """How many earlier packets at most are shown after a packet."""
+    """Count the earlier packets shown after a packet, at most."""
     depth, seen = 0, list[int]()
     for time in times:
         depth = max(depth, len(seen) - bisect_left(seen, time))
@@ -304,7 +305,7 @@ def _reorder_depth(times: list[int]) -> int:
 
 
 def _shape_of(stream: VideoStream, packet: Packet[AVVideoStream]) -> tuple[int, ...] | None:
-    """Height and width of a packet's frame, upright; None if it does not decode by itself."""
+    """Find height and width of a packet's upright frame; None if it does not decode by itself."""
     try:
         frames = stream.decode(packet) + stream.decode(None)
     except av.FFmpegError:
@@ -333,18 +334,18 @@ class _Survey:
             self.checksums.append(checksum(pixels))
 
     def packets_of_frames(self, num_packets: int) -> list[int]:
-        """The packet of each frame, or nothing if some frame has none of its own."""
+        """List the packet of each frame, or nothing if some frame has none of its own."""
         named = [packet for packet in self.packets if packet is not None and packet < num_packets]
         return named if len(set(named)) == len(self.packets) else []
 
 
 def checksum(pixels: NDArray[np.uint8]) -> int:
-    """CRC-32 of an array's bytes in row order."""
+    """Compute the CRC-32 of an array's bytes in row order."""
     return zlib.crc32(np.ascontiguousarray(pixels).data)
 
 
 def survey(source: Source) -> VideoIndex:
-    """The index of a file, by decoding all of it.
+    """Index a file by decoding all of it.
 
     Args:
         source: The video file.

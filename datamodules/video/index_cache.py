@@ -1,6 +1,6 @@
-"""Keeps video indices: recent ones in the process, costly ones on disk.
+"""The cache of video indices: recent ones in the process, costly ones on disk.
 
-An index is found by path, size and time of change of its file, or what else its source goes by. One
+An index is found by path, size and time of change of its file, or its source's own identity. One
 that cost a survey is also written to `$KINETOSCOPE_CACHE`, or `$XDG_CACHE_HOME/kinetoscope`, or
 `~/.cache/kinetoscope`, a few kilobytes per video; the folder may be deleted at any time.
 """
@@ -47,7 +47,7 @@ class IndexCache:
         return self._bytes
 
     def get(self, key: str) -> VideoIndex | None:
-        """The index kept under `key`, if any.
+        """Get the index kept under `key`, if any.
 
         Args:
             key: See `file_key`.
@@ -58,7 +58,7 @@ class IndexCache:
             return self._indices.get(key)
 
     def put(self, key: str, index: VideoIndex) -> None:
-        """Keeps an index and lets go of those unused for longest.
+        """Keep an index, and drop those unused for longest.
 
         Args:
             key: See `file_key`.
@@ -72,13 +72,13 @@ class IndexCache:
                 self._bytes -= self._indices.popitem(last=False)[1].nbytes
 
     def clear(self) -> None:
-        """Lets go of everything."""
+        """Drop every index."""
         with self._lock:
             self._indices.clear()
             self._bytes = 0
 
     def renew_lock(self) -> None:
-        """After a fork the lock may be held by a thread that does not exist here."""
+        """Replace the lock, which after a fork a thread may hold that does not exist here."""
         self._lock = threading.Lock()
 
 
@@ -89,7 +89,7 @@ os.register_at_fork(after_in_child=recent.renew_lock)
 
 
 def file_key(source: Source) -> str:
-    """A name for the content of a file as this version of FFmpeg decodes it.
+    """Name the content of a file as this version of FFmpeg decodes it.
 
     Args:
         source: An existing file.
@@ -100,27 +100,27 @@ def file_key(source: Source) -> str:
 
 
 def cache_folder() -> Path:
-    """The folder of indices that cost a survey."""
+    """Return the folder of indices that cost a survey."""
     if folder := os.environ.get("KINETOSCOPE_CACHE"):
         return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kinetoscope"
 
 
 def cached_index(source: Source) -> VideoIndex | None:
-    """The index of a file, if it is known.
+    """Get the index of a file, if it is known.
 
     Args:
         source: An existing file.
     """
     key = file_key(source)
     index = recent.get(key)
-    if index is None and (index := _read(_place(key))) is not None:
+    if index is None and (index := _read(_path_of(key))) is not None:
         recent.put(key, index)
     return index
 
 
 def remember(source: Source, index: VideoIndex) -> None:
-    """Keeps the index of a file; a survey also on disk, unless its folder cannot be written.
+    """Keep the index of a file; a survey also on disk, unless its folder cannot be written.
 
     Args:
         source: The file it was made of.
@@ -130,24 +130,24 @@ def remember(source: Source, index: VideoIndex) -> None:
     recent.put(key, index)
     if index.is_surveyed:
         with contextlib.suppress(OSError):
-            _write(_place(key), index)
+            _write(_path_of(key), index)
 
 
-def _place(key: str) -> Path:
+def _path_of(key: str) -> Path:
     return cache_folder() / "index" / key[:2] / f"{key}.npz"
 
 
-def _write(place: Path, index: VideoIndex) -> None:
-    """Writes a file that appears complete or not at all, also among many processes."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with writing_binary(place) as file:
+def _write(path: Path, index: VideoIndex) -> None:
+    """Write a file that appears complete or not at all, also among many processes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing_binary(path) as file:
         np.savez(file, **{name: getattr(index, name) for name in _ARRAYS + _SCALARS})
 
 
-def _read(place: Path) -> VideoIndex | None:
-    """An index from disk; None if there is none that can be read."""
+def _read(path: Path) -> VideoIndex | None:
+    """Read an index from disk; None if there is none that can be read."""
     try:
-        with place.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in _ARRAYS}
             scalars = {name: stored[name].item() for name in _SCALARS}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

@@ -30,12 +30,12 @@ class Record:
     Attributes:
         video_id: Name of the video; several may be segments of one file.
         path: Its file or frame folder.
-        reason: Why it cannot be read.
-        detail: What exactly was found.
+        reason: The reason why it cannot be read.
+        detail: The exact finding.
         size: Of the file then, in bytes.
-        mtime_ns: When the file had been changed, in nanoseconds.
-        decoder: What tried to read it.
-        final: Whether every attempt ends like this, so that no other is made. Not so for a video
+        mtime_ns: Time of the file's last change, in nanoseconds.
+        decoder: The decoder that tried to read it.
+        final: True if every attempt ends like this, so that no other is made. False for a video
             that opens and is damaged somewhere within: other clips of it are good, and which of
             them were tried already must not decide about the next.
     """
@@ -51,7 +51,7 @@ class Record:
 
     @property
     def verdict(self) -> tuple[Any, ...]:
-        """All but the words, which differ from clip to clip."""
+        """Everything but the words, which differ from clip to clip."""
         return self.reason, self.size, self.mtime_ns, self.decoder, self.final
 
 
@@ -60,7 +60,7 @@ class Attempt:
     """An attempt to read a video.
 
     Attributes:
-        is_open: Whether the video could be opened, so that what fails afterwards is this clip.
+        is_open: True if the video could be opened, so that what fails afterwards is this clip.
     """
 
     is_open: bool = False
@@ -83,12 +83,12 @@ class Quarantine:
         self._read = 0  # bytes of the list that are in `_records`
 
     @contextlib.contextmanager
-    def watch(self, video_id: str, place: Path) -> Iterator[Attempt]:
-        """Reads a video within: raises at once what must come, remembers what is raised.
+    def watch(self, video_id: str, path: Path) -> Iterator[Attempt]:
+        """Read a video within: raise at once an error that must come, remember one that is raised.
 
         Args:
             video_id: Name of the video.
-            place: Its file or frame folder.
+            path: Its file or frame folder.
 
         Yields:
             The attempt, to be told when the video is open.
@@ -96,18 +96,18 @@ class Quarantine:
         Raises:
             VideoError: The video cannot be read.
         """
-        stamp = _stamp(place)
+        stamp = _stamp(path)
         self._catch_up()
         known = self._records.get(video_id)
         if known is not None and known.final and stamp == (known.size, known.mtime_ns):
-            raise VideoError(place, known.reason, known.detail)
+            raise VideoError(path, known.reason, known.detail)
         attempt = Attempt()
         try:
             yield attempt
         except VideoError as error:
             if stamp is not None:
                 final = not attempt.is_open and not _may_pass(error)
-                told = (video_id, str(place), error.reason, error.detail)
+                told = (video_id, str(path), error.reason, error.detail)
                 self._add(Record(*told, *stamp, decoder=_DECODER, final=final))
             raise
 
@@ -127,7 +127,7 @@ class Quarantine:
                 )
 
     def _catch_up(self) -> None:
-        """Reads the lines that were added since the last time."""
+        """Read the lines that were added since the last time."""
         if self.path is None:
             return
         try:
@@ -147,22 +147,22 @@ class Quarantine:
             self._records[record.video_id] = record
 
 
-def _stamp(place: Path) -> tuple[int, int] | None:
-    """Size in bytes and time of change in nanoseconds; None where they cannot be asked."""
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Get the size in bytes and the time of change in nanoseconds; None where they are unknown."""
     try:
-        state = place.stat()
+        state = path.stat()
     except OSError:
         return None
     return state.st_size, state.st_mtime_ns
 
 
 def _may_pass(error: VideoError) -> bool:
-    """Whether the fault may be the disk's, not the file's."""
+    """Check that the fault may be the disk's, not the file's."""
     return error.reason in _PASSING or isinstance(error.__cause__, OSError)
 
 
 def _parsed(line: bytes) -> Record | None:
-    """The record of a line; None for one that is not whole, or tells of another decoder."""
+    """Parse the record of a line; None for one that is not whole, or tells of another decoder."""
     try:
         values: dict[str, Any] = json.loads(line)
         record = Record(**{field.name: values[field.name] for field in fields(Record)})

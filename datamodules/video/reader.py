@@ -1,4 +1,4 @@
-"""Reading videos: exact frames by number, decoding no more than they need.
+"""Readers of videos: exact frames by number, decoding no more than they need.
 
 `VideoReader` reads a file, `open_video` a file or a folder of images, `VideoSegment` a stretch of
 either. Frames are numbered in the order in which they are shown, and equal, bit for bit, the frames
@@ -35,11 +35,11 @@ _SEEK_DISTANCE = 64
 
 
 class _BrokenPromiseError(Exception):
-    """What came out of the decoder is not what the index said."""
+    """A result of the decoder that contradicts the index."""
 
 
 class VideoReader:
-    """Reads frames of a video file by number.
+    """Reader of the frames of a video file by number.
 
     Only the groups of pictures that hold wanted frames are decoded, and in them not the frames that
     no other frame refers to, unless they are wanted. What comes out is checked against the index;
@@ -49,14 +49,14 @@ class VideoReader:
     thread. Pickled, it takes only its source along.
 
     Args:
-        place: The video file.
+        path: The video file.
 
     Raises:
         VideoError: The file cannot be read; see `Reason`.
     """
 
-    def __init__(self, place: Place) -> None:
-        self.source = as_source(place)
+    def __init__(self, path: Place) -> None:
+        self.source = as_source(path)
         self._stream: VideoStream | None = None
         self._begin: int | None = None  # entry since which the decoder was fed every packet
         self._entry = 0  # entry of the frames decoded last
@@ -91,7 +91,7 @@ class VideoReader:
 
     @property
     def timestamps(self) -> NDArray[np.float64]:
-        """When each frame is shown, in seconds, (num_frames,)."""
+        """Times at which frames are shown, in seconds, (num_frames,)."""
         return self._index.timestamps
 
     @property
@@ -110,7 +110,7 @@ class VideoReader:
         return self._index.width
 
     def get_frames(self, indices: Indices) -> Tensor:
-        """Decodes frames.
+        """Decode frames.
 
         Args:
             indices: Frame numbers from 0, in any order, repeated or not.
@@ -124,18 +124,18 @@ class VideoReader:
         """
         while True:
             wanted = check_indices(indices, self.num_frames, self.source)
-            order, places = np.unique(wanted, return_inverse=True)
+            order, ranks = np.unique(wanted, return_inverse=True)
             try:
                 pixels = self._decode(order)
             except (_BrokenPromiseError, av.FFmpegError) as error:
                 self._doubt(error)
                 continue
             if not np.array_equal(wanted, order):
-                pixels = pixels[torch.from_numpy(places)]
+                pixels = pixels[torch.from_numpy(ranks)]
             return pixels.permute(0, 3, 1, 2)
 
     def _decode(self, order: NDArray[np.int64]) -> Tensor:
-        """The frames of increasing numbers, (N, H, W, C)."""
+        """Decode the frames of increasing numbers, (N, H, W, C)."""
         pixels = torch.empty(len(order), self.height, self.width, 3, dtype=torch.uint8)
         if not len(order):
             return pixels
@@ -150,7 +150,7 @@ class VideoReader:
         return pixels
 
     def _run(self, entry: int, group: list[int], run_on: bool) -> Iterator[tuple[int, VideoFrame]]:
-        """Decodes frames that share an entry, and gives each with its number.
+        """Decode frames that share an entry, and give each with its number.
 
         Args:
             entry: Packet at which decoding may begin for all of them.
@@ -188,14 +188,14 @@ class VideoReader:
     def _packet(
         self, stream: VideoStream, missing: set[int], last: int
     ) -> Packet[AVVideoStream] | None:
-        """The next packet, with the decoder told whether it may be left out."""
+        """Read the next packet, and tell the decoder if it may be left out."""
         index, number = self._index, stream.position
         packet = stream.read()
         if packet is None:
             return None
-        place = -1 if packet.pos is None else packet.pos
+        position = -1 if packet.pos is None else packet.pos
         known = number < len(index.size)
-        if not known or (packet.size, place) != (index.size[number], index.position[number]):
+        if not known or (packet.size, position) != (index.size[number], index.position[number]):
             raise _BrokenPromiseError(f"packet {number} is not the one listed")
         if index.skipping and not index.is_counted:
             frames = index.frame[number : number + 1 + index.is_surveyed].tolist()
@@ -204,7 +204,7 @@ class VideoReader:
         return packet
 
     def _number(self, frame: VideoFrame) -> int:
-        """The number of a frame that came out of the decoder."""
+        """Find the number of a frame that came out of the decoder."""
         index, name = self._index, frame.pts
         if index.is_counted:
             number = self._out + 1
@@ -218,7 +218,7 @@ class VideoReader:
         return number
 
     def _enter(self, entry: int, first: int) -> VideoStream:
-        """Brings the decoder to where frame `first` still comes out, fed from `entry` or before."""
+        """Bring the decoder to where frame `first` still comes out, fed from `entry` or before."""
         self._entry = entry
         if self._stream is None:
             self._stream = VideoStream(self.source, strict=not self._index.is_surveyed)
@@ -238,7 +238,7 @@ class VideoReader:
         return stream
 
     def _seek(self, stream: VideoStream, packet: int) -> bool:
-        """Seeks to a packet or an earlier one; False if where the seek ends is not certain."""
+        """Seek to a packet or an earlier one; False if the end of the seek is not certain."""
         time = int(self._index.seek_time[packet])
         return (
             stream.is_seekable
@@ -248,7 +248,7 @@ class VideoReader:
         )
 
     def _convert(self, number: int, frame: VideoFrame, target: NDArray[np.uint8]) -> None:
-        """Writes a frame's upright RGB bytes to `target`, (H, W, C)."""
+        """Write a frame's upright RGB bytes to `target`, (H, W, C)."""
         assert self._stream is not None
         rgb = self._stream.rgb(frame)
         if rgb.shape != target.shape:
@@ -258,7 +258,7 @@ class VideoReader:
             raise _BrokenPromiseError(f"frame {number} differs from what the survey saw")
 
     def _doubt(self, error: Exception) -> None:
-        """Trusts less, step by step, until only decoding from the start is left."""
+        """Trust less, step by step, until only decoding from the start is left."""
         self.close()
         index = self._index
         if not index.is_surveyed:
@@ -275,7 +275,7 @@ class VideoReader:
         remember(self.source, self._index)
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._ahead.clear()
         self._begin, self._following = None, -1
         if self._stream is not None:
@@ -292,17 +292,17 @@ class VideoReader:
         return type(self), (self.source,)
 
 
-def open_video(place: Place, frame_rate: float | None = None) -> VideoReader | FrameFolderReader:
-    """Opens a video file or a folder of images.
+def open_video(path: Place, frame_rate: float | None = None) -> VideoReader | FrameFolderReader:
+    """Open a video file or a folder of images.
 
     Args:
-        place: The file or folder.
+        path: The file or folder.
         frame_rate: Images per second of a folder; files know theirs.
 
     Raises:
         VideoError: It cannot be read; see `Reason`.
     """
-    source = as_source(place)
+    source = as_source(path)
     with as_unreadable(source):
         is_folder = source.is_folder()
     if is_folder:
@@ -314,27 +314,27 @@ class VideoSegment:
     """The frames of a video that are shown in [start, end), numbered from 0.
 
     Args:
-        place: The video file or frame folder.
-        start: Where the segment begins, in seconds of presentation time; NaN for the first frame.
-        end: Where it ends, cut off at the end of the video; NaN for the last frame.
+        path: The video file or frame folder.
+        start: Begin of the segment, in seconds of presentation time; NaN for the first frame.
+        end: Its end, cut off at the end of the video; NaN for the last frame.
 
     Raises:
         VideoError: The video cannot be opened, shows no frame in that time, or is a frame folder of
             which a segment is asked for: its images carry no times.
     """
 
-    def __init__(self, place: Place, start: float = math.nan, end: float = math.nan) -> None:
-        self._video = open_video(place)
+    def __init__(self, path: Place, start: float = math.nan, end: float = math.nan) -> None:
+        self._video = open_video(path)
         is_whole = math.isnan(start) and math.isnan(end)
         if isinstance(self._video, FrameFolderReader) and not is_whole:
-            raise VideoError(place, "no times", f"its images do not tell what is at {start:.3f} s")
+            raise VideoError(path, "no times", f"its images do not tell what is at {start:.3f} s")
         times = self._video.timestamps
         self._first, self.num_frames = frames_between(times, start, end)
         if not self.num_frames:
             self.close()
             shown = f"its frames are shown from {times[0]:.3f} to {times[-1]:.3f} s"
             detail = f"no frame from {start:.3f} to {end:.3f} s, {shown}"
-            raise VideoError(place, "empty segment", detail)
+            raise VideoError(path, "empty segment", detail)
 
     @property
     def frame_rate(self) -> float:
@@ -343,7 +343,7 @@ class VideoSegment:
         return math.nan if isinstance(video, FrameFolderReader) else video.frame_rate
 
     def get_frames(self, indices: Indices) -> Tensor:
-        """Decodes frames of the segment, see `VideoReader.get_frames`.
+        """Decode frames of the segment, see `VideoReader.get_frames`.
 
         Args:
             indices: Frame numbers from 0, the segment's first frame.
@@ -359,7 +359,7 @@ class VideoSegment:
         return self._video.get_frames(numbers + self._first)
 
     def close(self) -> None:
-        """Closes the video."""
+        """Close the video."""
         self._video.close()
 
     def __enter__(self) -> Self:
@@ -372,13 +372,13 @@ class VideoSegment:
 def frames_between(
     timestamps: npt.NDArray[np.float64], start: float, end: float
 ) -> tuple[int, int]:
-    """The frames that are shown in [start, end).
+    """Find the frames that are shown in [start, end).
 
     Times are compared in single precision, as annotation tables keep them: a frame shown at 12.04 s
     is not before a start of 12.04 s.
 
     Args:
-        timestamps: When each frame is shown, in seconds, not decreasing, (num_frames,).
+        timestamps: Times at which frames are shown, in seconds, not decreasing, (num_frames,).
         start: In seconds; NaN for the first frame.
         end: In seconds, cut off at the last frame; NaN for all that follow.
 

@@ -26,7 +26,7 @@ _SEEKABLE = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
 
 
 def check_file(source: Source) -> None:
-    """Refuses what is no readable file before FFmpeg sees it.
+    """Refuse whatever is no readable file before FFmpeg sees it.
 
     Args:
         source: The video.
@@ -48,7 +48,7 @@ def check_file(source: Source) -> None:
 
 
 def is_cut(source: Source) -> bool | None:
-    """Whether frame data is announced past the end of a file; None for an unknown container."""
+    """Check that a file announces frame data past its end; None for an unknown container."""
     with as_unreadable(source), source.open() as file:
         return ends_early(file)
 
@@ -142,7 +142,7 @@ class VideoStream:
         return stream
 
     def check_size(self, width: int, height: int) -> None:
-        """Refuses frames that would need an unreasonable amount of memory.
+        """Refuse frames that would need an unreasonable amount of memory.
 
         Args:
             width: In pixels.
@@ -157,7 +157,7 @@ class VideoStream:
 
     @property
     def is_seekable(self) -> bool:
-        """Whether packets can be found again by their byte position after a seek."""
+        """True if packets can be found again by their byte position after a seek."""
         return self._container.format.name in _SEEKABLE
 
     @property
@@ -166,7 +166,7 @@ class VideoStream:
         return self._container.format.name
 
     def read(self) -> Packet[AVVideoStream] | None:
-        """The next packet, or None at the end.
+        """Read the next packet; None at the end.
 
         Raises:
             av.FFmpegError: The container is broken here.
@@ -188,7 +188,7 @@ class VideoStream:
     def decode(
         self, packet: Packet[AVVideoStream] | None, name: int | None = None
     ) -> list[VideoFrame]:
-        """Decodes a packet; None brings out the frames the decoder still holds.
+        """Decode a packet; None brings out the frames the decoder still holds.
 
         Args:
             packet: The packet.
@@ -203,22 +203,22 @@ class VideoStream:
         return self.stream.codec_context.decode(packet)
 
     def skip_unreferenced(self, skip: bool) -> None:
-        """Whether to leave out the packets sent from now on if no other frame refers to them."""
+        """Leave out, or not, the packets sent from now on that no other frame refers to."""
         self.stream.codec_context.skip_frame = "NONREF" if skip else "DEFAULT"
 
     def flush(self) -> None:
-        """Empties the decoder, which may then begin at another key frame."""
+        """Empty the decoder, which may then begin at another key frame."""
         self.stream.codec_context.flush_buffers()
 
     def seek(self, time: int, number: Callable[[int], int | None]) -> bool:
-        """Seeks to the key frame at or before a time.
+        """Seek to the key frame at or before a time.
 
         Args:
             time: In the stream's time base.
             number: Gives the number of the packet at a byte position.
 
         Returns:
-            Whether it is known which packet `read` gives next, in `position`.
+            True if the number of the packet that `read` gives next is known, in `position`.
         """
         try:
             self._container.seek(time, stream=self.stream)
@@ -233,12 +233,12 @@ class VideoStream:
         return found is not None
 
     def rewind(self) -> None:
-        """Starts again at the first packet, with a new decoder."""
+        """Start again at the first packet, with a new decoder."""
         self.close()
         self._open()
 
     def rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        """The frame as bytes (H, W, 3), turned counter-clockwise by `frame.rotation` degrees.
+        """Convert a frame to bytes (H, W, 3), turned counter-clockwise by `frame.rotation` degrees.
 
         Args:
             frame: A decoded frame.
@@ -251,7 +251,7 @@ class VideoStream:
         return np.rot90(pixels, turns) if turns else pixels
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._packets = iter(())
         self._container.close()
         if self._file is not None:
@@ -269,5 +269,5 @@ class VideoStream:
 
 
 def quarter_turns(rotation: int) -> int:
-    """Counter-clockwise quarter turns for a rotation in degrees; a broken one turns nothing."""
+    """Count counter-clockwise quarter turns of a rotation in degrees; 0 of a broken one."""
     return round(rotation / 90) % 4 if abs(rotation) <= 360 else 0

@@ -1,4 +1,4 @@
-"""Names of files: which are videos, which are frames, and their stems."""
+"""File names of videos and frames: their suffixes and stems."""
 
 import os
 import re
@@ -14,7 +14,7 @@ IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".webp"))
 
 
 def is_video(path: Path) -> bool:
-    """Whether a path is a video file by its suffix, or a frame folder.
+    """Check that a path is a video file by its suffix, or a frame folder.
 
     A frame folder holds images, and neither video files nor (visible) folders: a picture beside
     videos does not make their folder one.
@@ -32,16 +32,16 @@ def is_video(path: Path) -> bool:
 
 
 def visible_folders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted, without hidden ones."""
+    """List the names of the folders in a folder, sorted, without hidden ones."""
     return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def stem_of(name: str) -> str:
-    """A file name without its suffix, where that is a video's."""
+    """Take the suffix off a file name, where it is a video's."""
     stem, dot, suffix = name.rpartition(".")
     return stem if stem and dot + suffix.lower() in VIDEO_SUFFIXES else name
 
 
 def letters_of(name: str) -> str:
-    """What the spellings of a folder have in common: its letters and digits, in lower case."""
+    """Reduce a folder's name to its letters and digits, in lower case, equal in all spellings."""
     return re.sub(r"[\W_]", "", name).lower()

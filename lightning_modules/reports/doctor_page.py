@@ -68,8 +68,8 @@ def _splits(found: Examination) -> str:
 
 def _broken(found: Examination) -> str:
     rows = [
-        [split.name, split.table.paths[index], str(probe.verdict), probe.detail]
-        for split, index, probe in found.broken[:MAX_ROWS]
+        [split.name, split.table.paths[index], str(result.verdict), result.detail]
+        for split, index, result in found.broken[:MAX_ROWS]
     ]
     more = len(found.broken) - MAX_ROWS
     rest = f'<p class="caption">and {more:,} more, in findings.json</p>' if more > 0 else ""

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from datamodules.health.decode_check import Probe
+from datamodules.health.decode_check import DecodeResult
 from datamodules.health.examination import Examination
 from datamodules.health.videos import clip_span
 from lightning_modules.reports.classes import MAX_NAMED_CLASSES
@@ -23,7 +23,7 @@ def plots(found: Examination) -> Iterator[tuple[str, str, str]]:
     Args:
         found: The examination.
     """
-    readable = [probe for probe in found.probes.values() if probe.verdict is None]
+    readable = [result for result in found.results.values() if result.verdict is None]
     if any(len(split.table.present) for split in found.splits):
         names = found.data.class_names
         tall = HEIGHT if len(names) > MAX_NAMED_CLASSES else max(HEIGHT, 0.9 + 0.3 * len(names))
@@ -33,7 +33,7 @@ def plots(found: Examination) -> Iterator[tuple[str, str, str]]:
             "those that are there and not known to be broken",
         )
     if found.broken:
-        verdicts = Counter(str(probe.verdict) for _, _, probe in found.broken)
+        verdicts = Counter(str(result.verdict) for _, _, result in found.broken)
         tall = max(1.2, 0.8 + 0.3 * len(verdicts))
         yield (
             "Verdicts on broken videos",
@@ -50,9 +50,11 @@ def plots(found: Examination) -> Iterator[tuple[str, str, str]]:
         )
 
 
-def _of_videos(found: Examination, readable: Sequence[Probe]) -> Iterator[tuple[str, str, str]]:
+def _of_videos(
+    found: Examination, readable: Sequence[DecodeResult]
+) -> Iterator[tuple[str, str, str]]:
     span, sampling = clip_span(found.data.spec), found.data.spec.sampling.describe()
-    frames = [probe.num_frames for probe in readable]
+    frames = [result.num_frames for result in readable]
     yield (
         "Length",
         draw(lambda axes: _histogram(axes, frames, "frames", mark=span)),
@@ -118,8 +120,8 @@ def _histogram(axes: Axes, values: Sequence[float], unit: str, mark: float | Non
     axes.set_ylabel("videos")
 
 
-def _sizes(axes: Axes, readable: Sequence[Probe], side: int) -> None:
-    sizes = Counter((probe.width, probe.height) for probe in readable)
+def _sizes(axes: Axes, readable: Sequence[DecodeResult], side: int) -> None:
+    sizes = Counter((result.width, result.height) for result in readable)
     widths, heights = zip(*sizes, strict=True)
     shares = np.array(list(sizes.values())) / len(readable)
     axes.scatter(widths, heights, s=20 + 600 * shares, color=ACCENT, alpha=0.6, linewidths=0)

@@ -85,8 +85,8 @@ def _broken(found: Examination) -> Table:
     table = Table(caption=f"and {more:,} more, see the page" if more > 0 else None)
     for heading in ("list", "broken video", "verdict", "what was found"):
         table.add_column(heading, overflow="fold")
-    for split, index, probe in found.broken[:MAX_NAMED]:
-        cells = (split.name, split.table.paths[index], str(probe.verdict), probe.detail)
+    for split, index, result in found.broken[:MAX_NAMED]:
+        cells = (split.name, split.table.paths[index], str(result.verdict), result.detail)
         table.add_row(*map(Text, cells))
     return table
 
