@@ -208,7 +208,7 @@ def test_workers_tidy_up_and_end_when_the_caller_is_ended(
             os.killpg(job.pid, ending)
         else:
             job.send_signal(ending)
-        _, said = job.communicate(timeout=30)
+        _, said = job.communicate(timeout=120)
     wait_for(tidy)
     pid = int(tidy.read_text())
     wait_until(lambda: not Path(f"/proc/{pid}").exists())

@@ -217,7 +217,7 @@ def test_command_line_shows_the_papers_defaults(capsys: pytest.CaptureFixture[st
         main(["fit", "--model.help", "STResNetModule"])
     shown = " ".join(capsys.readouterr().out.split())
     assert re.search(r"Weight decay\. \(type: float, default: 0\.0005\)", shown)
-    assert re.search(r"Whether biases decay\. \(type: bool, default: False\)", shown)
+    assert re.search(r"Decay biases\. \(type: bool, default: False\)", shown)
     assert re.search(r"--model\.optimization\.schedule .*default: cosine", shown)
 
 

@@ -104,6 +104,7 @@ print("went on")
 def test_a_fit_outlives_wandbs_process(tmp_path: Path) -> None:
     command = [sys.executable, "-c", WITHOUT_SERVICE, str(tmp_path)]
     environment = {**os.environ, "WANDB_MODE": "offline"}
+    environment.pop("WANDB_SERVICE", None)  # of another test's run, in this process
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=120, cwd=PROJECT_ROOT, env=environment
     )
