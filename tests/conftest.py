@@ -1,8 +1,10 @@
 """What every test shares: where the real test data is, and quiet, single-threaded torch."""
 
+import multiprocessing
 import os
 import shutil
 import sys
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,14 @@ PROJECT_ROOT = Path(__file__).resolve().parents[1]
 def _few_threads() -> None:
     """Tests run on two cores; more threads only fight each other."""
     torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def fork_server() -> None:
+    """One fork server for all tests that use one, with what any of them needs imported."""
+    needed = ["datamodules.health.decode_check", "lightning_modules.resume.checkpoint_io"]
+    multiprocessing.get_context("forkserver").set_forkserver_preload(needed)
+    forkserver.ensure_running()
 
 
 TEST_DATA = Path(os.environ.get("KINETOSCOPE_TEST_DATA", PROJECT_ROOT.parent / "shared" / "data"))

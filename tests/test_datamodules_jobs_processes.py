@@ -14,6 +14,8 @@ from datamodules.jobs.dataset_jobs import Event, Step, process_videos
 from datamodules.jobs.processes import Advanced, Done, Lost, News, num_cores, run_jobs
 from datamodules.video.errors import VideoError
 
+pytestmark = pytest.mark.usefixtures("fork_server")
+
 
 def work(video: str) -> Generator[Step, None, None]:
     """What the name of a video says, after half of it was done."""

@@ -9,6 +9,8 @@ from datamodules import VideoFolderDataModule
 from datamodules.health.examination import Examination, ExaminationSettings, examine
 from datamodules.remarks import Remark, Remarks
 
+pytestmark = pytest.mark.usefixtures("fork_server")
+
 NO_VAL = "no validation split: nothing is validated, no best checkpoint is kept"
 NO_TEST = "no test split: the validation videos are the test set"
 

@@ -60,6 +60,8 @@ def test_readme_names_five_places() -> None:
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.one_slow_case
 def test_added_family_trains_tests_and_predicts(copy: Path, class_folders: Path) -> None:
     command = [sys.executable, "-c", SCRIPT, str(class_folders)]
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True)

@@ -139,6 +139,8 @@ def test_predict_is_equal_to_test(
         assert told == pytest.approx(views.mean(0).tolist(), abs=2e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.one_slow_case
 def test_broken_off_run_goes_on_bit_for_bit(trained: Path) -> None:
     runs = trained.parent
     whole = [*CPU, "--trainer.max_epochs=3", "--data.loading.num_workers=0", "--run.version=whole"]

@@ -255,7 +255,8 @@ def lose_a_rank(rank: int, end: str, path: str, told: Any) -> None:
         told.send((type(error).__name__, str(error)))
 
 
-@pytest.mark.parametrize("end", ["die", "hang"])
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [pytest.param("die", marks=pytest.mark.one_slow_case), "hang"])
 def test_a_lost_rank_is_explained(end: str, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -309,7 +310,8 @@ def serve_a_store(told: Any) -> None:
     told.poll(60)
 
 
-@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.slow
+@pytest.mark.parametrize("waits", [pytest.param(True, marks=pytest.mark.one_slow_case), False])
 def test_a_first_rank_that_died_is_explained(waits: bool) -> None:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()

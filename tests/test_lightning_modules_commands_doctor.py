@@ -18,6 +18,8 @@ from datamodules.health.decode_check import DecodeResult, Part, decode_all, deco
 from datamodules.health.decode_log import DecodeLog
 from lightning_modules.cli import main
 
+pytestmark = pytest.mark.usefixtures("fork_server")
+
 CONFIG = str(PROJECT_ROOT / "configs" / "data" / "video_folder.yaml")
 QUICK = ["--measure=0", "--workers=1", "--data.crops.size=32", "--data.crops.short_side=32"]
 

@@ -18,7 +18,7 @@ from lightning_modules.resume.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.runs.folder import LAST, PREVIOUS
 
 FORK_SERVER = multiprocessing.get_context("forkserver")
-FORK_SERVER.set_forkserver_preload(["lightning_modules.resume.checkpoint_io"])
+pytestmark = pytest.mark.usefixtures("fork_server")
 
 
 def content(number: int, size: int = 1000) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from datamodules import VideoFolderDataModule
 from datamodules.health.examination import ExaminationSettings, examine
 from lightning_modules.reports.doctor_page import write_page
 
+pytestmark = pytest.mark.usefixtures("fork_server")
+
 PROCESS_WIDE = (
     *("os.environ", "os.environ.*", "os.putenv", "os.chdir", "os.umask", "os.nice"),
     *("torch.set_*", "torch.manual_seed", "torch.use_deterministic_algorithms"),
