@@ -393,19 +393,23 @@ class VideoDataModule(LightningDataModule, ABC):
         Returns:
             The batch, clips and flow normalized to the module's dtype.
         """
+        if not batch["train"]:
+            return self._normalized(batch)
+        draws = BatchDraws(self.seed, batch["epoch"], tuple(batch["index"].tolist()))
+        batch = self.augmentation.augment(batch, draws, self.class_info)
+        return self.augmentation.mix(self._normalized(batch), draws, self.num_classes)
+
+    def _normalized(self, batch: VideoBatch) -> VideoBatch:
         dtype = torch.float32
         if self.trainer is not None and self.trainer.lightning_module is not None:
             module_dtype = self.trainer.lightning_module.dtype
             assert isinstance(module_dtype, torch.dtype)
             dtype = module_dtype
-        draws = BatchDraws(self.seed, batch["epoch"], tuple(batch["index"].tolist()))
-        if batch["train"]:
-            batch = self.augmentation.augment(batch, draws, self.class_info)
         scale = self.spec.normalization
         batch["clips"] = normalize(batch["clips"], scale.mean, scale.std, dtype)
         if "flow" in batch:
             batch["flow"] = normalize_flow(batch["flow"], dtype)
-        return self.augmentation.mix(batch, draws, self.num_classes) if batch["train"] else batch
+        return batch
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
