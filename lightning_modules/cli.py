@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from datamodules.errors import StorageError, UserError
+from datamodules.plugins.trusted import PLUGINS_VARIABLE
 from lightning_modules.console import fail, nearest
 
 COMMANDS = {
@@ -28,7 +30,6 @@ COMMANDS = {
     ),
     "models": ("lightning_modules.commands.models", "parameters and GMACs, against the papers'"),
 }
-PLUGINS = "KINETOSCOPE_PLUGINS"
 
 OVERVIEW = """\
 usage: kinetoscope COMMAND [options]
@@ -76,9 +77,9 @@ def main(args: Sequence[str] | None = None) -> None:
     # before torch is imported: threads that spin while they wait take the cores from the loader's
     # workers (a quarter of the time of a small network's epoch on two cores)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    before = os.environ.get(PLUGINS)
+    before = os.environ.get(PLUGINS_VARIABLE)
     if plugins is not None:
-        os.environ[PLUGINS] = plugins  # where ranks and loader workers find it too
+        os.environ[PLUGINS_VARIABLE] = plugins  # where ranks and loader workers find it too
     try:
         import_module(COMMANDS[command][0]).run(words)
     except KeyboardInterrupt:
@@ -91,9 +92,9 @@ def main(args: Sequence[str] | None = None) -> None:
         fail(sentence)
     finally:
         if plugins is not None:
-            os.environ.pop(PLUGINS)
+            os.environ.pop(PLUGINS_VARIABLE)
             if before is not None:
-                os.environ[PLUGINS] = before
+                os.environ[PLUGINS_VARIABLE] = before
 
 
 def _without_plugins(words: list[str]) -> tuple[list[str], str | None]:
@@ -118,8 +119,6 @@ def told_in_a_sentence(error: BaseException) -> str | None:
     The parser wraps the errors of a constructor in errors of its own.
     """
     from lightning.fabric.utilities.exceptions import MisconfigurationException
-
-    from datamodules.errors import StorageError, UserError
 
     found: BaseException | None = error
     while found is not None:

@@ -8,8 +8,8 @@ from models.layers import VideoNetwork
 class AdaptedNetwork(VideoNetwork):
     """Any module that maps clips to logits; its weights keep their names below `module.`.
 
-    The linear layers that give as many values as there are classes are its classifiers: they have
-    the learning rate of the head, and load by class name only.
+    The last linear layer that gives as many values as there are classes is its classifier: it has
+    the learning rate of the head, and loads by class name only.
 
     Args:
         module: Takes normalized clips, (B, 3, T, H, W), and returns logits, (B, num_classes).

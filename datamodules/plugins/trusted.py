@@ -14,12 +14,13 @@ from typing import Any, TypeVar
 
 from datamodules.errors import UserError
 
-__all__ = ["OUR_PACKAGES", "TRUSTED", "VARIABLE", "load_plugins", "plugin_names", "resolve"]
+__all__ = ["OUR_PACKAGES", "PLUGINS_VARIABLE", "TRUSTED", "load_plugins", "plugin_names", "resolve"]
 
 OUR_PACKAGES = ("models", "datamodules", "lightning_modules")
 TRUSTED = (*OUR_PACKAGES, "torch", "lightning", "torchmetrics")
 """Packages of which any class may be named."""
-VARIABLE = "KINETOSCOPE_PLUGINS"
+PLUGINS_VARIABLE = "KINETOSCOPE_PLUGINS"
+"""Environment variable with the plugins, commas between them."""
 
 Base = TypeVar("Base")
 
@@ -45,13 +46,15 @@ def load_plugins() -> None:
         elif find_spec(name.split(".")[0]) is None:
             raise UserError(
                 f"the plugin {name} cannot be imported from here; name an installed module, or the "
-                f"path of a Python file, with --plugins or {VARIABLE}"
+                f"path of a Python file, with --plugins or {PLUGINS_VARIABLE}"
             )
         import_module(name)
 
 
 def _words() -> list[str]:
-    return [word.strip() for word in os.environ.get(VARIABLE, "").split(",") if word.strip()]
+    return [
+        word.strip() for word in os.environ.get(PLUGINS_VARIABLE, "").split(",") if word.strip()
+    ]
 
 
 def _import_name(word: str) -> str:
@@ -61,7 +64,7 @@ def _import_name(word: str) -> str:
 def _find_file(path: Path, name: str) -> None:
     if not path.is_file():
         raise UserError(
-            f"there is no plugin file {path}; correct --plugins, or the variable {VARIABLE}"
+            f"there is no plugin file {path}; correct --plugins, or the variable {PLUGINS_VARIABLE}"
         )
     known = sys.modules.get(name)
     origin = getattr(known, "__file__", None)
@@ -106,7 +109,7 @@ def attribute(path: str) -> Any:
     if not any(module_name == known or module_name.startswith(f"{known}.") for known in trusted):
         raise UserError(
             f"{path} is part of a plugin that was not named; name its module or file "
-            f"({module_name.split('.')[0]}) with --plugins, or with the variable {VARIABLE}"
+            f"({module_name.split('.')[0]}) with --plugins, or with the variable {PLUGINS_VARIABLE}"
         )
     load_plugins()
     try:

@@ -21,7 +21,7 @@ import lightning_modules
 from datamodules import VideoDataModule
 from datamodules.errors import UserError
 from datamodules.plugins.described import Described
-from datamodules.plugins.trusted import TRUSTED, VARIABLE, load_plugins, plugin_names
+from datamodules.plugins.trusted import PLUGINS_VARIABLE, TRUSTED, load_plugins, plugin_names
 from lightning_modules.base import VideoClassifier
 from lightning_modules.console import COMMAND, OneSentenceParser, nearest
 from lightning_modules.old_checkpoints import MOVED
@@ -187,7 +187,7 @@ def _unrecognized(found: re.Match[str]) -> str:
 def _refused(found: re.Match[str]) -> str:
     return (
         f"the class {found[1]} is refused: only classes of {', '.join(TRUSTED)} may be named; to "
-        f"allow a file or module of your own, name it with --plugins, or with {VARIABLE}"
+        f"allow a file or module of your own, name it with --plugins, or with {PLUGINS_VARIABLE}"
     )
 
 
