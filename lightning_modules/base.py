@@ -127,6 +127,7 @@ class VideoClassifier(Described, LightningModule):
         self.protocol: dict[str, Any] = {}
         self.has_weights = False
         self.views_at_once: int | None = None
+        self._stored_arguments: dict[str, Any] = {}
         self._build_metrics(metrics or {})
 
     def describe_as(self, arguments: Mapping[str, Any]) -> None:
@@ -136,10 +137,16 @@ class VideoClassifier(Described, LightningModule):
         command line, which knows them as the config has them, or by `open_checkpoint`.
 
         Args:
-            arguments: Plain values, of which the module can be made again.
+            arguments: Plain values, of which the module can be made again; the classes, which come
+                from the data, need not be among them.
+
+        Raises:
+            UserError: If one is no plain value.
         """
-        own = {"num_classes": self.num_classes, "class_names": list(self.class_names)}
-        self.save_hyperparameters({**arguments, **own})
+        classes = {"num_classes": self.num_classes, "class_names": self.class_names}
+        own = {name: value for name, value in classes.items() if name in self.given}
+        self._stored_arguments = plain({**arguments, **own}, "model")
+        self.save_hyperparameters(self._stored_arguments)
 
     def _build_metrics(self, own: Mapping[str, Metric]) -> None:
         self.train_metrics = accuracy_metrics(self.num_classes, "train/")
@@ -259,8 +266,9 @@ class VideoClassifier(Described, LightningModule):
         valid = batch["valid"]
         logits, labels = self.view_logits(batch)[valid], batch["label"][valid]
         if len(labels):
-            self.test_metrics.update(self.video_scores(logits), labels)
-            self.test_confusion.update(self.video_scores(logits), labels)
+            scores = self.video_scores(logits)
+            self.test_metrics.update(scores, labels)
+            self.test_confusion.update(scores, labels)
         self.log_dict(dict(self.test_metrics.items()), on_epoch=True)
         ids = [name for name, keep in zip(batch["video_id"], valid.tolist(), strict=True) if keep]
         return {"video_id": ids, "label": labels.cpu(), "logits": logits.cpu()}
@@ -325,7 +333,7 @@ class VideoClassifier(Described, LightningModule):
         """Take over the facts that a checkpoint stores of the data; read `init_from`; compile."""
         self.data = self._ask_for_data_spec()
         if stage == "fit":
-            if not self.hparams:
+            if not self._stored_arguments:
                 self.describe_as(plain_arguments(self.given))
             self.class_names = list(self.data.class_names)
             self.input_spec = dict(self.data.input)
@@ -389,8 +397,8 @@ class VideoClassifier(Described, LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what `predict`, `explain` and `export` need to work from the file alone."""
-        owner, arguments = class_path_of(type(self)), plain(self.hparams, "hyper_parameters")
-        checkpoint["module"] = {"class_path": owner, "init_args": arguments}
+        checkpoint["module"] = class_path_of(type(self))
+        checkpoint["hyper_parameters"] = self._stored_arguments
         checkpoint["network"] = {
             "name": self.network_name,
             "num_classes": self.num_classes,

@@ -55,11 +55,10 @@ def up_to_date(content: Any) -> Any:
     owner = content["hyper_parameters"].get("_class_path") or content["module_class"]
     if owner.startswith("lightning_modules."):
         owner = f"lightning_modules.{owner.rpartition('.')[2]}"
-    arguments = _grouped(flat)
     return {
         **content,
-        "hyper_parameters": arguments,
-        "module": {"class_path": owner, "init_args": arguments},
+        "hyper_parameters": _grouped(flat),
+        "module": owner,
         "network": {
             "name": flat["network"],
             "num_classes": flat["num_classes"],

@@ -93,7 +93,7 @@ def test_checkpoint_says_what_decided_the_input(trained: Path) -> None:
     }
     assert content["input_spec"]["augmentation"]["class_path"] == "my_lab.RandomErasing"
     assert content["input_spec"]["augmentation"]["init_args"]["probability"] == 0.8
-    assert content["module"]["class_path"] == "my_lab.MiniModule"
+    assert content["module"] == "my_lab.MiniModule"
     assert content["network"] == {"name": "my_lab.Mini", "num_classes": 3, "options": {"width": 8}}
     optimizer = content["hyper_parameters"]["optimization"]["optimizer"]
     assert (optimizer["class_path"], optimizer["init_args"]["lr"]) == ("my_lab.SignSGD", 0.01)
@@ -195,7 +195,7 @@ def test_every_module_of_a_checkpoint_opens_from_python(
     path = trained / "checkpoints" / "last.ckpt"
     with pytest.raises(UserError, match=r"my_lab\.MiniModule is part of a plugin"):
         open_checkpoint(path)
-    monkeypatch.setenv(trusted.VARIABLE, "my_lab.py")
+    monkeypatch.setenv(trusted.PLUGINS_VARIABLE, "my_lab.py")
     for opened in (open_checkpoint(path), VideoClassifier.load_from_checkpoint(path)):
         assert type(opened).__name__ == "MiniModule"
         assert opened.network_options == {"width": 8}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import PROJECT_ROOT
+from conftest import PROJECT_ROOT, QUIET
 from grouped import data_settings
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor, nn
@@ -24,14 +24,6 @@ from lightning_modules import (
 )
 from models import get_model
 
-QUIET: dict[str, Any] = {
-    "accelerator": "cpu",
-    "logger": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "use_distributed_sampler": False,
-    "num_sanity_val_steps": 0,
-}
 SMALL = data_settings(num_frames=4, frame_stride=2, size=32, batch_size=16, num_workers=0)
 
 
@@ -78,6 +70,46 @@ def test_options_of_an_own_family_are_kept(
     plain.load_state_dict(opened.network.state_dict())  # fits, and means something else
     with torch.inference_mode():
         assert not torch.allclose(plain.eval()(*plain.example_inputs(2, 4, 32)), logits_of(opened))
+
+
+SLOW = Optimization(lr=0.02)
+
+
+class Narrow(VideoClassifier):
+    """A family that takes arguments of its own alone, and makes Lightning's own call too."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        shift_div: int = 4,
+        optimization: Optimization = SLOW,
+        loss: nn.Module | None = None,
+    ) -> None:
+        options = {"shift_div": shift_div}
+        super().__init__(
+            "tsm_tiny", num_classes, optimization=optimization, loss=loss, network_kwargs=options
+        )
+        self.save_hyperparameters(ignore=["loss"])
+
+
+def test_arguments_of_a_narrow_family_are_stored_once(
+    motion_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KINETOSCOPE_PLUGINS", __name__)
+    module = Narrow(num_classes=8, shift_div=2, loss=nn.CrossEntropyLoss(label_smoothing=0.1))
+    path = saved(module, data_of(motion_root), tmp_path)
+    content = torch.load(path, weights_only=True)
+    assert content["module"] == f"{__name__}.Narrow"
+    stored = content["hyper_parameters"]
+    assert (stored["num_classes"], stored["shift_div"], stored["loss"]) == (8, 2, None)
+    assert stored["optimization"]["lr"] == 0.02
+    assert len(stored) == 4
+    opened = open_checkpoint(path)
+    assert type(opened) is Narrow
+    assert opened.class_names == module.class_names
+    assert torch.equal(logits_of(opened), logits_of(module))
+    other = nn.MultiMarginLoss()
+    assert Narrow.load_from_checkpoint(path, loss=other).criterion is other
 
 
 def test_network_options_of_the_base_are_kept(motion_root: Path, tmp_path: Path) -> None:

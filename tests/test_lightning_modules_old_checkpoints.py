@@ -131,17 +131,18 @@ def opened_frames(module: VideoClassifier) -> int:
 
 def test_settings_of_old_modules_are_kept() -> None:
     content = torch.load(OLD / "cost.ckpt", weights_only=True)
-    module = up_to_date(content)["module"]
-    assert module["class_path"] == "lightning_modules.CoSTModule"
-    optimization = module["init_args"]["optimization"]
+    current = up_to_date(content)
+    assert current["module"] == "lightning_modules.CoSTModule"
+    arguments = current["hyper_parameters"]
+    optimization = arguments["optimization"]
     old = content["hyper_parameters"]
     assert optimization["ema_decay"] == old["ema_decay"] == 0.5
     assert optimization["warmup_epochs"] == old["warmup_epochs"] == 0.5
     assert {f"model.{name}" for name in old} & set(MOVED) == {
         key for key in MOVED if key.startswith("model.")
     }
-    assert not {f"model.{name}" for name in module["init_args"]} & set(MOVED)
-    assert up_to_date(up_to_date(content)) == up_to_date(content)
+    assert not {f"model.{name}" for name in arguments} & set(MOVED)
+    assert up_to_date(current) == current
 
 
 @pytest.mark.parametrize("family", ["cost"])

@@ -22,7 +22,12 @@ from lightning_modules.runs.folder import (
 
 def save(folder: Path, name: str, step: int, run: str = "abc") -> None:
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    content = {"module": {}, "global_step": step, "epoch": 0, "run": {"id": run}}
+    content = {
+        "module": "lightning_modules.CoSTModule",
+        "global_step": step,
+        "epoch": 0,
+        "run": {"id": run},
+    }
     torch.save(content, folder / "checkpoints" / name)
 
 

@@ -19,7 +19,7 @@ from lightning.pytorch.cli import (
 
 from datamodules import VideoDataModule
 from datamodules.errors import UserError, as_user_error
-from datamodules.plugins.trusted import OUR_PACKAGES, resolve
+from datamodules.plugins.trusted import resolve
 from lightning_modules.base import VideoClassifier
 from lightning_modules.callbacks.broken_videos import BrokenVideos
 from lightning_modules.callbacks.left_out import LeftOut
@@ -162,7 +162,7 @@ class VideoCLI(LightningCLI):
                     f"{config.ckpt_path} does not hold all that a resumed run needs, as another "
                     "version wrote it; start a new run from its weights with --model.init_from"
                 )
-            trained = self.checkpoint["module"]["init_args"]
+            trained = self.checkpoint["hyper_parameters"]
             refuse_changed_settings(trained, config.model.init_args.as_dict())
             saved = folder_of_checkpoint(config.ckpt_path) / "config.yaml"
             text = self._subcommand_parsers["fit"].dump(config, skip_none=False)
@@ -176,12 +176,11 @@ class VideoCLI(LightningCLI):
         """
         if self.checkpoint is None:
             return
-        module = self.checkpoint["module"]
-        arguments = {k: v for k, v in module["init_args"].items() if f"model.{k}" not in LINKED}
-        stored = {"class_path": module["class_path"], "init_args": arguments}
-        if not module["class_path"].startswith(OUR_PACKAGES):
-            resolve(module["class_path"], VideoClassifier)  # says whose plugin is missing
-        asked = {self.config.subcommand: {"model": stored}}
+        module, arguments = self.checkpoint["module"], self.checkpoint["hyper_parameters"]
+        resolve(module, VideoClassifier)  # says whose plugin is missing
+        stored = {k: v for k, v in arguments.items() if f"model.{k}" not in LINKED}
+        model = {"class_path": module, "init_args": stored}
+        asked = {self.config.subcommand: {"model": model}}
         self.config = self.parser.parse_object(asked, self.config)
 
     def instantiate_classes(self) -> None:

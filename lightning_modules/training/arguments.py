@@ -92,7 +92,7 @@ def plain_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: If another argument is no plain value.
     """
-    values = {**given, "loss": None, "metrics": None}
+    values = {**given, **{name: None for name in ("loss", "metrics") if name in given}}
     optimization = values.get("optimization")
     if isinstance(optimization, Optimization):
         names = [field.name for field in fields(optimization)]

@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule
 from datamodules.errors import UserError
 from datamodules.plugins.described import rebuild
 from datamodules.plugins.trusted import resolve
+from lightning_modules.training.arguments import plain_arguments
 from lightning_modules.training.optim import BatchNorm, Optimization
 
 Module = TypeVar("Module", bound=LightningModule)
@@ -24,24 +25,23 @@ def load_module(
     Args:
         content: What the checkpoint holds.
         base: The class that it has to be of, `VideoClassifier` or a family.
-        changed: Arguments that are to be others.
+        changed: Arguments that are to be others, as the constructor takes them.
 
     Raises:
         UserError: If its class is part of a plugin that is not there, or another.
     """
-    description = content["module"]
-    cls = resolve(description["class_path"], base)
-    stored = {**description["init_args"], **(changed or {})}
-    arguments = {name: _revived(name, value) for name, value in stored.items()}
-    arguments |= {name: None for name in _ONLY_FIT if name in arguments}
+    stored, changed = content["hyper_parameters"], changed or {}
+    cls = resolve(content["module"], base)
+    kept = {name: None if name in _ONLY_FIT else value for name, value in stored.items()}
+    arguments = {name: _revived(name, value) for name, value in {**kept, **changed}.items()}
     try:
         module: Any = cls(**arguments)
     except TypeError as error:
         raise UserError(
-            f"{description['class_path']} does not take the arguments of the checkpoint ({error}); "
-            "give the version of it that wrote the checkpoint"
+            f"{content['module']} does not take the arguments of the checkpoint ({error}); give "
+            "the version of it that wrote the checkpoint"
         ) from error
-    module.describe_as(stored)
+    module.describe_as({**stored, **plain_arguments(changed)})
     module.on_load_checkpoint(dict(content))
     module.load_state_dict(content["state_dict"])
     made: Module = module
