@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,30 @@ from datamodules.motion_shapes.generation import MotionShapesSettings, generate_
 from datamodules.video import reader
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
+QUIET: dict[str, Any] = {
+    "accelerator": "cpu",
+    "logger": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,
+    "num_sanity_val_steps": 0,
+}
+"""Settings of a trainer that writes nothing, on the terminal or to a log."""
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _few_threads() -> None:
     """Tests run on two cores; more threads only fight each other."""
     torch.set_num_threads(2)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For work in so small steps that threads would wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

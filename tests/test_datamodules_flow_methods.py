@@ -1,7 +1,7 @@
 """Coding of flow, and the methods against motion that is known."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -131,15 +131,6 @@ def test_still_frames_have_no_motion_and_one_thread_is_used(method: FlowMethodNa
     assert cv2.getNumThreads() == 1
 
 
-@pytest.fixture
-def _one_thread() -> Iterator[None]:
-    """RAFT is many small steps, whose threads wait for each other where cores are busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def raft_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
@@ -148,7 +139,7 @@ def raft_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.usefixtures("_one_thread")
+@pytest.mark.usefixtures("one_thread")  # RAFT is many small steps
 def test_raft_equals_torchvisions_network(raft_weights: Path) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (3, 128, 136, 3), dtype=np.uint8)
     method = make_flow_method("raft", raft_weights)
@@ -164,7 +155,7 @@ def test_raft_equals_torchvisions_network(raft_weights: Path) -> None:
     torch.testing.assert_close(torch.from_numpy(flow), expected)
 
 
-@pytest.mark.usefixtures("_one_thread")
+@pytest.mark.usefixtures("one_thread")  # RAFT is many small steps
 def test_raft_takes_frames_of_any_size(raft_weights: Path) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (2, 45, 131, 3), dtype=np.uint8)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import QUIET
 from grouped import augmented, data_settings, module_settings
 from lightning.pytorch import Trainer
 from PIL import Image
@@ -349,17 +350,7 @@ def test_probe_of_frames_beside_flow_is_refused(frames_root: Path) -> None:
 
 
 def quiet_trainer(**options: Any) -> Trainer:
-    return Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        limit_train_batches=2,
-        limit_val_batches=1,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        **options,
-    )
+    return Trainer(max_epochs=1, limit_train_batches=2, limit_val_batches=1, **QUIET, **options)
 
 
 def test_fit_remembers_its_flow_and_a_test_on_other_flow_is_refused(

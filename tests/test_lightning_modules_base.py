@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import QUIET
 from grouped import data_settings, module_settings
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
@@ -32,14 +33,6 @@ from lightning_modules.training.optim import BatchNorm, Optimization
 from models import list_models
 from models.registry import MODELS
 
-QUIET: dict[str, Any] = {
-    "accelerator": "cpu",
-    "logger": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "use_distributed_sampler": False,
-    "num_sanity_val_steps": 0,
-}
 SIZES = {"num_train": 64, "num_val": 16, "num_test": 16}
 
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -199,16 +198,7 @@ def test_progress_is_told_in_lines_where_no_bar_is_drawn(
     assert "\n2 of 6 videos done, " in capsys.readouterr().out
 
 
-@pytest.fixture
-def _one_thread() -> Iterator[None]:
-    """RAFT is many small steps, whose threads wait for each other where cores are busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.usefixtures("_one_thread")
+@pytest.mark.usefixtures("one_thread")  # RAFT is many small steps
 def test_raft_with_a_file_of_weights_does_frame_folders(tmp_path: Path) -> None:
     frames, target = tmp_path / "videos" / "v1", tmp_path / "flow"
     frames.mkdir(parents=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import PROJECT_ROOT
+from conftest import PROJECT_ROOT, QUIET
 from lightning.pytorch import Trainer
 from PIL import Image
 from torch import Tensor
@@ -225,16 +225,6 @@ def test_dataset_changes_whole_frames_before_it_crops(video: Path) -> None:
     assert torch.equal(views(video, "reversed", train=True), views(video, None, train=True))
 
 
-QUIET: dict[str, Any] = {
-    "accelerator": "cpu",
-    "logger": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "enable_checkpointing": False,
-    "use_distributed_sampler": False,
-}
-
-
 def run_test(
     root: Path, folder: Path, probe: str | None, capsys: pytest.CaptureFixture[str]
 ) -> tuple[Any, str]:
@@ -252,7 +242,8 @@ def run_test(
     module = BaselineModule("tsn_tiny", num_classes=8)
     torch.nn.init.normal_(module.network.fc.weight)
     module.has_weights = True
-    Trainer(callbacks=[ScoreFile(folder)], **QUIET).test(module, data, verbose=False)
+    trainer = Trainer(callbacks=[ScoreFile(folder)], enable_checkpointing=False, **QUIET)
+    trainer.test(module, data, verbose=False)
     part = "" if data.probe is None else f"_{data.probe.file_part}"
     return np.load(folder / f"scores_test_1x1{part}.npz"), capsys.readouterr().out
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import QUIET
 from grouped import data_settings
 from lightning.pytorch import Trainer
 from numpy.typing import NDArray
@@ -26,14 +27,6 @@ from lightning_modules import VideoClassifier
 from lightning_modules.callbacks.score_file import ScoreFile
 from models import list_models
 
-QUIET: dict[str, Any] = {
-    "accelerator": "cpu",
-    "logger": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "enable_checkpointing": False,
-    "use_distributed_sampler": False,
-}
 TOLERANCE = 1e-5
 """Of logits; convolutions sum in another order in batches of another size."""
 
@@ -185,7 +178,8 @@ def test_every_network_takes_the_full_frame(network: str) -> None:
 
 def run_test(module: VideoClassifier, data: Any, folder: Path) -> Any:
     module.has_weights = True
-    Trainer(callbacks=[ScoreFile(folder)], **QUIET).test(module, data, verbose=False)
+    trainer = Trainer(callbacks=[ScoreFile(folder)], enable_checkpointing=False, **QUIET)
+    trainer.test(module, data, verbose=False)
     (path,) = folder.glob("scores_*.npz")
     return np.load(path)
 

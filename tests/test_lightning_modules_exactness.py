@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import QUIET
 from grouped import data_settings, module_settings
 from lightning.pytorch import Trainer
 from numpy.typing import NDArray
@@ -67,18 +68,13 @@ def evaluate(root: Path, folder: Path, count: int, stage: str, ranks: int) -> No
     torch.manual_seed(0)
     module, data = Recorded(), FirstVideos(root, count)
     trainer = Trainer(
-        accelerator="cpu",
         devices=ranks,
         strategy="ddp" if ranks > 1 else "auto",
         max_epochs=1,
         limit_train_batches=1,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         enable_checkpointing=False,
         callbacks=[ScoreFile(folder)] if stage == "test" else [],
+        **QUIET,
     )
     more = {} if stage == "fit" else {"verbose": False}
     getattr(trainer, stage)(module, data, **more)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import QUIET
 from grouped import module_settings, network_of
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
@@ -97,15 +98,7 @@ def test_missing_flow_is_named(motion_root: Path) -> None:
         sampling=FrameSampler(num_frames=2, frame_stride=2),
         crops=Crops(size=32),
     )
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
+    trainer = Trainer(max_epochs=1, enable_checkpointing=False, **QUIET)
     with pytest.raises(ValueError, match="st_resnet_tiny needs flow, but the batches hold none"):
         trainer.fit(STResNetModule("st_resnet_tiny", num_classes=8), data)
 

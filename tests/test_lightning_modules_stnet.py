@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import PROJECT_ROOT
+from conftest import PROJECT_ROOT, QUIET
 from grouped import network_of
 from lightning.pytorch import Trainer
 from test_configs import DEBUG
@@ -37,15 +37,11 @@ def data_of(root: Path, frames_per_segment: int) -> MotionShapesDataModule:
 
 def trainer_of(folder: Path) -> Trainer:
     return Trainer(
-        accelerator="cpu",
         max_steps=1,
         limit_val_batches=0,
-        logger=False,
         default_root_dir=folder,
         enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
+        **QUIET,
     )
 
 

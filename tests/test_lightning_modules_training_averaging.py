@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import QUIET
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
@@ -66,16 +67,7 @@ def fit(
     )
     record = Record()
     every = ModelCheckpoint(folder, filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        callbacks=[record, every, *callbacks],
-    )
+    trainer = Trainer(max_epochs=epochs, callbacks=[record, every, *callbacks], **QUIET)
     trainer.fit(module, data_of(root), ckpt_path=ckpt_path, weights_only=True)
     return module, record, trainer
 

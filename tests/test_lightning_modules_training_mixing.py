@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import QUIET
 from lightning.pytorch import Callback, Trainer
 from torch import nn
 
@@ -101,15 +102,7 @@ def mixed_batches(root: Path, **mixing: float) -> list[dict[str, Any]]:
             batches.append(dict(batch))
 
     trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        callbacks=[Keep()],
+        max_epochs=1, limit_val_batches=0, enable_checkpointing=False, callbacks=[Keep()], **QUIET
     )
     trainer.fit(module, data)
     return batches
