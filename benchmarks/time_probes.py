@@ -58,10 +58,8 @@ def main() -> int:
     options = _options()
     runs = repeats(options)
     trained = [candidate for candidate in CANDIDATES if candidate.network in PROBES]
-    jobs = [
-        partial(measure, candidate, repeat, options) for candidate in trained for repeat in runs
-    ]
-    list(run_all(jobs, options.at_once))
+    pairs = itertools.product(trained, runs)
+    list(run_all([partial(measure, *pair, options) for pair in pairs], options.at_once))
     effects: dict[tuple[str, str], list[Effect]] = {}
     rows = []
     for network, probes in PROBES.items():
