@@ -280,9 +280,11 @@ def test_help_lists_commands_without_importing_torch(command: list[str]) -> None
     assert not modules & {"torch", "lightning", "numpy"}
 
 
-def test_wheel_lists_exactly_three_packages() -> None:
+def test_wheel_lists_exactly_three_packages_and_the_configs() -> None:
     project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())
-    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == list(PACKAGES)
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["only-include"] == [*PACKAGES, "configs"]
+    assert wheel["sources"] == {"configs": "lightning_modules/configs"}
     assert project["project"]["scripts"] == {"kinetoscope": "lightning_modules.cli:main"}
 
 

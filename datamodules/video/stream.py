@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 import av
 import numpy as np
@@ -23,6 +23,11 @@ from datamodules.video.errors import MAX_PIXELS, VideoError, as_unreadable
 
 # Containers in which a packet keeps its byte position and a seek lands on a listed packet.
 _SEEKABLE = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
+
+ANY_METADATA: dict[str, Any] = (
+    {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+)
+"""What lets `av.open` pass over titles and comments that are not UTF-8; PyAV 19 always does."""
 
 
 def check_file(source: Source) -> None:
@@ -86,8 +91,8 @@ class VideoStream:
             self._container: InputContainer = av.open(
                 self._file or os.path.abspath(path or ""),
                 mode="r",
-                metadata_errors="ignore",
                 options={"protocol_whitelist": "file" if path else "none"},
+                **ANY_METADATA,
             )
         except (av.FFmpegError, OSError) as error:
             raise self._open_error(error) from error

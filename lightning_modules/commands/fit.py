@@ -28,6 +28,7 @@ from lightning_modules.callbacks.score_file import ScoreFile
 from lightning_modules.callbacks.throughput import Throughput
 from lightning_modules.callbacks.validation_report import ValidationReport
 from lightning_modules.callbacks.watchdog import Watchdog
+from lightning_modules.commands.config_names import with_configs_found
 from lightning_modules.commands.expected_warnings import ignore_expected_warnings
 from lightning_modules.commands.null_words import set_nulls, split_nulls
 from lightning_modules.commands.parsing import (
@@ -74,6 +75,7 @@ def run(words: Sequence[str]) -> None:
     Args:
         words: The command and its options.
     """
+    words = with_configs_found(words)
     allow_known_classes()
     refuse_linked_options(words)
     torch.set_float32_matmul_precision("high")

@@ -23,6 +23,7 @@ from datamodules.errors import UserError
 from datamodules.plugins.described import Described
 from datamodules.plugins.trusted import PLUGINS_VARIABLE, TRUSTED, load_plugins, plugin_names
 from lightning_modules.base import VideoClassifier
+from lightning_modules.commands.config_names import config_names
 from lightning_modules.console import COMMAND, OneSentenceParser, nearest
 from lightning_modules.old_checkpoints import MOVED
 from lightning_modules.runs.folder import (
@@ -240,10 +241,13 @@ EXPLANATIONS: list[tuple[str, Callable[[re.Match[str]], str]]] = [
         r"arguments are required: (.*)",
         lambda m: (
             f"{re.sub(r'[a-z]+[.]', '', m[1]).replace(', ', ' and ')} must be given; begin with a "
-            "config, such as --config configs/quickstart.yaml"
+            "config, such as --config quickstart"
         ),
     ),
-    (r"File does not exist: '?([^'\n]*)", lambda m: f"there is no config file {m[1]}"),
+    (
+        r"File does not exist: '?([^'\n]*)",
+        lambda m: f"there is no config file {m[1]}{nearest(Path(m[1]).name, config_names())}",
+    ),
     (r"Path is not a file: '?([^'\n]*)", lambda m: f"{m[1]} is a folder, not a config file"),
     (r"Problems parsing config: (.*)", lambda m: "a config is not valid YAML: " + _one_line(m[1])),
     (r"Importing '([^']*)' is not allowed", _refused),
