@@ -78,7 +78,7 @@ def test_video_that_ends_before_its_header_says_is_incomplete(tmp_path: Path) ->
             VideoReader(path).close()
             continue
         assert verdict(path) == (
-            f"incomplete: its 50 packets end at 2.00 s of the {seconds:.2f} s that its header "
+            f"incomplete: its 50 frames end at 2.00 s of the {seconds:.2f} s that its header "
             "declares"
         )
 

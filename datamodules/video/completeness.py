@@ -7,8 +7,11 @@ A video that lasts clearly less than its Matroska header says is incomplete with
 is an AVI that has lost its list.
 """
 
+from typing import NamedTuple, Self
+
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from datamodules.video.containers import holds_chunks, torn_at
 from datamodules.video.errors import VideoError, as_unreadable
@@ -85,56 +88,69 @@ def _check_avi(stream: VideoStream, log: PacketLog, listed: int) -> None:
                     f"{len(log)} of the {listed} packets that its index lists are there",
                 )
     elif len(log) > listed:  # the list is lost
-        _check_duration(stream, log)
+        _check_duration(stream, _Shown.measured(log))
 
 
 def _check_matroska(stream: VideoStream, log: PacketLog) -> None:
     """Refuse a Matroska or WebM file with a hole, or one that is too short."""
-    times = np.unique(log.pts[log.pts != NO_TIME])
-    waits = np.diff(times, prepend=np.minimum(times[:1], 0))
-    longest, step = stream.longest_seconds, _step(log)
-    lacking = _lacking(stream, log, longest) if longest else 0.0
-    if np.any(np.append(waits, lacking) > _SUSPICIOUS * step):
+    shown = _Shown.measured(log)
+    waits = np.diff(shown.times, prepend=np.minimum(shown.times[:1], 0))
+    longest, allowed = stream.longest_seconds, _SUSPICIOUS * shown.step
+    if np.any(waits > allowed) or (longest and shown.lacking(stream, longest) > allowed):
         with as_unreadable(stream.source), stream.source.open() as file:
             position = torn_at(file)
         if position is not None:
             detail = f"it is torn at byte {position}; {len(log)} packets read"
             raise VideoError(stream.source, "incomplete", detail)
-    _check_duration(stream, log)
+    _check_duration(stream, shown)
 
 
-def _check_duration(stream: VideoStream, log: PacketLog) -> None:
+def _check_duration(stream: VideoStream, shown: "_Shown") -> None:
     """Refuse a file whose frames end clearly before its header says."""
-    declared, base = stream.declared_seconds, stream.stream.time_base
-    if not declared or not base:
+    declared, base = stream.declared_seconds, float(stream.stream.time_base or 0)
+    if not declared:
         return
-    lacking = float(_lacking(stream, log, declared) * base)
-    if lacking > max(SHORTER_BY * declared, float(SHORTER_BY_FRAMES * _step(log) * base)):
+    lacking = shown.lacking(stream, declared) * base
+    if lacking > max(SHORTER_BY * declared, SHORTER_BY_FRAMES * shown.step * base):
         raise VideoError(
             stream.source,
             "incomplete",
-            f"its {len(log)} packets end at {declared - lacking:.2f} s of the {declared:.2f} s "
-            "that its header declares",
+            f"its {len(shown.times)} frames end at {declared - lacking:.2f} s of the "
+            f"{declared:.2f} s that its header declares",
         )
 
 
-def _lacking(stream: VideoStream, log: PacketLog, declared: float) -> float:
-    """Find how far the end of the last frame is from the declared one; 0 where nothing tells.
+class _Shown(NamedTuple):
+    """The times at which packets are shown, in the stream's time base.
 
-    Returns:
-        Time in the stream's time base.
+    Attributes:
+        times: Those of all, without repetition, in order.
+        step: The usual time from one to the next; 0 where nothing tells.
+        end: The end of the last one; None where nothing tells.
     """
-    times, base, step = np.maximum(log.pts, log.dts), stream.stream.time_base, _step(log)
-    if not base or not step or not np.any(times != NO_TIME):
-        return 0.0
-    return declared / float(base) - float(np.max(times + np.maximum(log.duration, step)))
 
+    times: NDArray[np.int64]
+    step: float
+    end: float | None
 
-def _step(log: PacketLog) -> float:
-    """Find the usual time from frame to frame, in the stream's time base; 0 where nothing tells."""
-    told = log.duration[log.duration > 0]
-    between = np.diff(np.unique(log.pts[log.pts != NO_TIME]))
-    for steps in (told, between):
-        if len(steps):
-            return float(np.median(steps))
-    return 0.0  # one frame, which may be shown for any time
+    @classmethod
+    def measured(cls, log: PacketLog) -> Self:
+        """Measure the packets of a file."""
+        stamped, lasting = np.maximum(log.pts, log.dts), log.duration  # some AVI have dts alone
+        times = np.unique(stamped[stamped != NO_TIME])
+        told = lasting[lasting > 0]
+        steps = told if len(told) else np.diff(times)
+        if not len(steps):  # one frame, which may be shown for any time
+            return cls(times, 0.0, None)
+        step = float(np.median(steps))
+        return cls(times, step, float(np.max(stamped + np.maximum(lasting, step))))
+
+    def lacking(self, stream: VideoStream, declared: float) -> float:
+        """Find how far the end is from the declared one; 0 where nothing tells.
+
+        Args:
+            stream: The file.
+            declared: The end that its header declares, in seconds.
+        """
+        base = float(stream.stream.time_base or 0)
+        return declared / base - self.end if base and self.end is not None else 0.0
