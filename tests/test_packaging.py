@@ -196,8 +196,10 @@ def test_only_the_decoder_and_the_generator_touch_av() -> None:
     assert users == {
         "datamodules/flow/storage.py",
         "datamodules/motion_shapes/generation.py",
+        "datamodules/video/completeness.py",
         "datamodules/video/index.py",
         "datamodules/video/index_cache.py",
+        "datamodules/video/packets.py",
         "datamodules/video/reader.py",
         "datamodules/video/stream.py",
     }
