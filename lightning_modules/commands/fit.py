@@ -16,6 +16,7 @@ from lightning.pytorch.cli import (
     LightningArgumentParser,
     LightningCLI,
 )
+from lightning.pytorch.loggers import WandbLogger
 
 from datamodules import VideoDataModule
 from datamodules.errors import UserError, as_user_error
@@ -64,7 +65,8 @@ from lightning_modules.runs.folder import (
     identify_run,
     newest_version,
 )
-from lightning_modules.runs.loggers import default_loggers, finish_wandb
+from lightning_modules.runs.loggers import default_loggers
+from lightning_modules.runs.wandb_runs import finish_wandb, outlive_service
 from lightning_modules.training.initialization import refuse_seen_test_videos
 from models import count_macs, count_parameters
 
@@ -273,6 +275,9 @@ class VideoCLI(LightningCLI):
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise UserError(f"the trainer's settings do not work: {error}") from error
         slurm.check_tasks(trainer.num_devices, trainer.num_nodes)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                outlive_service(logger, self.signals.came)
         return trainer
 
     def _own_settings(self) -> dict[str, Any]:

@@ -64,6 +64,10 @@ class StopSignals:
     ) -> None:
         self.restore()
 
+    def came(self) -> bool:
+        """Return True once a signal has asked the run to stop."""
+        return bool(self.code)
+
     def restore(self) -> None:
         """Put back the handlers that were there before."""
         if not self._before:
