@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from conftest import PROJECT_ROOT
 from dataset_trees import write
 from PIL import Image
 
 from datamodules import VideoReader
-from lightning_modules.cli import main
+from lightning_modules.cli import main, overview
 
 CONFIGS = [
     path
@@ -233,6 +234,29 @@ def test_config_runs_by_its_own_command(
     content = torch.load(checkpoint, weights_only=True)
     assert content["global_step"] >= 1
     assert all(torch.isfinite(value.float()).all() for value in content["state_dict"].values())
+
+
+def printed_fits() -> list[list[str]]:
+    """The words of every fit that README, docs, configs and the program itself print in full."""
+    pages = [PROJECT_ROOT / "README.md", *(PROJECT_ROOT / "docs").glob("*.md")]
+    pages += [path for path in (PROJECT_ROOT / "configs").rglob("*") if path.is_file()]
+    texts = [page.read_text(encoding="utf-8").replace("\\\n", " ") for page in pages]
+    starts = r"(?:kinetoscope fit|sbatch configs/slurm/\w+\.sbatch) (--config .*)"
+    found = [line for text in (*texts, overview()) for line in re.findall(starts, text)]
+    return [shlex.split(line, comments=True) for line in found if "..." not in line]
+
+
+def test_every_printed_fit_has_an_end() -> None:
+    commands = printed_fits()
+    assert len(commands) > 60
+    for words in commands:
+        configs = [PROJECT_ROOT / words[i + 1] for i, w in enumerate(words) if w == "--config"]
+        contents = [yaml.safe_load(path.read_text()) for path in configs if path.exists()]
+        trainers = [content.get("trainer", {}) for content in contents]
+        limits = {key for trainer in trainers for key in trainer} | {
+            word.removeprefix("--trainer.") for word in words
+        }
+        assert limits & {"max_epochs", "max_steps"}, " ".join(words)
 
 
 def test_gpu_config_asks_for_a_gpu_only_in_its_own_layer() -> None:
