@@ -13,8 +13,16 @@ from grouped import data_settings
 from datamodules import SomethingSomethingV1DataModule, SomethingSomethingV2DataModule
 from datamodules.annotations.text_files import read_lines
 from datamodules.augmentation.pipeline import StandardAugmentation
-from datamodules.datasets.something_something import LEFT_RIGHT
 
+LEFT_RIGHT = (
+    "Pulling something from left to right",
+    "Pulling something from right to left",
+    "Pushing something from left to right",
+    "Pushing something from right to left",
+    "Turning the camera left while filming something",
+    "Turning the camera right while filming something",
+)
+"""The classes that SELFY's training does not mirror, in sorted order."""
 CLASSES = ["Holding something", LEFT_RIGHT[1], "Approaching something, with camera", LEFT_RIGHT[0]]
 ORDER = sorted(CLASSES)
 LISTED = {
@@ -221,6 +229,7 @@ def test_real_lists_of_v2_are_read(test_data: Path, tmp_path: Path) -> None:
     assert data.class_names == sorted(data.class_names)
     labels = data.class_index()
     assert [labels[name] for name in LEFT_RIGHT] == [86, 87, 93, 94, 166, 167]
+    assert sorted(data.class_info.never_mirrored) == list(LEFT_RIGHT)
     assert labels["Approaching something with your camera"] == 0
 
 

@@ -11,20 +11,8 @@ from datamodules.annotations.json_files import read_json_records
 from datamodules.annotations.listed_videos import ListedVideos
 from datamodules.annotations.search_folders import OfficialLists
 from datamodules.annotations.text_files import read_lines
-from datamodules.augmentation.pipeline import ClassInfo
 from datamodules.base import Split, VideoDataModule
 from datamodules.errors import UserError
-
-LEFT_RIGHT = (
-    "Pulling something from left to right",
-    "Pulling something from right to left",
-    "Pushing something from left to right",
-    "Pushing something from right to left",
-    "Turning the camera left while filming something",
-    "Turning the camera right while filming something",
-)
-"""The classes that a mirror turns into another class: labels 86, 87, 93, 94, 166 and 167 of both
-versions in sorted order, those that SELFY's training does not mirror."""
 
 ClassOrder = Literal["sorted", "file"]
 NUM_CLASSES = 174
@@ -32,7 +20,10 @@ SPLIT_NAMES: dict[Split, str] = {"train": "train", "val": "validation"}
 
 
 class _SomethingSomethingDataModule(VideoDataModule):
-    """Base of both versions: left and right, and the reported validation list.
+    """Base of both versions: their files, and the reported validation list.
+
+    The six classes of left and right, labels 86, 87, 93, 94, 166 and 167 in sorted order, are known
+    by their names and never mirrored, as in SELFY's training.
 
     Args:
         root: Folder of the dataset.
@@ -48,12 +39,6 @@ class _SomethingSomethingDataModule(VideoDataModule):
     def __init__(self, root: str, annotations: str | None, **kwargs: Any) -> None:
         super().__init__(root=root, **kwargs)
         self.annotations = annotations
-
-    @property
-    def class_info(self) -> ClassInfo:
-        """The classes; those of `LEFT_RIGHT` are never mirrored."""
-        left_right = [name for name in LEFT_RIGHT if name in self.class_names]
-        return ClassInfo(self.class_names, never_mirrored=left_right)
 
     def read_split(self, split: Split) -> ListedVideos | None:
         """Read the videos of a split; results are reported on the validation videos."""
