@@ -25,6 +25,7 @@ from datamodules.plugins.trusted import PLUGINS_VARIABLE, TRUSTED, load_plugins,
 from datamodules.redaction import NOT_STORED, is_secret
 from lightning_modules.base import VideoClassifier
 from lightning_modules.commands.config_names import config_names
+from lightning_modules.commands.yaml_limits import limit_yaml, refuse_expansion
 from lightning_modules.console import COMMAND, OneSentenceParser, nearest
 from lightning_modules.old_checkpoints import MOVED
 from lightning_modules.runs.folder import (
@@ -37,12 +38,14 @@ COMMON_KEYS = ("config", "seed_everything", "ckpt_path", "model", "data", "train
 def allow_known_classes() -> None:
     """Let configs name the classes of our packages, PyTorch's, Lightning's and the plugins' alone.
 
-    Every public class of ours and every plugin is imported, so that a bare class name is known.
+    What they expand to is limited, too. Every public class of ours and every plugin is imported, so
+    that a bare class name is known.
 
     Raises:
         UserError: If a plugin cannot be found.
     """
     load_plugins()
+    limit_yaml()
     jsonargparse.set_parsing_settings(
         import_path_denylist=["*"], import_path_allowlist=[*TRUSTED, *plugin_names()]
     )
@@ -99,7 +102,9 @@ def refuse_linked_options(words: Sequence[str]) -> None:
 def _refuse_two_seeds(config: Path) -> None:
     """Refuse another seed for the data; the configs of runs hold both, equal."""
     try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        text = config.read_text(encoding="utf-8")
+        refuse_expansion(text)
+        content = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return  # the parser says what is wrong
     data = content.get("data") if isinstance(content, dict) else None
