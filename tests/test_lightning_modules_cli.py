@@ -81,6 +81,7 @@ def mistake(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return lines[0]
 
 
+@pytest.mark.smoke
 def test_run_folder_holds_what_its_contract_says(run_folder: Path) -> None:
     names = {path.name for path in run_folder.iterdir()}
     assert {"config.yaml", "checkpoints", "metrics.csv", "wandb", "confusion.png"} <= names
@@ -110,6 +111,7 @@ def test_checkpoint_holds_what_its_contract_says(run_folder: Path) -> None:
     assert all(torch.equal(content["state_dict"][name], weights[name]) for name in weights)
 
 
+@pytest.mark.smoke
 def test_test_writes_scores_and_protocol(
     run_folder: Path, motion_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,6 +178,7 @@ def test_init_from_takes_another_runs_weights(
     assert torch.equal(first["network.conv1.weight"], second["network.conv1.weight"])
 
 
+@pytest.mark.smoke
 def test_resumed_fit_goes_on_in_its_folder(
     motion_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -292,6 +295,7 @@ def test_broken_validation_video_is_named(
     assert "left out of validation: val/grow/bad.mp4 (not a video)" in capsys.readouterr().out
 
 
+@pytest.mark.smoke
 def test_predict_labels_files_from_the_checkpoint_alone(
     run_folder: Path, class_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -46,6 +46,7 @@ def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("place", PLACES)
 def test_resumed_fit_equals_the_unbroken_one(
     whole: Path, clips: Path, tmp_path: Path, place: str

@@ -67,6 +67,7 @@ from lightning_modules.runs.folder import (
 )
 from lightning_modules.runs.loggers import default_loggers
 from lightning_modules.runs.wandb_runs import finish_wandb, outlive_service
+from lightning_modules.training.gpu_libraries import refuse_known_bad_cudnn
 from lightning_modules.training.initialization import refuse_seen_test_videos
 from lightning_modules.training.length import refuse_endless
 from models import count_macs, count_parameters
@@ -196,6 +197,14 @@ class VideoCLI(LightningCLI):
         """
         with constructors_mistakes():
             super().instantiate_classes()
+        spec = self.datamodule.spec
+        refuse_known_bad_cudnn(
+            self.model.network,
+            spec.sampling.clip_len,
+            spec.crops.size,
+            self.trainer.strategy.root_device,
+            str(self.trainer.precision),
+        )
         arguments = self.config[self.subcommand].model.init_args.as_dict()
         self.model.describe_as(arguments)
 
