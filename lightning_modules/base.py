@@ -275,6 +275,7 @@ class VideoClassifier(Described, LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Make the optimizer over parameter groups, and a schedule stepped with it."""
+        self.data = self._ask_for_data_spec()  # a resumed run has its files of before only now
         settings, total_steps, steps_per_epoch = self.optimization, *self._count_steps()
         optimizer = make_optimizer(
             settings, self.network, self.network.classifiers, self._rate_scale()

@@ -163,7 +163,7 @@ class VideoCLI(LightningCLI):
         elif config.ckpt_path is not None:
             self.checkpoint = read_checkpoint(config.ckpt_path)
         if self.checkpoint is not None and self.config.subcommand == "fit":
-            if "position" not in self.checkpoint.get(EXACT_RESUME, {}):
+            if "absent" not in self.checkpoint.get(EXACT_RESUME, {}):
                 raise UserError(
                     f"{config.ckpt_path} does not hold all that a resumed run needs, as another "
                     "version wrote it; start a new run from its weights with --model.init_from"
