@@ -207,6 +207,27 @@ def test_resumed_fit_goes_on_in_its_folder(
     assert ids == [identity["id"]] * len(ids)
 
 
+def test_finished_run_asked_for_with_another_seed_is_refused_by_name(
+    motion_root: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a loop over seeds in one job, whose folder has the job's name."""
+    before = {path: path.stat().st_mtime_ns for path in run_folder.rglob("*")}
+    again = ["--run.name=small", "--run.version=0", "--trainer.logger=true", "--ckpt_path=last"]
+    with pytest.raises(SystemExit, match="2"):
+        fit(
+            motion_root,
+            run_folder.parents[1],
+            *again,
+            "--trainer.max_epochs=2",
+            "--seed_everything=7",
+        )
+    said = capsys.readouterr().err
+    assert "is finished (2 epochs, 4 steps)" in said
+    assert "seed_everything: 1 -> 7; give each run its own --run.name or --run.version" in said
+    del before[run_folder / "run.lock"]
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+
+
 def test_resumed_fit_keeps_its_settings_and_its_epoch(
     motion_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

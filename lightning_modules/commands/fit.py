@@ -44,6 +44,7 @@ from lightning_modules.resume import slurm
 from lightning_modules.resume.changed_settings import (
     changes_since,
     refuse_changed_settings,
+    refuse_finished,
     refuse_other_network,
 )
 from lightning_modules.resume.checkpoint_io import AtomicCheckpointIO, read_checkpoint
@@ -65,6 +66,7 @@ from lightning_modules.runs.folder import (
     identify_run,
     newest_version,
 )
+from lightning_modules.runs.lock import RunLock
 from lightning_modules.runs.loggers import default_loggers
 from lightning_modules.runs.wandb_runs import finish_wandb, outlive_service
 from lightning_modules.training.gpu_libraries import refuse_known_bad_cudnn
@@ -87,8 +89,8 @@ def run(words: Sequence[str]) -> None:
     ranks_inherit = VERSION_VARIABLE in os.environ
     stop = StopNotice()
     try:
-        with StopSignals() as signals:
-            VideoCLI(list(words), stop, signals)
+        with RunLock() as lock, StopSignals() as signals:
+            VideoCLI(list(words), stop, signals, lock)
     except SystemExit:
         if stop.interrupted:
             raise SystemExit(130) from None
@@ -106,14 +108,18 @@ class VideoCLI(LightningCLI):
         args: A command and its options, as on the command line.
         stop: Callback that notices Ctrl-C.
         signals: Signals that ask a fit to stop at the next step.
+        lock: Lock of the run folder.
     """
 
-    def __init__(self, args: list[str], stop: StopNotice, signals: StopSignals) -> None:
+    def __init__(
+        self, args: list[str], stop: StopNotice, signals: StopSignals, lock: RunLock
+    ) -> None:
         self.run_folder: Path | None = None
         self.checkpoint: dict[str, Any] | None = None
         self.goes_on = False
         self.stop = stop
         self.signals = signals
+        self.lock = lock
         super().__init__(
             VideoClassifier,
             VideoDataModule,
@@ -163,7 +169,7 @@ class VideoCLI(LightningCLI):
         elif config.ckpt_path is not None:
             self.checkpoint = read_checkpoint(config.ckpt_path)
         if self.checkpoint is not None and self.config.subcommand == "fit":
-            if "position" not in self.checkpoint.get(EXACT_RESUME, {}):
+            if "absent" not in self.checkpoint.get(EXACT_RESUME, {}):
                 raise UserError(
                     f"{config.ckpt_path} does not hold all that a resumed run needs, as another "
                     "version wrote it; start a new run from its weights with --model.init_from"
@@ -172,7 +178,9 @@ class VideoCLI(LightningCLI):
             refuse_changed_settings(trained, config.model.init_args.as_dict())
             saved = folder_of_checkpoint(config.ckpt_path) / "config.yaml"
             text = self._subcommand_parsers["fit"].dump(config, skip_none=False)
-            for change in changes_since(saved, yaml.safe_load(text)):
+            changes = changes_since(saved, yaml.safe_load(text))
+            refuse_finished(self.checkpoint, config.trainer, changes, config.ckpt_path)
+            for change in changes:
                 say(f"changed since the checkpoint: {change}")
 
     def _parse_ckpt_path(self) -> None:
@@ -214,6 +222,8 @@ class VideoCLI(LightningCLI):
         if settings.version is None and "SLURM_JOB_ID" not in os.environ:
             config.run.version = newest_version(settings)
         folder = folder_of_run(RunSettings(**config.run))
+        if folder is not None and folder.is_dir() and not config.trainer.fast_dev_run:
+            self.lock.take(folder)
         found = find_resume_point(folder) if folder else None
         config.ckpt_path = None
         if found is None:
@@ -308,6 +318,7 @@ class VideoCLI(LightningCLI):
         if config.fast_dev_run:
             return {"logger": False, "callbacks": [*own, self.stop, BrokenVideos()]}
         self.run_folder = choose_run_folder(self.config_init["fit"].run, self.goes_on)
+        self.lock.take(self.run_folder)
         os.environ[VERSION_VARIABLE] = self.run_folder.name  # for the ranks that it starts
         path = self.config["fit"].ckpt_path
         is_own = path is not None and folder_of_checkpoint(path) == self.run_folder.resolve()

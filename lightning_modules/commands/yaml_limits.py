@@ -56,7 +56,7 @@ def _expands_too_far(text: str) -> bool:
             total += len(event.value) + 1 if isinstance(event, yaml.ScalarEvent) else 1
             if isinstance(event, yaml.AliasEvent):
                 is_endless = any(anchor == event.anchor for anchor, _ in is_open)
-                total += MAX_EXPANDED if is_endless else anchored.get(event.anchor, 0)
+                total += MAX_EXPANDED if is_endless else anchored.get(event.anchor or "", 0)
             elif isinstance(event, yaml.CollectionStartEvent):
                 is_open.append((event.anchor, total))
             elif isinstance(event, yaml.CollectionEndEvent):
