@@ -7,14 +7,17 @@ that is killed, a disk that is full and a second writer harm nothing that was th
 import errno
 import fcntl
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import BinaryIO, TextIO
 
 __all__ = [
     "append_line",
+    "check_room",
     "locked",
     "path_beside",
     "write_atomically",
@@ -24,6 +27,9 @@ __all__ = [
 
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
 """Errors of file systems without locks: some of NFS, FUSE, Lustre."""
+
+_BLOCK = 1 << 16
+"""Bytes that show whether a disk has room: an empty file fits on a full one, too."""
 
 
 @contextmanager
@@ -98,6 +104,25 @@ def write_atomically(target: Path, content: str | bytes, *, lone: bool = False) 
     """
     with writing_binary(target, lone=lone) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def check_room(folder: Path, needed: int = 0) -> None:
+    """Check that a folder takes files, before the work that is to be written there; make it.
+
+    Args:
+        folder: The folder.
+        needed: Size of the files, in bytes.
+
+    Raises:
+        OSError: If nothing can be written there, or not that much.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=folder) as file:
+        file.write(bytes(_BLOCK))
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        missing = f"{needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free"
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {missing}")
 
 
 def append_line(path: Path, line: bytes) -> None:

@@ -19,7 +19,7 @@ from lightning.pytorch.cli import (
 from lightning.pytorch.loggers import WandbLogger
 
 from datamodules import VideoDataModule
-from datamodules.errors import UserError, as_user_error
+from datamodules.errors import UserError, as_storage_error, as_user_error
 from datamodules.plugins.trusted import resolve
 from lightning_modules.base import VideoClassifier
 from lightning_modules.callbacks.broken_videos import BrokenVideos
@@ -140,6 +140,8 @@ class VideoCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run settings, and the values that one part takes from another."""
         parser.add_class_arguments(RunSettings, "run")
+        text = "test: folder of scores and tables; by default the run folder of the checkpoint"
+        parser.add_argument("--out", type=Path | None, default=None, metavar="DIR", help=text)
         for name in ("num_classes", "class_names"):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
@@ -247,6 +249,12 @@ class VideoCLI(LightningCLI):
                 "trainer.use_distributed_sampler=true would replace the sampler that shows each "
                 "video once on any number of devices; leave it false"
             )
+        if self.subcommand != "test" and config.out is not None:
+            raise UserError(
+                f"--out is for test alone; a {self.subcommand} writes to --run.folder"
+                if self.subcommand == "fit"
+                else "--out is for test alone; validate writes no file"
+            )
         if self.subcommand != "fit" and config.ckpt_path is None:
             raise UserError(
                 f"{self.subcommand} needs the weights to test; give them with --ckpt_path FILE"
@@ -282,7 +290,8 @@ class VideoCLI(LightningCLI):
         config = self.config_init[self.subcommand].trainer
         own = _as_list(config.callbacks)
         if self.subcommand != "fit":
-            folder = folder_of_checkpoint(self.config[self.subcommand].ckpt_path)
+            given = self.config[self.subcommand]
+            folder = given.out or folder_of_checkpoint(given.ckpt_path)
             return {
                 "logger": False,
                 "enable_checkpointing": False,
@@ -291,11 +300,12 @@ class VideoCLI(LightningCLI):
             }
         if config.fast_dev_run:
             return {"logger": False, "callbacks": [*own, self.stop, BrokenVideos()]}
-        self.run_folder = choose_run_folder(self.config_init["fit"].run, self.goes_on)
+        settings, path = self.config_init["fit"].run, self.config["fit"].ckpt_path
+        with as_storage_error(settings.folder, "make room, or name another with --run.folder"):
+            self.run_folder = choose_run_folder(settings, self.goes_on)
+            is_own = path is not None and folder_of_checkpoint(path) == self.run_folder.resolve()
+            identity = identify_run(self.run_folder, self.checkpoint if is_own else None)
         os.environ[VERSION_VARIABLE] = self.run_folder.name  # for the ranks that it starts
-        path = self.config["fit"].ckpt_path
-        is_own = path is not None and folder_of_checkpoint(path) == self.run_folder.resolve()
-        identity = identify_run(self.run_folder, self.checkpoint if is_own else None)
         logs = config.logger is None or config.logger is True
         loggers = default_loggers(self.run_folder, identity) if logs else config.logger
         return {

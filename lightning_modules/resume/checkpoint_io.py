@@ -10,7 +10,7 @@ from lightning.fabric.plugins import CheckpointIO
 from datamodules.atomic import writing_binary
 from datamodules.errors import StorageError, UserError, as_user_error
 from lightning_modules.old_checkpoints import up_to_date
-from lightning_modules.runs.folder import LAST, PREVIOUS
+from lightning_modules.runs.folder import GO_ON, LAST, PREVIOUS
 from models.weights import read_weights_file
 
 
@@ -49,7 +49,7 @@ class AtomicCheckpointIO(CheckpointIO):
                 raise
             raise StorageError(
                 f"the checkpoint {target} cannot be written ({reason}); what was saved before is "
-                "untouched: make room and go on with --ckpt_path last"
+                f"untouched: {GO_ON}"
             ) from error
 
     def load_checkpoint(

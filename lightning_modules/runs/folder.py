@@ -23,6 +23,9 @@ LAST = "last.ckpt"
 PREVIOUS = "last.previous.ckpt"
 """Name of the one before it."""
 
+GO_ON = "make room and go on with --ckpt_path last"
+"""Advice where a fit cannot write; the end of a sentence."""
+
 FILE_NAME = "run.json"
 """Name of the file in a run folder."""
 
