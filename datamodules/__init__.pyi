@@ -1,8 +1,8 @@
 from .annotations.listed_videos import ListedVideo as ListedVideo
 from .annotations.listed_videos import ListedVideos as ListedVideos
 from .annotations.listed_videos import Split as Split
+from .augmentation.mirrors import ClassInfo as ClassInfo
 from .augmentation.pipeline import Augmentation as Augmentation
-from .augmentation.pipeline import ClassInfo as ClassInfo
 from .augmentation.pipeline import StandardAugmentation as StandardAugmentation
 from .base import VideoDataModule as VideoDataModule
 from .batch import VideoBatch as VideoBatch

@@ -20,7 +20,13 @@ from datamodules.annotations.splits import (
 )
 from datamodules.annotations.table import make_table, write_missing
 from datamodules.augmentation.functional import normalize, normalize_flow
-from datamodules.augmentation.pipeline import Augmentation, ClassInfo, StandardAugmentation
+from datamodules.augmentation.mirrors import (
+    ClassInfo,
+    mirror_sentences,
+    refuse_mirrored_views,
+    told_by_names,
+)
+from datamodules.augmentation.pipeline import Augmentation, StandardAugmentation
 from datamodules.batch import VideoBatch, VideoItem
 from datamodules.clips.clip_sampler import ClipSampler, FrameSampler
 from datamodules.clips.crops import Crops, count_mirrored
@@ -144,8 +150,19 @@ class VideoDataModule(LightningDataModule, ABC):
 
     @property
     def class_info(self) -> ClassInfo:
-        """The classes and their mirror images, as far as those are known."""
-        return ClassInfo(self.class_names)
+        """The classes; those whose names differ in a direction are never mirrored."""
+        return told_by_names(self.class_names)
+
+    @property
+    def mirrored_classes(self) -> ClassInfo:
+        """The classes, with their mirror images as the augmentation treats them."""
+        return self.augmentation.mirrored(self.class_info)
+
+    def remark_on_mirrors(self) -> None:
+        """Say what becomes of classes that differ in a mirror, where training mirrors clips."""
+        if self.augmentation.mirrors:
+            for sentence in mirror_sentences(self.mirrored_classes):
+                self.remarks.add("classes", sentence)
 
     @property
     def edition(self) -> str:
@@ -231,7 +248,8 @@ class VideoDataModule(LightningDataModule, ABC):
 
         Raises:
             UserError: If the root is missing, none of the listed files is there, a video is in
-                training and in another split, a flipped class is unknown, or a fit is to be probed.
+                training and in another split, a flipped class is unknown, a fit is to be probed, or
+                mirror images are to be tested of classes that differ in a mirror.
         """
         if stage == "fit" and self.probe is not None:
             raise UserError(
@@ -246,6 +264,11 @@ class VideoDataModule(LightningDataModule, ABC):
             )
         if self.augmentation.named_classes:
             self.augmentation.check_classes(self.class_names)
+        self.remark_on_mirrors()
+        num_crops = self.evaluation.num_crops
+        if count_mirrored(num_crops):
+            option = f"data.evaluation.num_crops={num_crops}"
+            refuse_mirrored_views(option, self.mirrored_classes)
         with without_collector():
             splits = divide(
                 {split: self._listed(split) for split in ("train", "val", "test")},
@@ -319,21 +342,8 @@ class VideoDataModule(LightningDataModule, ABC):
     def test_dataloader(self) -> DataLoader[VideoItem]:
         """Load every test video once, all views of a video together."""
         evaluation = self.evaluation
-        if count_mirrored(evaluation.num_crops) and self._tells_left_from_right():
-            self.remarks.add(
-                "views",
-                f"data.evaluation.num_crops={evaluation.num_crops} tests mirror images too, and "
-                "some classes are the mirror images of others (data.augmentation.flip_pairs, "
-                "data.augmentation.flip_exempt)",
-            )
         at_once = 1 if evaluation.whole_frames else self.loading.batch_size // evaluation.num_views
         return self._evaluation_loader(self.test_set, max(1, at_once))
-
-    def _tells_left_from_right(self) -> bool:
-        known = self.class_info
-        if isinstance(self.augmentation, StandardAugmentation):
-            known = self.augmentation.mirrored(known)
-        return bool(known.mirror_pairs or known.never_mirrored)
 
     def _train_sampler(self) -> TrainSampler:
         return TrainSampler(

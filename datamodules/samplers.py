@@ -53,7 +53,7 @@ class TrainSampler(Sampler[SampleKey]):
         num_batches: Batches of an epoch on each rank.
 
     Raises:
-        UserError: If there are fewer videos than one optimizer step takes.
+        UserError: If there are fewer videos than one optimizer step takes, or none.
     """
 
     def __init__(
@@ -68,13 +68,7 @@ class TrainSampler(Sampler[SampleKey]):
     ) -> None:
         step = batch_size * world_size * accumulated
         if len(indices) < step:
-            several = f", {accumulated} times a step" if accumulated > 1 else ""
-            raise UserError(
-                f"{len(indices)} training videos do not fill one batch of {batch_size} on "
-                f"{world_size} device(s){several}; set data.loading.batch_size to at most "
-                f"{len(indices) // (world_size * accumulated)}"
-                + (", or trainer.accumulate_grad_batches lower" if several else "")
-            )
+            raise UserError(_too_few(len(indices), batch_size, world_size, accumulated))
         self._indices = indices
         self._batch_size = batch_size
         self._seed = seed
@@ -103,6 +97,23 @@ class TrainSampler(Sampler[SampleKey]):
     def _order(self, epoch: int) -> np.ndarray:
         generator = sample_generator(self._seed, epoch, 0, purpose="order")
         return generator.permutation(self._indices)
+
+
+def _too_few(num_videos: int, batch_size: int, world_size: int, accumulated: int) -> str:
+    """Say why there is no training step, and what to change."""
+    if not num_videos:
+        return (
+            "there is no training video, so nothing can be trained; set data.root and the lists to "
+            "those of the training videos, or complete the download"
+        )
+    several = f", {accumulated} times a step" if accumulated > 1 else ""
+    lower = " or lower trainer.accumulate_grad_batches" if several else ""
+    most = num_videos // (world_size * accumulated)
+    batches = f"set data.loading.batch_size to at most {most}" if most else "use fewer devices"
+    return (
+        f"{num_videos} training videos do not fill one batch of {batch_size} on {world_size} "
+        f"device(s){several}; {batches}{lower}"
+    )
 
 
 class EvaluationSampler(Sampler[SampleKey]):

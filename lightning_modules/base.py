@@ -3,14 +3,13 @@
 B batch, V views (clips x crops of one video), C channels, T frames, H, W, K classes.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import torch
-from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -30,6 +29,7 @@ from lightning_modules.training.arguments import (
 )
 from lightning_modules.training.averaging import AveragedWeights
 from lightning_modules.training.initialization import build_network, initialize, prepare_network
+from lightning_modules.training.length import count_steps, refuse_endless
 from lightning_modules.training.loading import load_module
 from lightning_modules.training.metrics import (
     accuracy_metrics,
@@ -156,6 +156,17 @@ class VideoClassifier(Described, LightningModule):
         self.val_confusion = confusion_matrix(self.num_classes)
         self.test_confusion = confusion_matrix(self.num_classes)
 
+    @property
+    def trainer(self) -> Trainer:
+        """The trainer of the module; `fit` sets it before 1,000 epochs stand for none given."""
+        return super().trainer
+
+    @trainer.setter
+    def trainer(self, trainer: Trainer | None) -> None:
+        if trainer is not None and trainer.state.fn == "fit":
+            refuse_endless(self.optimization, trainer.max_epochs, trainer.max_steps)
+        vars(LightningModule)["trainer"].__set__(self, trainer)
+
     def forward(self, *inputs: Tensor) -> Tensor:
         """Compute the logits of normalized inputs, (B, K).
 
@@ -275,11 +286,10 @@ class VideoClassifier(Described, LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Make the optimizer over parameter groups, and a schedule stepped with it."""
-        settings, total_steps, steps_per_epoch = self.optimization, *self._count_steps()
-        optimizer = make_optimizer(
-            settings, self.network, self.network.classifiers, self._rate_scale()
-        )
-        scheduler = make_scheduler(settings, optimizer, total_steps, steps_per_epoch)
+        settings, network = self.optimization, self.network
+        optimizer = make_optimizer(settings, network, network.classifiers, self._rate_scale())
+        steps = count_steps(self.trainer, self.data.batches_per_epoch)
+        scheduler = make_scheduler(settings, optimizer, *steps)
         if isinstance(scheduler, ReduceLROnPlateau):
             return {
                 "optimizer": optimizer,
@@ -296,25 +306,6 @@ class VideoClassifier(Described, LightningModule):
         if decay is None or self.trainer.state.fn != "fit":
             return []
         return [AveragedWeights(decay=decay)]
-
-    def _count_steps(self) -> tuple[float, int]:
-        """Count the optimizer steps of the whole training, and of one epoch.
-
-        Lightning's own estimate starts the loader's workers, on a resumed run before the trainer
-        knows its epoch: they would prepare clips of epoch 0. So it is asked only where the data
-        does not tell.
-        """
-        trainer, batches = self.trainer, self.data.batches_per_epoch
-        if batches is None:
-            total = float(trainer.estimated_stepping_batches)
-            per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
-            return total, max(1, per_epoch)
-        limit = trainer.limit_train_batches
-        used = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-        per_epoch = max(1, math.ceil(used / trainer.accumulate_grad_batches))
-        epochs = trainer.max_epochs
-        total = math.inf if epochs is None or epochs < 0 else float(epochs * per_epoch)
-        return (min(total, trainer.max_steps) if trainer.max_steps >= 0 else total), per_epoch
 
     def _rate_scale(self) -> float:
         """Compute the factor on the learning rate for the batch really used."""

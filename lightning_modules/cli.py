@@ -12,10 +12,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 
-from datamodules.errors import StorageError, UserError
-from datamodules.plugins.trusted import PLUGINS_VARIABLE
-from datamodules.redaction import without_pairs
 from lightning_modules.console import STORAGE_ERROR, USER_ERROR, fail, nearest
+from lightning_modules.shadowing import refuse_foreign_packages
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Errors of full and read-only disks, which are no defect of the code, wherever they come from."""
@@ -45,7 +43,7 @@ Video action recognition: train, test and use CoST, SELFY, StNet, ST-ResNet and 
 {commands}
 
 Begin with:
-  kinetoscope fit --config configs/quickstart.yaml
+  kinetoscope fit --config quickstart
   kinetoscope COMMAND --help              options of a command
   kinetoscope fit --model.help CoSTModule arguments of a model (or --data.help, with a DataModule)
 
@@ -70,6 +68,7 @@ def main(args: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: With code 2 on a user's mistake, 74 where a disk fails, 130 on Ctrl-C.
     """
+    refuse_foreign_packages()
     words, plugins = _without_plugins(list(sys.argv[1:] if args is None else args))
     if not words or words[0] in {"-h", "--help"}:
         sys.stdout.write(overview())
@@ -83,6 +82,8 @@ def main(args: Sequence[str] | None = None) -> None:
     # before torch is imported: threads that spin while they wait take the cores from the loader's
     # workers (a quarter of the time of a small network's epoch on two cores)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from datamodules.plugins.trusted import PLUGINS_VARIABLE  # only now known to be ours
+
     before = os.environ.get(PLUGINS_VARIABLE)
     if plugins is not None:
         os.environ[PLUGINS_VARIABLE] = plugins  # where ranks and loader workers find it too
@@ -95,8 +96,9 @@ def main(args: Sequence[str] | None = None) -> None:
         sentence = told_in_a_sentence(error)
         if sentence is None or "KINETOSCOPE_DEBUG" in os.environ:
             raise
-        code = STORAGE_ERROR if _is_of_a_disk(error) else USER_ERROR
-        fail(without_pairs(sentence), code)
+        from datamodules.redaction import without_pairs
+
+        fail(without_pairs(sentence), STORAGE_ERROR if _is_of_a_disk(error) else USER_ERROR)
     finally:
         if plugins is not None:
             os.environ.pop(PLUGINS_VARIABLE)
@@ -127,6 +129,8 @@ def told_in_a_sentence(error: BaseException) -> str | None:
     """
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+    from datamodules.errors import StorageError, UserError
+
     for found in _causes(error):
         if isinstance(found, UserError | StorageError | MisconfigurationException):
             from_worker = re.search(r"in DataLoader worker.*\n[\w.]*Error: (.*)", str(found), re.S)
@@ -138,6 +142,8 @@ def told_in_a_sentence(error: BaseException) -> str | None:
 
 def _is_of_a_disk(error: BaseException) -> bool:
     """Return True if what is told is the fault of a disk, and of no command."""
+    from datamodules.errors import UserError
+
     for found in _causes(error):
         if isinstance(found, OSError):
             return True

@@ -86,6 +86,7 @@ class PooledResNet(VideoResNet):
         # of the long stem's ceil(T / 2) frames, whole pairs are left twice
         self.fewest_frames = 7 if long else self.pool2.fewest_frames
         self.stem, self.pools = stem, pools
+        self.unseen_options["pools"] = pools
         self.dropout = nn.Dropout(dropout)
 
     def forward_features(self, clip: Tensor) -> Tensor:

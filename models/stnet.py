@@ -186,6 +186,8 @@ class SuperImageNetwork(VideoNetwork):
         self.frames_per_segment = options.frames_per_segment
         self.super_image_weights = options.super_image_weights
         self.head_pool = options.head_pool
+        if not options.temporal_xception:
+            self.unseen_options["head_pool"] = options.head_pool
         if chosen:
             self.unseen_options["temporal_block"] = options.temporal_block
         self.temporal_modeling = nn.ModuleDict()

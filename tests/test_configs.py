@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from conftest import PROJECT_ROOT
 from dataset_trees import write
 from PIL import Image
 
 from datamodules import VideoReader
-from lightning_modules.cli import main
+from lightning_modules.cli import main, overview
 
 CONFIGS = [
     path
@@ -113,7 +114,17 @@ def by_split(root: Path, place: Callable[[str, str], str], suffix: str = ".mp4")
 def something_something_v1_form(root: Path) -> None:
     """Lists of `<id>;<class>`, and frame folders."""
     listed = by_split(root, lambda _, name: f"20bn-something-something-v1/{name}")
-    for video in (root / "20bn-something-something-v1").iterdir():
+    into_frames(root / "20bn-something-something-v1")
+    names = sorted({video_class for _, video_class, _ in listed["train"]})
+    write(root / "something-something-v1-labels.csv", "\n".join(names))
+    for split, name in (("train", "train"), ("val", "validation")):
+        lines = [f"{video};{video_class}" for video, video_class, _ in listed[split]]
+        write(root / f"something-something-v1-{name}.csv", "\n".join(lines))
+
+
+def into_frames(folder: Path) -> None:
+    """Make a frame folder of every video of a folder."""
+    for video in [*folder.glob("*.mp4")]:
         frames = video.with_suffix("")
         frames.mkdir()
         with VideoReader(video) as reader:
@@ -121,11 +132,20 @@ def something_something_v1_form(root: Path) -> None:
                 image = Image.fromarray(frame.permute(1, 2, 0).numpy())
                 image.save(frames / f"{number:05d}.jpg")
         video.unlink()
-    names = sorted({video_class for _, video_class, _ in listed["train"]})
-    write(root / "something-something-v1-labels.csv", "\n".join(names))
-    for split, name in (("train", "train"), ("val", "validation")):
-        lines = [f"{video};{video_class}" for video, video_class, _ in listed[split]]
-        write(root / f"something-something-v1-{name}.csv", "\n".join(lines))
+
+
+def jester_form(root: Path) -> None:
+    """TSM's lists beside the folder of frame folders; the class of each turn is Jester's."""
+    names = ["Sliding Two Fingers {}", "Swiping {}", "Turning Hand {}"]
+    sides = [("Left", "Right"), ("Left", "Right"), ("Clockwise", "Counterclockwise")]
+    pairs = zip(names, sides, strict=True)
+    classes = [name.format(side) for name, both in pairs for side in both]
+    write(root.parent / "category.txt", "\n".join(classes))
+    listed = by_split(root, lambda _, name: name)
+    into_frames(root)
+    for split, videos in listed.items():
+        lines = [f"{name} 8 {2 * label}" for name, _, label in videos]
+        write(root.parent / f"{split}_videofolder.txt", "\n".join(lines))
 
 
 def something_something_v2_form(root: Path) -> None:
@@ -174,6 +194,7 @@ FORMS = {
     "something_something_v2": something_something_v2_form,
     "diving48": diving48_form,
     "fine_gym": fine_gym_form,
+    "jester": jester_form,
 }
 """How the small class folders are brought into the form that a data config asks for."""
 
@@ -233,6 +254,29 @@ def test_config_runs_by_its_own_command(
     content = torch.load(checkpoint, weights_only=True)
     assert content["global_step"] >= 1
     assert all(torch.isfinite(value.float()).all() for value in content["state_dict"].values())
+
+
+def printed_fits() -> list[list[str]]:
+    """The words of every fit that README, docs, configs and the program itself print in full."""
+    pages = [PROJECT_ROOT / "README.md", *(PROJECT_ROOT / "docs").glob("*.md")]
+    pages += [path for path in (PROJECT_ROOT / "configs").rglob("*") if path.is_file()]
+    texts = [page.read_text(encoding="utf-8").replace("\\\n", " ") for page in pages]
+    starts = r"(?:kinetoscope fit|sbatch configs/slurm/\w+\.sbatch) (--config .*)"
+    found = [line for text in (*texts, overview()) for line in re.findall(starts, text)]
+    return [shlex.split(line, comments=True) for line in found if "..." not in line]
+
+
+def test_every_printed_fit_has_an_end() -> None:
+    commands = printed_fits()
+    assert len(commands) > 60
+    for words in commands:
+        configs = [PROJECT_ROOT / words[i + 1] for i, w in enumerate(words) if w == "--config"]
+        contents = [yaml.safe_load(path.read_text()) for path in configs if path.exists()]
+        trainers = [content.get("trainer", {}) for content in contents]
+        limits = {key for trainer in trainers for key in trainer} | {
+            word.removeprefix("--trainer.") for word in words
+        }
+        assert limits & {"max_epochs", "max_steps"}, " ".join(words)
 
 
 def test_gpu_config_asks_for_a_gpu_only_in_its_own_layer() -> None:

@@ -193,6 +193,12 @@ def test_real_lists_have_the_official_counts(
     assert data.group_of(ListedVideo("", "0", first)) == "A0xAXXysHUo"
 
 
+def test_official_counts_of_gym288(tmp_path: Path) -> None:
+    for version, train in (("v1.0", 22671), ("v1.1", 29334)):
+        data = FineGymDataModule(str(tmp_path), 288, version, **CLIP)
+        assert data.official_counts() == {"train": train, "val": 9646}
+
+
 @pytest.mark.parametrize("classes", [99, 288])
 def test_real_classes_have_names_of_their_own(classes: Literal[99, 288], test_data: Path) -> None:
     lists = test_data / "annotations" / "finegym"

@@ -13,8 +13,16 @@ from grouped import data_settings
 from datamodules import SomethingSomethingV1DataModule, SomethingSomethingV2DataModule
 from datamodules.annotations.text_files import read_lines
 from datamodules.augmentation.pipeline import StandardAugmentation
-from datamodules.datasets.something_something import LEFT_RIGHT
 
+LEFT_RIGHT = (
+    "Pulling something from left to right",
+    "Pulling something from right to left",
+    "Pushing something from left to right",
+    "Pushing something from right to left",
+    "Turning the camera left while filming something",
+    "Turning the camera right while filming something",
+)
+"""The classes that SELFY's training does not mirror, in sorted order."""
 CLASSES = ["Holding something", LEFT_RIGHT[1], "Approaching something, with camera", LEFT_RIGHT[0]]
 ORDER = sorted(CLASSES)
 LISTED = {
@@ -152,6 +160,25 @@ def test_left_and_right_are_never_mirrored_unless_said_otherwise(tmp_path: Path)
             assert data.augmentation.flip_probability == 0.5
 
 
+def test_validation_list_of_v2_alone_is_enough_for_a_test(
+    tmp_path: Path, motion_root: Path
+) -> None:
+    write_json(tmp_path, "")
+    for name in ("train", "labels", "test"):
+        (tmp_path / f"{name}.json").unlink()
+    place_videos(motion_root, tmp_path, [f"videos/{name}.webm" for name in IDS["validation"]])
+    data = SomethingSomethingV2DataModule(str(tmp_path), **CLIP)
+    with data.remarks.collected() as said:
+        data.setup("test")
+    assert data.class_names == ORDER
+    assert labelled(data.test_set) == {n: ORDER.index(c) for n, c in LISTED["validation"]}
+    assert first_clip(data.test_set) == (1, 3, 4, 32, 32)
+    assert "nothing to train on" in " ".join(remark.sentence for remark in said)
+    assert "the lists name 4 classes" in " ".join(remark.sentence for remark in said)
+    with pytest.raises(ValueError, match="there is no training video"):
+        data.train_dataloader()
+
+
 V1, V2 = SomethingSomethingV1DataModule, SomethingSomethingV2DataModule
 TRAIN_1, TRAIN_2 = "something-something-v1-train.csv", "labels/train.json"
 
@@ -186,7 +213,7 @@ TRAIN_1, TRAIN_2 = "something-something-v1-train.csv", "labels/train.json"
 def test_unusable_lists_are_refused(
     kind: Any, name: str, text: str, sentence: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=r"no something-something-v\d-train.* set data\.root"):
+    with pytest.raises(ValueError, match=r"no something-something-v\d-[lv].* set data\.root"):
         kind(str(tmp_path), allow_missing=True, **CLIP).setup()
     write_csv(tmp_path)
     write_json(tmp_path / "labels", "")
@@ -202,6 +229,7 @@ def test_real_lists_of_v2_are_read(test_data: Path, tmp_path: Path) -> None:
     assert data.class_names == sorted(data.class_names)
     labels = data.class_index()
     assert [labels[name] for name in LEFT_RIGHT] == [86, 87, 93, 94, 166, 167]
+    assert sorted(data.class_info.never_mirrored) == list(LEFT_RIGHT)
     assert labels["Approaching something with your camera"] == 0
 
 

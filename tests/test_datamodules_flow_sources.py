@@ -357,7 +357,8 @@ def test_fit_remembers_its_flow_and_a_test_on_other_flow_is_refused(
     motion_root: Path, tmp_path: Path
 ) -> None:
     options = {"num_frames": 5, "frame_stride": 1, "max_frame_stride": 3, "test_frames": 7}
-    data = motion_shapes(motion_root, size=32, batch_size=4, num_crops=2, **options)
+    same = {"flip_exempt": [], "flip_pairs": [], "flip_probability": 0.0}
+    data = motion_shapes(motion_root, size=32, batch_size=4, num_crops=2, **same, **options)
     module = STResNetModule(
         "st_resnet_tiny",
         num_classes=8,

@@ -107,9 +107,12 @@ def test_no_video_at_all_is_fatal() -> None:
     assert said(check_missing(splits, allow_missing=True)) == [("fatal", "no videos")]
 
 
-@pytest.mark.parametrize(("allowed", "level"), [(False, "fatal"), (True, "warning")])
-def test_no_training_list_is_told(allowed: bool, level: str) -> None:
-    assert said(check_missing([split_of(["a"], name="val")], allowed)) == [(level, "missing")]
+@pytest.mark.parametrize("train", [[], [split_of([])], [split_of(["b"], absent=[0])]])
+def test_no_training_video_is_fatal_whatever_is_allowed(train: list[ListedSplit]) -> None:
+    splits = [split_of(["a"], name="val"), *train]
+    (finding,) = check_missing(splits, allow_missing=True)
+    assert (finding.level, finding.check) == ("fatal", "missing")
+    assert "can be tested on, not trained on" in finding.sentence
 
 
 @pytest.mark.parametrize(

@@ -35,13 +35,28 @@ def test_train_sampler_names_the_batch_that_does_not_fit() -> None:
         TrainSampler(np.arange(7), 4, 0, lambda: (0, 0), 0, 2)
 
 
+@pytest.mark.parametrize(
+    ("videos", "devices", "accumulated", "sentence"),
+    [
+        (0, 1, 1, "there is no training video, so nothing can be trained; set data.root"),
+        (3, 4, 1, r"on 4 device\(s\); use fewer devices$"),
+        (3, 1, 4, "use fewer devices or lower trainer.accumulate_grad_batches"),
+    ],
+)
+def test_no_batch_size_of_zero_is_advised(
+    videos: int, devices: int, accumulated: int, sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        TrainSampler(np.arange(videos), 4, 0, lambda: (0, 0), 0, devices, accumulated)
+
+
 def test_train_epochs_hold_whole_optimizer_steps() -> None:
     samplers = [TrainSampler(np.arange(47), 5, 0, lambda: (0, 0), r, 2, 2) for r in range(2)]
     shown = {key.index for sampler in samplers for key in sampler}
     assert [sampler.num_batches for sampler in samplers] == [4, 4]
     assert len(shown) == 40
     assert shown | set(samplers[0].left_out(0).tolist()) == set(range(47))
-    with pytest.raises(ValueError, match=r"5 on 2 device\(s\), 5 times a step; .* at most 4, or"):
+    with pytest.raises(ValueError, match=r"5 on 2 device\(s\), 5 times a step; .* at most 4 or"):
         TrainSampler(np.arange(47), 5, 0, lambda: (0, 0), 0, 2, 5)
 
 

@@ -12,9 +12,10 @@ import torch
 from conftest import QUIET
 from grouped import data_settings, module_settings
 from lightning.pytorch import Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
-from datamodules import MotionShapesDataModule, VideoFolderDataModule
+from datamodules import MotionShapesDataModule, UserError, VideoFolderDataModule
 from datamodules.clips.clip_sampler import FrameSampler
 from datamodules.clips.crops import Crops
 from datamodules.settings import Loading
@@ -111,6 +112,21 @@ def test_learning_rate_is_scaled_by_the_batch(motion_root: Path) -> None:
     trainer = Trainer(max_steps=1, accumulate_grad_batches=2, enable_checkpointing=False, **QUIET)
     trainer.fit(module, data_of(motion_root, batch_size=8))
     assert module.optimizers().param_groups[0]["initial_lr"] == pytest.approx(0.02 * 16 / 64)
+
+
+def test_a_cosine_without_an_end_is_refused_before_it_becomes_1000_epochs() -> None:
+    module = CoSTModule("cost_a_tiny", num_classes=8)
+    trainer = Trainer(enable_checkpointing=False, **QUIET)
+    with pytest.raises(UserError, match=r"needs an end; set trainer\.max_epochs or"):
+        trainer.fit(module, train_dataloaders=[])
+    assert trainer.max_epochs is None
+
+
+@pytest.mark.parametrize("given", [{"max_epochs": 1000}, {"max_steps": 5}, {"fast_dev_run": True}])
+def test_an_end_that_was_given_is_taken(given: dict[str, Any]) -> None:
+    trainer = Trainer(enable_checkpointing=False, **QUIET, **given)
+    trainer.state.fn = TrainerFn.FITTING
+    CoSTModule("cost_a_tiny", num_classes=8).trainer = trainer
 
 
 @pytest.mark.parametrize("limit", [0.06, 0.05])

@@ -442,6 +442,15 @@ def test_mistakes_get_one_sentence(
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
+def test_an_endless_fit_is_refused_before_it_makes_its_folder(
+    motion_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = [f"--data.root={motion_root}", f"--run.folder={tmp_path}", *SMALL]
+    words = ["fit", "--config", QUICKSTART, "--config", DEBUG, *where]
+    assert "needs an end" in mistake(capsys, *words, "--trainer.max_epochs=null")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_config_holds_one_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "two.yaml"
     config.write_text("seed_everything: 1\ndata:\n  init_args:\n    seed: 2\n")

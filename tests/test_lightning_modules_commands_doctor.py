@@ -208,6 +208,24 @@ def test_what_a_fit_refuses_is_fatal(
     assert "set data.loading.batch_size to at most" in fatal["sentence"]
 
 
+def test_nothing_to_train_on_is_not_ready(
+    class_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [
+        f"{path.relative_to(class_folders).as_posix()} {label}\n"
+        for label, folder in enumerate(sorted(class_folders.iterdir()))
+        for path in sorted(folder.iterdir())
+    ]
+    (tmp_path / "val.txt").write_text("".join(lines))
+    (tmp_path / "train.txt").write_text("".join(f"elsewhere/{line}" for line in lines))
+    where = [f"--data.root={class_folders}", f"--out={tmp_path / 'report'}"]
+    lists = [f"--data.{name}_list={tmp_path / name}.txt" for name in ("train", "val")]
+    assert doctor(*where, *lists, "--data.allow_missing=true", "--sample=1") == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "not ready for training: 1 fatal" in printed
+    assert "can be tested on" in printed
+
+
 def test_stopped_examination_goes_on(
     class_folders: Path,
     tmp_path: Path,
@@ -280,5 +298,5 @@ def test_mistakes_end_with_a_sentence(
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor("--help") == 0
     text = capsys.readouterr().out
-    for words in ("kinetoscope doctor --config configs/", "fatal ", "Exit codes: 0", "--full"):
+    for words in ("kinetoscope doctor --config data/", "fatal ", "Exit codes: 0", "--full"):
         assert words in text

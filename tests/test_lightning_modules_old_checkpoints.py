@@ -38,7 +38,7 @@ TESTED = {
         "--model=STResNetModule",
         "--data.sampling={num_frames: 5, frame_stride: 2, max_frame_stride: 3, test_frames: 5}",
         *("--data.evaluation.num_crops=full_flip", f"--data.flow.root={OLD / 'flow'}"),
-        "--data.flow.length=4",
+        *("--data.flow.length=4", "--data.augmentation={flip_exempt: [], flip_pairs: []}"),
     ],
     "tsm": ["--model=BaselineModule", "--data.sampling.num_segments=8"],
 }

@@ -56,8 +56,11 @@ def divide(
     Raises:
         UserError: If a video is in training and in another split.
     """
-    train = lists["train"] or ListedVideos([], [])
-    val, test = lists["val"], lists["test"]
+    train, val, test = lists["train"], lists["val"], lists["test"]
+    if train is None:
+        sentence = "there is no list of training videos, so there is nothing to train on"
+        remarks.add("splits", sentence)
+        train = ListedVideos([], [])
     report_counts({"train": train, "val": val, "test": test}, official, remarks)
     held_out, own_test = val is None, test is not None
     if val is None:

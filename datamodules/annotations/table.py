@@ -1,6 +1,5 @@
 """VideoTable: a million listed videos as arrays that workers share."""
 
-import csv
 import math
 import operator
 from collections import Counter
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from datamodules.annotations.folder_index import FolderIndex
 from datamodules.annotations.listed_videos import ListedVideos
+from datamodules.csv_tables import write_rows
 from datamodules.errors import UserError
 
 
@@ -184,10 +184,10 @@ def write_missing(target: Path, table: VideoTable, class_names: Sequence[str]) -
         class_names: Names of the classes in label order.
     """
     with target.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(("video_id", "class", "path"))
-        for i in table.absent.tolist():
-            rows.writerow((table.video_ids[i], class_names[table.labels[i]], table.paths[i]))
+        write_rows(file, [("video_id", "class", "path")])
+        absent = table.absent.tolist()
+        ids, labels, paths = table.video_ids, table.labels, table.paths
+        write_rows(file, ((ids[i], class_names[labels[i]], paths[i]) for i in absent))
 
 
 def _find(files: FolderIndex, listed: Sequence[str]) -> tuple[Sequence[str], NDArray[np.bool_]]:

@@ -4,7 +4,6 @@ B batch, V views (1 in training), C channels, T frames, H, W, K classes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -18,28 +17,14 @@ from datamodules.augmentation.functional import (
     flip_labels,
     flip_mask,
 )
+from datamodules.augmentation.mirrors import ClassInfo
 from datamodules.augmentation.mixing import Mixing, mix_clips, mix_labels, pixel_shares
 from datamodules.batch import VideoBatch
 from datamodules.errors import UserError
 from datamodules.plugins.described import DescribedValue
 from datamodules.randomness import BatchDraws
 
-__all__ = ["Augmentation", "ClassInfo", "StandardAugmentation"]
-
-
-@dataclass(frozen=True)
-class ClassInfo:
-    """A dataset's classes, as far as augmentations need them.
-
-    Attributes:
-        names: Names of the classes in label order.
-        mirror_pairs: Pairs of classes that are each other's mirror image.
-        never_mirrored: Classes whose mirror image belongs to no class.
-    """
-
-    names: Sequence[str]
-    mirror_pairs: Sequence[tuple[str, str]] = ()
-    never_mirrored: Sequence[str] = ()
+__all__ = ["Augmentation", "StandardAugmentation"]
 
 
 class Augmentation(DescribedValue):
@@ -71,6 +56,19 @@ class Augmentation(DescribedValue):
                     f"data.augmentation (flip_exempt, flip_pairs) names {name!r}, which is not a "
                     f"class; classes are {', '.join(class_names[:10])}"
                 )
+
+    @property
+    def mirrors(self) -> bool:
+        """True if clips are mirrored as `mirrored` says."""
+        return False
+
+    def mirrored(self, classes: ClassInfo) -> ClassInfo:
+        """Say how the classes' mirror images are treated; as the dataset says by default.
+
+        Args:
+            classes: The dataset's classes.
+        """
+        return classes
 
     def augment(self, batch: VideoBatch, draws: BatchDraws, classes: ClassInfo) -> VideoBatch:
         """Change clips before they are normalized.
@@ -105,8 +103,10 @@ class StandardAugmentation(Augmentation):
 
     Args:
         flip_probability: Share of training clips that are mirrored.
-        flip_exempt: Classes that are never mirrored; null for the dataset's own.
-        flip_pairs: Pairs of classes that are each other's mirror image; null likewise.
+        flip_exempt: Classes that are never mirrored; null for the dataset's own, or those whose
+            names differ in left and right, or in the sense of a turn.
+        flip_pairs: Pairs of classes that are each other's mirror image, and get the other's label
+            when they are mirrored; null for the dataset's own.
         color: Strength of brightness, contrast and saturation jitter; a quarter of it for hue.
         mixup_alpha: Strength of mixup, which adds pairs of training clips; 0 for none, 0.2 to 0.8
             is usual.
@@ -137,6 +137,11 @@ class StandardAugmentation(Augmentation):
         self.color = ColorJitter(color, color, color, color / 4) if color else None
         self.mixing = Mixing(mixup_alpha, cutmix_alpha)
 
+    @property
+    def mirrors(self) -> bool:
+        """True if some clips are mirrored."""
+        return self.flip_probability > 0
+
     def mirrored(self, classes: ClassInfo) -> ClassInfo:
         """Replace the classes' mirror images by those that the arguments give."""
         given, own = self.flip_pairs, self.flip_exempt
@@ -153,7 +158,7 @@ class StandardAugmentation(Augmentation):
     def augment(self, batch: VideoBatch, draws: BatchDraws, classes: ClassInfo) -> VideoBatch:
         """Mirror and recolour clips; mirror their flow and rename their classes alike."""
         generators = draws.generators("device")
-        if self.flip_probability:
+        if self.mirrors:
             wanted = [rng.random() < self.flip_probability for rng in generators]
             self._flip(batch, np.array(wanted), self.mirrored(classes))
         if self.color is not None:

@@ -24,7 +24,7 @@ COUNTS: dict[tuple[int, Version], dict[Split, int]] = {
     (99, "v1.0"): {"train": 20484, "val": 8521},
     (99, "v1.1"): {"train": 26320, "val": 8521},
     (288, "v1.0"): {"train": 22671, "val": 9646},
-    (288, "v1.1"): {"train": 28739, "val": 9646},
+    (288, "v1.1"): {"train": 29334, "val": 9646},
 }
 """Elements in the lists of each number of classes and version."""
 ELEMENT_FOLDERS = ("subactions", "subaction_frames", "rawframes", "frames", "videos", "")

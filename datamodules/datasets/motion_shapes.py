@@ -13,7 +13,8 @@ from datamodules.annotations.class_files import read_class_list
 from datamodules.annotations.listed_videos import ListedVideos
 from datamodules.annotations.table import VideoTable
 from datamodules.annotations.video_lists import read_video_list
-from datamodules.augmentation.pipeline import Augmentation, ClassInfo, StandardAugmentation
+from datamodules.augmentation.mirrors import ClassInfo
+from datamodules.augmentation.pipeline import Augmentation, StandardAugmentation
 from datamodules.base import Split, VideoDataModule
 from datamodules.clips.clip_sampler import ClipSampler, FrameSampler
 from datamodules.clips.crops import Crops

@@ -11,27 +11,19 @@ from datamodules.annotations.json_files import read_json_records
 from datamodules.annotations.listed_videos import ListedVideos
 from datamodules.annotations.search_folders import OfficialLists
 from datamodules.annotations.text_files import read_lines
-from datamodules.augmentation.pipeline import ClassInfo
 from datamodules.base import Split, VideoDataModule
 from datamodules.errors import UserError
 
-LEFT_RIGHT = (
-    "Pulling something from left to right",
-    "Pulling something from right to left",
-    "Pushing something from left to right",
-    "Pushing something from right to left",
-    "Turning the camera left while filming something",
-    "Turning the camera right while filming something",
-)
-"""The classes that a mirror turns into another class: labels 86, 87, 93, 94, 166 and 167 of both
-versions in sorted order, those that SELFY's training does not mirror."""
-
 ClassOrder = Literal["sorted", "file"]
+NUM_CLASSES = 174
 SPLIT_NAMES: dict[Split, str] = {"train": "train", "val": "validation"}
 
 
 class _SomethingSomethingDataModule(VideoDataModule):
-    """Base of both versions: left and right, and the reported validation list.
+    """Base of both versions: their files, and the reported validation list.
+
+    The six classes of left and right, labels 86, 87, 93, 94, 166 and 167 in sorted order, are known
+    by their names and never mirrored, as in SELFY's training.
 
     Args:
         root: Folder of the dataset.
@@ -48,17 +40,12 @@ class _SomethingSomethingDataModule(VideoDataModule):
         super().__init__(root=root, **kwargs)
         self.annotations = annotations
 
-    @property
-    def class_info(self) -> ClassInfo:
-        """The classes; those of `LEFT_RIGHT` are never mirrored."""
-        left_right = [name for name in LEFT_RIGHT if name in self.class_names]
-        return ClassInfo(self.class_names, never_mirrored=left_right)
-
     def read_split(self, split: Split) -> ListedVideos | None:
         """Read the videos of a split; results are reported on the validation videos."""
-        if split == "test":
+        path = None if split == "test" else self._list(split)
+        if path is None:
             return None
-        ids, classes = self._read_list(split)
+        ids, classes = self._read_list(path)
         paths, found = self.files.locate(ids, self.video_folders, suffix=self.suffix)
         return ListedVideos(paths, classes, ids, found=found)
 
@@ -71,8 +58,17 @@ class _SomethingSomethingDataModule(VideoDataModule):
         """
         return OfficialLists(self.root, self.annotations, ("labels",))
 
+    def _list(self, split: Split) -> Path | None:
+        """Find the list of a split; None where there is none for training."""
+        names = self._names_of(SPLIT_NAMES[split])
+        return self.lists.find(names) if split == "train" else self.lists.get(names)
+
     @abstractmethod
-    def _read_list(self, split: Split) -> Sequence[Sequence[str]]:
+    def _names_of(self, part: str) -> list[str]:
+        """Names that the list of a split, or `labels`, may have."""
+
+    @abstractmethod
+    def _read_list(self, path: Path) -> Sequence[Sequence[str]]:
         """Read two columns: id and class of each video."""
 
 
@@ -118,19 +114,18 @@ class SomethingSomethingV1DataModule(_SomethingSomethingDataModule):
         Raises:
             UserError: If there is no file of labels.
         """
-        listed = read_class_list(
-            self.lists.get(["something-something-v1-labels.csv", "labels.csv"])
-        )
-        names = list(listed.values())
+        names = list(read_class_list(self.lists.get(self._names_of("labels"))).values())
         return sorted(names) if self.class_order == "sorted" else names
 
     def official_counts(self) -> dict[Split, int]:
         """Count the videos in the official lists."""
         return {"train": 86017, "val": 11522}
 
-    def _read_list(self, split: Split) -> Sequence[Sequence[str]]:
-        name = SPLIT_NAMES[split]
-        return _read_pairs(self.lists.get([f"something-something-v1-{name}.csv", f"{name}.csv"]))
+    def _names_of(self, part: str) -> list[str]:
+        return [f"something-something-v1-{part}.csv", f"{part}.csv"]
+
+    def _read_list(self, path: Path) -> Sequence[Sequence[str]]:
+        return _read_pairs(path)
 
 
 class SomethingSomethingV2DataModule(_SomethingSomethingDataModule):
@@ -139,8 +134,10 @@ class SomethingSomethingV2DataModule(_SomethingSomethingDataModule):
     Videos are `20bn-something-something-v2/<id>.webm`; frame folders `<id>` and other suffixes will
     do too. Lists are `something-something-v2-{labels,train,validation}.json`, or
     `labels/{labels,train,validation}.json` as they come now. The class of a video is its template
-    without brackets; the test list has no templates and is not read. Goyal et al., ICCV 2017;
-    Mahdisoltani et al.: "On the effectiveness of task granularity for transfer learning", 2018.
+    without brackets; the test list has no templates and is not read. The validation list alone is
+    enough for a test: without `labels`, the classes are those of the lists, sorted. Goyal et al.,
+    ICCV 2017; Mahdisoltani et al.: "On the effectiveness of task granularity for transfer
+    learning", 2018.
 
     Args:
         root: Folder of the dataset: of `20bn-something-something-v2`, or that folder itself.
@@ -170,21 +167,31 @@ class SomethingSomethingV2DataModule(_SomethingSomethingDataModule):
     def class_names(self) -> list[str]:
         """The classes in the order of the official ids, which is that of the alphabet.
 
+        Without a file of labels, they are the classes of the lists that are there.
+
         Raises:
-            UserError: If there is no file of labels.
+            UserError: If there is neither a file of labels nor a validation list.
         """
-        return read_label_map(self._find("labels"))
+        labels = self.lists.find(self._names_of("labels"))
+        if labels is not None:
+            return read_label_map(labels)
+        paths = [path for path in map(self._list, SPLIT_NAMES) if path is not None]
+        names = sorted({name for path in paths for name in self._read_list(path)[1]})
+        if len(names) != NUM_CLASSES:
+            sentence = f"the lists name {len(names)} classes, Something-Something has {NUM_CLASSES}"
+            self.remarks.add("classes", sentence)
+        return names
 
     def official_counts(self) -> dict[Split, int]:
         """Count the videos in the official lists."""
         return {"train": 168913, "val": 24777}
 
-    def _read_list(self, split: Split) -> Sequence[Sequence[str]]:
-        ids, templates = read_json_records(self._find(SPLIT_NAMES[split]), ("id", "template"))
-        return ids, [template.replace("[", "").replace("]", "") for template in templates]
+    def _names_of(self, part: str) -> list[str]:
+        return [f"something-something-v2-{part}.json", f"{part}.json"]
 
-    def _find(self, name: str) -> Path:
-        return self.lists.get([f"something-something-v2-{name}.json", f"{name}.json"])
+    def _read_list(self, path: Path) -> Sequence[Sequence[str]]:
+        ids, templates = read_json_records(path, ("id", "template"))
+        return ids, [template.replace("[", "").replace("]", "") for template in templates]
 
 
 def _read_pairs(path: Path) -> Sequence[Sequence[str]]:

@@ -169,6 +169,7 @@ def examine(
             data.prepare_data()
             found.splits = read_lists(data)
             class_names = data.class_names
+            data.remark_on_mirrors()
     except ValueError as error:
         text = f"The dataset cannot be read, so there is no video: {error}."
         found.findings.append(Finding("fatal", "no videos", text))

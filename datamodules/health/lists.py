@@ -49,7 +49,7 @@ def check_missing(splits: Sequence[ListedSplit], allow_missing: bool) -> list[Fi
 
     Args:
         splits: The lists.
-        allow_missing: True if a fit would begin with a split that has no file at all.
+        allow_missing: True if a fit would begin without any file for validation or test.
     """
     if not any(len(split.table.present) for split in splits):
         example = [split.table.paths[0] for split in splits if len(split.table)][:1]
@@ -62,15 +62,21 @@ def check_missing(splits: Sequence[ListedSplit], allow_missing: bool) -> list[Fi
     if not any(split.name == "train" and len(split.table) for split in splits):
         text = (
             "No list names training videos: this dataset can be tested on, not trained on; "
-            "complete the download, or set data.allow_missing=true to say that this is meant."
+            "complete the download."
         )
-        findings.append(Finding("warning" if allow_missing else "fatal", "missing", text))
+        findings.append(Finding("fatal", "missing", text))
     for split in splits:
         missing, listed = split.table.missing, len(split.table)
         if not missing:
             continue
-        if len(missing) == listed:
-            level: Level = "warning" if allow_missing else "fatal"
+        if len(missing) == listed and split.name == "train":
+            level: Level = "fatal"
+            text = (
+                f"None of the {listed:,} listed train videos is there: this dataset can be tested "
+                "on, not trained on; complete the download."
+            )
+        elif len(missing) == listed:
+            level = "warning" if allow_missing else "fatal"
             text = (
                 f"None of the {listed:,} listed {split.name} videos is there: a fit does not begin "
                 "without them; complete the download, or set data.allow_missing=true to do "

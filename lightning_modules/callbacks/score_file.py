@@ -1,6 +1,5 @@
 """The score file of a test: every view of every listed video, once, whatever the devices."""
 
-import csv
 import json
 import os
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from datamodules import VideoDataModule
 from datamodules.atomic import check_room, writing_binary
+from datamodules.csv_tables import write_rows
 from datamodules.errors import as_storage_error
 from lightning_modules.base import VideoClassifier
 from lightning_modules.console import say
@@ -165,7 +165,7 @@ class ScoreFile(Callback):
         for name, reason in unused[:NAMED_UNUSED]:
             say(f"not tested, {reason}: {name}")
         with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            csv.writer(file).writerows([("video_id", "reason"), *unused])
+            write_rows(file, [("video_id", "reason"), *unused])
         say(f"not tested: {len(unused)} of {len(data.test_set)} videos, all in {path}")
 
 

@@ -29,6 +29,7 @@ from lightning_modules.callbacks.score_file import ScoreFile
 from lightning_modules.callbacks.throughput import Throughput
 from lightning_modules.callbacks.validation_report import ValidationReport
 from lightning_modules.callbacks.watchdog import Watchdog
+from lightning_modules.commands.config_names import with_configs_found
 from lightning_modules.commands.expected_warnings import ignore_expected_warnings
 from lightning_modules.commands.null_words import set_nulls, split_nulls
 from lightning_modules.commands.parsing import (
@@ -67,6 +68,7 @@ from lightning_modules.runs.folder import (
 from lightning_modules.runs.loggers import default_loggers
 from lightning_modules.runs.wandb_runs import finish_wandb, outlive_service
 from lightning_modules.training.initialization import refuse_seen_test_videos
+from lightning_modules.training.length import refuse_endless
 from models import count_macs, count_parameters
 
 
@@ -76,6 +78,7 @@ def run(words: Sequence[str]) -> None:
     Args:
         words: The command and its options.
     """
+    words = with_configs_found(words)
     allow_known_classes()
     refuse_linked_options(words)
     torch.set_float32_matmul_precision("high")
@@ -264,9 +267,13 @@ class VideoCLI(LightningCLI):
         """Make the trainer, with what every run here needs.
 
         Raises:
-            UserError: If Lightning refuses one of the trainer's settings.
+            UserError: If Lightning refuses one of the trainer's settings, or nothing ends a fit
+                that needs an end.
         """
         slurm.check_step()
+        limits = self.config_init[self.subcommand].trainer
+        if self.subcommand == "fit" and not limits.fast_dev_run:
+            refuse_endless(self.model.optimization, limits.max_epochs, limits.max_steps)
         settings = self._own_settings()
         if slurm.started_by_srun():
             plugins = self.config_init[self.subcommand].trainer.plugins

@@ -24,6 +24,8 @@ from datamodules.plugins.described import Described
 from datamodules.plugins.trusted import PLUGINS_VARIABLE, TRUSTED, load_plugins, plugin_names
 from datamodules.redaction import NOT_STORED, is_secret
 from lightning_modules.base import VideoClassifier
+from lightning_modules.commands.config_names import config_names
+from lightning_modules.commands.yaml_limits import limit_yaml, refuse_expansion
 from lightning_modules.console import COMMAND, OneSentenceParser, nearest
 from lightning_modules.old_checkpoints import MOVED
 from lightning_modules.runs.folder import (
@@ -46,12 +48,14 @@ COMMON_KEYS = (
 def allow_known_classes() -> None:
     """Let configs name the classes of our packages, PyTorch's, Lightning's and the plugins' alone.
 
-    Every public class of ours and every plugin is imported, so that a bare class name is known.
+    What they expand to is limited, too. Every public class of ours and every plugin is imported, so
+    that a bare class name is known.
 
     Raises:
         UserError: If a plugin cannot be found.
     """
     load_plugins()
+    limit_yaml()
     jsonargparse.set_parsing_settings(
         import_path_denylist=["*"], import_path_allowlist=[*TRUSTED, *plugin_names()]
     )
@@ -108,7 +112,9 @@ def refuse_linked_options(words: Sequence[str]) -> None:
 def _refuse_two_seeds(config: Path) -> None:
     """Refuse another seed for the data; the configs of runs hold both, equal."""
     try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        text = config.read_text(encoding="utf-8")
+        refuse_expansion(text)
+        content = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return  # the parser says what is wrong
     data = content.get("data") if isinstance(content, dict) else None
@@ -256,10 +262,13 @@ EXPLANATIONS: list[tuple[str, Callable[[re.Match[str]], str]]] = [
         r"arguments are required: (.*)",
         lambda m: (
             f"{re.sub(r'[a-z]+[.]', '', m[1]).replace(', ', ' and ')} must be given; begin with a "
-            "config, such as --config configs/quickstart.yaml"
+            "config, such as --config quickstart"
         ),
     ),
-    (r"File does not exist: '?([^'\n]*)", lambda m: f"there is no config file {m[1]}"),
+    (
+        r"File does not exist: '?([^'\n]*)",
+        lambda m: f"there is no config file {m[1]}{nearest(Path(m[1]).name, config_names())}",
+    ),
     (r"Path is not a file: '?([^'\n]*)", lambda m: f"{m[1]} is a folder, not a config file"),
     (r"Problems parsing config: (.*)", lambda m: "a config is not valid YAML: " + _one_line(m[1])),
     (r"Importing '([^']*)' is not allowed", _refused),

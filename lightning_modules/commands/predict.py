@@ -1,6 +1,5 @@
 """kinetoscope predict: labels of videos from nothing but a checkpoint and the files."""
 
-import csv
 import glob
 import json
 import os
@@ -18,14 +17,19 @@ from datamodules.annotations.table import PackedStrings, VideoTable
 from datamodules.annotations.video_lists import read_video_list
 from datamodules.atomic import check_room, writing_text
 from datamodules.augmentation.functional import normalize, normalize_flow
+from datamodules.augmentation.mirrors import refuse_mirrored_views, told_by_names
+from datamodules.augmentation.pipeline import Augmentation
 from datamodules.batch import VideoBatch, collate_videos
+from datamodules.clips.crops import count_mirrored
 from datamodules.clips.input_spec import InputSpec
+from datamodules.csv_tables import write_rows
 from datamodules.dataset import VideoDataset
 from datamodules.errors import UserError, as_storage_error
 from datamodules.flow.methods import FlowMethodName, make_flow_method
 from datamodules.flow.sources import ComputedFlow
 from datamodules.jobs.devices import usable_device
 from datamodules.jobs.progress import progress_bar
+from datamodules.plugins.described import rebuild
 from datamodules.samplers import EvaluationSampler
 from datamodules.video.suffixes import is_video
 from lightning_modules.base import VideoClassifier
@@ -162,6 +166,10 @@ def _loader(module: VideoClassifier, paths: list[str], options: Any) -> DataLoad
     spec = InputSpec.from_dict(module.input_spec)
     num_crops = options.num_crops or module.protocol["num_crops"]
     spec.crops.check_crops(num_crops)
+    if count_mirrored(num_crops) and spec.augmentation is not None:
+        trained = rebuild(spec.augmentation, Augmentation)
+        classes = trained.mirrored(told_by_names(module.class_names))
+        refuse_mirrored_views(f"--num_crops {num_crops}", classes)
     dataset = VideoDataset(
         table,
         Path(),
@@ -259,13 +267,14 @@ def write_predictions(path: Path, predictions: Sequence[Prediction], top: int) -
             for prediction in predictions:
                 file.write(json.dumps(vars(prediction), ensure_ascii=False) + "\n")
         else:
-            writer = csv.writer(file)
             columns = [
                 f"{word}_{i}" for i in range(1, top + 1) for word in ("class", "probability")
             ]
-            writer.writerow(["video", *columns, "error"])
-            for prediction in predictions:
-                pairs = zip(prediction.classes, prediction.probabilities, strict=True)
-                cells = [cell for name, p in pairs for cell in (name, f"{p:.6f}")]
-                cells += [""] * (len(columns) - len(cells))
-                writer.writerow([prediction.video, *cells, prediction.error])
+            write_rows(file, [["video", *columns, "error"]])
+            write_rows(file, (_cells(prediction, len(columns)) for prediction in predictions))
+
+
+def _cells(prediction: Prediction, num_columns: int) -> list[str]:
+    pairs = zip(prediction.classes, prediction.probabilities, strict=True)
+    cells = [cell for name, p in pairs for cell in (name, f"{p:.6f}")]
+    return [prediction.video, *cells, *[""] * (num_columns - len(cells)), prediction.error]

@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from datamodules import VideoDataModule
-from datamodules.clips.crops import NumCrops, count_crops
+from datamodules.clips.crops import NumCrops, count_crops, count_mirrored
 from datamodules.plugins.described import class_path_of, plain
 from lightning_modules.base import VideoClassifier
 from lightning_modules.runs.versions import code_commit, library_versions
@@ -27,6 +27,8 @@ class Protocol:
         sampling: Frames x stride, or segments.
         num_clips: Clips of each video.
         num_crops: Crops of each clip.
+        never_mirrored: Classes that training shows in no mirror; no view is a mirror image then.
+        mirror_pairs: Classes that training mirrors with the label of the other; likewise.
         probe: Change of the clips; None for a plain test.
         size: Side of a crop in pixels; of the whole frame its short side, which the multiply-adds
             are then counted for as if it were square.
@@ -50,6 +52,8 @@ class Protocol:
     sampling: str
     num_clips: int
     num_crops: NumCrops
+    never_mirrored: list[str]
+    mirror_pairs: list[tuple[str, str]]
     probe: str | None
     size: int
     average: str
@@ -68,10 +72,12 @@ class Protocol:
 
     def __str__(self) -> str:
         views = self.num_clips * count_crops(self.num_crops)
+        mirrored = count_mirrored(self.num_crops)
         return (
             f"{self.network} on {self.dataset} {self.split}, "
             f"{self.videos_used} / {self.videos_listed} videos, {self.sampling}, "
-            f"{self.num_clips} clip(s) x {self.num_crops} crop(s) ({self.average} averaged), "
+            f"{self.num_clips} clip(s) x {self.num_crops} crop(s)"
+            f"{f', {mirrored} of them mirrored' if mirrored else ''} ({self.average} averaged), "
             f"{f'probe {self.probe}, ' if self.probe else ''}"
             f"{self.size} px, {self.precision}, {self.macs / 1e9:.3f} GMACs x {views}, "
             f"commit {self.commit}"
@@ -94,7 +100,7 @@ def describe_protocol(
         videos_used: Videos that were scored.
         broken: Video id and reason of each file that could not be read.
     """
-    spec = data.spec
+    spec, classes = data.spec, data.mirrored_classes
     size = spec.crops.side if data.evaluation.whole_frames else spec.crops.crop_size
     return Protocol(
         dataset=data.dataset_name,
@@ -106,6 +112,8 @@ def describe_protocol(
         sampling=spec.sampling.describe(),
         num_clips=data.evaluation.num_clips,
         num_crops=data.evaluation.num_crops,
+        never_mirrored=list(classes.never_mirrored),
+        mirror_pairs=list(classes.mirror_pairs),
         probe=None if data.probe is None else str(data.probe),
         size=size,
         average=module.average,

@@ -1,6 +1,5 @@
 """Score files, read and brought to one order of videos and classes."""
 
-import csv
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodules.csv_tables import read_rows
 from datamodules.errors import UserError
 
 Floats = NDArray[np.float64]
@@ -225,7 +225,7 @@ def _external_npz(path: Path) -> tuple[list[str], list[str], Floats]:
 
 def _external_csv(path: Path) -> tuple[list[str], list[str], Floats]:
     with path.open(newline="", encoding="utf-8-sig") as file:
-        heading, *rows = [row for row in csv.reader(file) if row]
+        heading, *rows = read_rows(file)
     if heading[0] != "video_id":
         raise UserError(f"its first column is {heading[0]!r}, not video_id")
     scores = [[float(cell) for cell in row[1:]] for row in rows]

@@ -1,6 +1,5 @@
 """Accuracy by class and the confusion matrix, as files."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from datamodules.csv_tables import write_rows
 from lightning_modules.training.metrics import per_class_accuracy
 
 MAX_NAMED_CLASSES = 40
@@ -25,14 +25,16 @@ def write_per_class(path: Path, class_names: Sequence[str], confusion: Tensor) -
     mistakes = confusion.numpy().copy()
     np.fill_diagonal(mistakes, 0)
     accuracy = per_class_accuracy(confusion)
+    rows: list[list[object]] = [
+        ["class", "videos", "accuracy", "most_often_taken_for", "so_often"],
+    ]
+    for label, name in enumerate(class_names):
+        videos, other = int(confusion[label].sum()), int(mistakes[label].argmax())
+        count = int(mistakes[label, other])
+        share = f"{float(accuracy[label]):.6f}" if videos else ""
+        rows.append([name, videos, share, class_names[other] if count else "", count])
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["class", "videos", "accuracy", "most_often_taken_for", "so_often"])
-        for label, name in enumerate(class_names):
-            videos, other = int(confusion[label].sum()), int(mistakes[label].argmax())
-            count = int(mistakes[label, other])
-            share = f"{float(accuracy[label]):.6f}" if videos else ""
-            writer.writerow([name, videos, share, class_names[other] if count else "", count])
+        write_rows(file, rows)
 
 
 def write_confusion(path: Path, class_names: Sequence[str], confusion: Tensor, title: str) -> None:

@@ -1,10 +1,10 @@
 """The report of a comparison: rows of its tables, CSV files, a picture and a page."""
 
-import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple
 from datetime import date
 from html import escape
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from datamodules.clips.crops import count_crops
+from datamodules.csv_tables import write_rows
 from lightning_modules.evaluation.comparison import Comparison, Estimate
 from lightning_modules.evaluation.fusion import ExternalFusion, Fusion
 from lightning_modules.evaluation.probe_drops import class_drops, drop_rows, probed_contenders
@@ -262,7 +263,5 @@ def _cost(contender: Contender) -> str:
 
 def _write_csv(path: Path, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(headings)
-        writer.writerows(rows)
+        write_rows(file, chain([headings], rows))
     return path

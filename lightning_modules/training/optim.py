@@ -177,18 +177,10 @@ def make_scheduler(
         optimizer: The optimizer.
         total_steps: Optimizer steps of the whole training; infinite where nothing ends it.
         steps_per_epoch: Optimizer steps of one epoch.
-
-    Raises:
-        UserError: If the schedule needs an end and there is none.
     """
     if not isinstance(settings.schedule, str):
         made: LRScheduler | ReduceLROnPlateau = _callable(settings.schedule)(optimizer)
         return made
-    if math.isinf(total_steps) and settings.schedule == "cosine":
-        raise UserError(
-            "the cosine schedule needs an end; set trainer.max_epochs or trainer.max_steps, or "
-            "another model.optimization.schedule"
-        )
     factor = lr_factor(
         settings.schedule,
         total_steps,
