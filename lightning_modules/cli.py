@@ -88,7 +88,7 @@ def main(args: Sequence[str] | None = None) -> None:
     if plugins is not None:
         os.environ[PLUGINS_VARIABLE] = plugins  # where ranks and loader workers find it too
     try:
-        import_module(COMMANDS[command][0]).run(words)
+        _run(command, words)
     except KeyboardInterrupt:
         sys.stderr.write(f"kinetoscope: {command} was stopped\n")
         raise SystemExit(130) from None
@@ -104,6 +104,17 @@ def main(args: Sequence[str] | None = None) -> None:
             os.environ.pop(PLUGINS_VARIABLE)
             if before is not None:
                 os.environ[PLUGINS_VARIABLE] = before
+
+
+def _run(command: str, words: list[str]) -> None:
+    """Import a command and run it; signals reach a fit from before its long imports."""
+    if command != "fit":
+        import_module(COMMANDS[command][0]).run(words)
+        return
+    from lightning_modules.resume.stop_signals import StopSignals
+
+    with StopSignals(starting=True) as signals:
+        import_module(COMMANDS[command][0]).run(words, signals)
 
 
 def _without_plugins(words: list[str]) -> tuple[list[str], str | None]:

@@ -1,13 +1,16 @@
 """fit, validate and test: LightningCLI with this project's parser settings and run folder."""
 
 import os
+import signal
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from jsonargparse import Namespace
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
@@ -72,11 +75,12 @@ from lightning_modules.training.length import refuse_endless
 from models import count_macs, count_parameters
 
 
-def run(words: Sequence[str]) -> None:
+def run(words: Sequence[str], signals: StopSignals | None = None) -> None:
     """Run `fit`, `validate` or `test`.
 
     Args:
         words: The command and its options.
+        signals: Of a fit, signals that ask it to stop.
     """
     words = with_configs_found(words)
     allow_known_classes()
@@ -86,8 +90,7 @@ def run(words: Sequence[str]) -> None:
     ranks_inherit = VERSION_VARIABLE in os.environ
     stop = StopNotice()
     try:
-        with StopSignals() as signals:
-            VideoCLI(list(words), stop, signals)
+        VideoCLI(list(words), stop, signals or StopSignals())
     except SystemExit:
         if stop.interrupted:
             raise SystemExit(130) from None
@@ -277,7 +280,9 @@ class VideoCLI(LightningCLI):
         settings = self._own_settings()
         if slurm.started_by_srun():
             plugins = self.config_init[self.subcommand].trainer.plugins
-            settings.setdefault("plugins", _as_list(plugins)).append(slurm.environment())
+            settings.setdefault("plugins", _as_list(plugins)).append(
+                SLURMEnvironment(auto_requeue=False)  # its own handler saves inside itself
+            )
         callbacks = settings["callbacks"]
         if not any(isinstance(callback, Preemption) for callback in callbacks):
             self.signals.restore()
@@ -288,6 +293,8 @@ class VideoCLI(LightningCLI):
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise UserError(f"the trainer's settings do not work: {error}") from error
         slurm.check_tasks(trainer.num_devices, trainer.num_nodes)
+        if trainer.strategy.launcher is not None:
+            self.signals.at_leaving.append(partial(trainer.strategy.launcher.kill, signal.SIGKILL))
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 outlive_service(logger, self.signals.came)
