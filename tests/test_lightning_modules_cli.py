@@ -1,10 +1,13 @@
 """The command line: what it does from end to end, and one sentence for every mistake."""
 
 import csv
+import errno
 import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ import yaml
 from conftest import PROJECT_ROOT
 from torch import Tensor
 
+from datamodules import atomic
 from lightning_modules import CoSTModule, open_checkpoint
 from lightning_modules.cli import main
 
@@ -279,6 +283,62 @@ def test_partial_test_keeps_the_scores_of_the_whole(
     assert (run_folder / "scores_test_1x1.npz").read_bytes() == before
     main([*words, "--data.crops.size=48", "--data.crops.short_side=64"])
     assert (run_folder / "scores_test_1x1.1.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize("when", ["no access", "no room", "at the end"])
+def test_test_that_cannot_write_says_so_before_the_first_batch_or_after_the_accuracy(
+    run_folder: Path,
+    motion_root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    opened: list[str],
+    when: str,
+) -> None:
+    def no_access(dir: Path) -> None:
+        assert dir == tmp_path / "out"
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    def no_room(file: Any, **_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if when == "no access":
+        monkeypatch.setattr(atomic, "TemporaryFile", no_access)
+    elif when == "no room":
+        monkeypatch.setattr(atomic.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    else:
+        monkeypatch.setattr(np, "savez", no_room)
+    words = ["--ckpt_path", str(run_folder / "checkpoints" / "best.ckpt"), "--out"]
+    words += [str(tmp_path / "out"), f"--data.root={motion_root}", *SMALL]
+    with pytest.raises(SystemExit) as ended:
+        main(["test", "--config", QUICKSTART, "--config", DEBUG, *words])
+    assert ended.value.code == 74
+    printed = capsys.readouterr()
+    assert "cannot be written (" in printed.err
+    assert "or name another folder with --out" in printed.err
+    assert "Traceback" not in printed.err
+    assert bool(opened) == ("video accuracy" in printed.out) == (when == "at the end")
+
+
+def test_disk_that_fails_a_fit_is_no_mistake_in_the_command(
+    motion_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    full = tmp_path / "small" / "0"
+    full.mkdir(parents=True)
+    (full / ".run.json.tmp").symlink_to("/dev/full")
+    for folder in (tmp_path / "file", tmp_path):
+        with pytest.raises(SystemExit) as ended:
+            fit(motion_root, folder, "--run.name=small", "--run.version=0")
+        assert ended.value.code == 74
+        said = capsys.readouterr().err
+        assert "cannot be written (" in said
+        assert "name another with --run.folder" in said
+
+
+def test_out_is_for_test_alone(motion_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--config", QUICKSTART, f"--data.root={motion_root}", "--out=x", "--ckpt_path=x"]
+    assert "--out is for test alone" in mistake(capsys, "fit", *words[:-1])
 
 
 def test_checkpoint_of_other_classes_is_refused(

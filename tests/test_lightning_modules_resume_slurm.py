@@ -150,6 +150,50 @@ def test_preempted_job_is_requeued_and_loses_no_step(
     assert_same_end(job, unbroken)
 
 
+@pytest.mark.parametrize(
+    ("place", "signal"),
+    [
+        ("imports", "preemption"),
+        ("imports", "USR1"),
+        ("data", "USR1"),
+        ("W&B", "preemption"),
+        ("sanity check", "USR1"),
+        ("first batch", "preemption"),
+    ],
+)
+def test_job_that_is_stopped_as_it_starts_is_requeued(
+    place: str,
+    signal: str,
+    node: SlurmNode,
+    jobs: Path,
+    motion_root: Path,
+    unbroken: Job,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    command = f"{sys.executable} {PROJECT_ROOT / 'tests' / 'waiting_start.py'}"
+    monkeypatch.setitem(node.environment, "KINETOSCOPE", command)
+    monkeypatch.setitem(node.environment, "WAIT_AT", place)
+    monkeypatch.setitem(node.environment, "WAIT_MARK", str(tmp_path / "mark"))
+    job = Job(node, jobs, motion_root)
+    ranks = 1 if place == "W&B" else 2
+    wait_for(lambda: len(list(tmp_path.glob("mark*"))) == ranks, f"{place} of job {job.id}", 200)
+    if signal == "USR1":
+        node.ask("scancel", "--signal=USR1", job.id)
+    else:
+        other = node.submit("--partition=high", "--exclusive", "--output=/dev/null", "--wrap=true")
+    assert job.wait_for_requeue()["Restarts"] == "1"
+    said = job.output.read_text()
+    assert f"Slurm job {job.id} is requeued" in said
+    assert "Traceback" not in said
+    has_begun = place in ("sanity check", "first batch")
+    assert has_begun == ((job.folder / "checkpoints" / "last.ckpt").exists())
+    if signal == "preemption":
+        node.wait_until(other, "COMPLETED")
+    job.finish()
+    assert_same_end(job, unbroken)
+
+
 def test_cancelled_job_saves_and_stays_cancelled(
     node: SlurmNode, jobs: Path, motion_root: Path
 ) -> None:

@@ -1,13 +1,16 @@
 """fit, validate and test: LightningCLI with this project's parser settings and run folder."""
 
 import os
+import signal
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from jsonargparse import Namespace
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
@@ -19,7 +22,7 @@ from lightning.pytorch.cli import (
 from lightning.pytorch.loggers import WandbLogger
 
 from datamodules import VideoDataModule
-from datamodules.errors import UserError, as_user_error
+from datamodules.errors import UserError, as_storage_error, as_user_error
 from datamodules.plugins.trusted import resolve
 from lightning_modules.base import VideoClassifier
 from lightning_modules.callbacks.broken_videos import BrokenVideos
@@ -75,11 +78,12 @@ from lightning_modules.training.length import refuse_endless
 from models import count_macs, count_parameters
 
 
-def run(words: Sequence[str]) -> None:
+def run(words: Sequence[str], signals: StopSignals | None = None) -> None:
     """Run `fit`, `validate` or `test`.
 
     Args:
         words: The command and its options.
+        signals: Of a fit, signals that ask it to stop.
     """
     words = with_configs_found(words)
     allow_known_classes()
@@ -89,8 +93,8 @@ def run(words: Sequence[str]) -> None:
     ranks_inherit = VERSION_VARIABLE in os.environ
     stop = StopNotice()
     try:
-        with RunLock() as lock, StopSignals() as signals:
-            VideoCLI(list(words), stop, signals, lock)
+        with RunLock() as lock:
+            VideoCLI(list(words), stop, signals or StopSignals(), lock)
     except SystemExit:
         if stop.interrupted:
             raise SystemExit(130) from None
@@ -150,6 +154,8 @@ class VideoCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run settings, and the values that one part takes from another."""
         parser.add_class_arguments(RunSettings, "run")
+        text = "test: folder of scores and tables; by default the run folder of the checkpoint"
+        parser.add_argument("--out", type=Path | None, default=None, metavar="DIR", help=text)
         for name in ("num_classes", "class_names"):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
@@ -269,6 +275,12 @@ class VideoCLI(LightningCLI):
                 "trainer.use_distributed_sampler=true would replace the sampler that shows each "
                 "video once on any number of devices; leave it false"
             )
+        if self.subcommand != "test" and config.out is not None:
+            raise UserError(
+                f"--out is for test alone; a {self.subcommand} writes to --run.folder"
+                if self.subcommand == "fit"
+                else "--out is for test alone; validate writes no file"
+            )
         if self.subcommand != "fit" and config.ckpt_path is None:
             raise UserError(
                 f"{self.subcommand} needs the weights to test; give them with --ckpt_path FILE"
@@ -288,7 +300,9 @@ class VideoCLI(LightningCLI):
         settings = self._own_settings()
         if slurm.started_by_srun():
             plugins = self.config_init[self.subcommand].trainer.plugins
-            settings.setdefault("plugins", _as_list(plugins)).append(slurm.environment())
+            settings.setdefault("plugins", _as_list(plugins)).append(
+                SLURMEnvironment(auto_requeue=False)  # its own handler saves inside itself
+            )
         callbacks = settings["callbacks"]
         if not any(isinstance(callback, Preemption) for callback in callbacks):
             self.signals.restore()
@@ -299,6 +313,8 @@ class VideoCLI(LightningCLI):
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise UserError(f"the trainer's settings do not work: {error}") from error
         slurm.check_tasks(trainer.num_devices, trainer.num_nodes)
+        if trainer.strategy.launcher is not None:
+            self.signals.at_leaving.append(partial(trainer.strategy.launcher.kill, signal.SIGKILL))
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 outlive_service(logger, self.signals.came)
@@ -308,7 +324,8 @@ class VideoCLI(LightningCLI):
         config = self.config_init[self.subcommand].trainer
         own = _as_list(config.callbacks)
         if self.subcommand != "fit":
-            folder = folder_of_checkpoint(self.config[self.subcommand].ckpt_path)
+            given = self.config[self.subcommand]
+            folder = given.out or folder_of_checkpoint(given.ckpt_path)
             return {
                 "logger": False,
                 "enable_checkpointing": False,
@@ -317,12 +334,13 @@ class VideoCLI(LightningCLI):
             }
         if config.fast_dev_run:
             return {"logger": False, "callbacks": [*own, self.stop, BrokenVideos()]}
-        self.run_folder = choose_run_folder(self.config_init["fit"].run, self.goes_on)
-        self.lock.take(self.run_folder)
+        settings, path = self.config_init["fit"].run, self.config["fit"].ckpt_path
+        with as_storage_error(settings.folder, "make room, or name another with --run.folder"):
+            self.run_folder = choose_run_folder(settings, self.goes_on)
+            self.lock.take(self.run_folder)
+            is_own = path is not None and folder_of_checkpoint(path) == self.run_folder.resolve()
+            identity = identify_run(self.run_folder, self.checkpoint if is_own else None)
         os.environ[VERSION_VARIABLE] = self.run_folder.name  # for the ranks that it starts
-        path = self.config["fit"].ckpt_path
-        is_own = path is not None and folder_of_checkpoint(path) == self.run_folder.resolve()
-        identity = identify_run(self.run_folder, self.checkpoint if is_own else None)
         logs = config.logger is None or config.logger is True
         loggers = default_loggers(self.run_folder, identity) if logs else config.logger
         return {

@@ -12,7 +12,7 @@ from datamodules.errors import StorageError, UserError
 from datamodules.transient import is_transient, retry
 from lightning_modules.console import say
 from lightning_modules.old_checkpoints import up_to_date
-from lightning_modules.runs.folder import LAST, PREVIOUS
+from lightning_modules.runs.folder import GO_ON, LAST, PREVIOUS
 from models.weights_file import DamagedFileError, read_weights_file
 
 _NOT_THE_FILES = (OSError, MemoryError, RuntimeError)
@@ -58,7 +58,7 @@ class AtomicCheckpointIO(CheckpointIO):
                 raise
             raise StorageError(
                 f"the checkpoint {target} cannot be written ({reason}); what was saved before is "
-                "untouched: make room and go on with --ckpt_path last"
+                f"untouched: {GO_ON}"
             ) from error
 
     def load_checkpoint(

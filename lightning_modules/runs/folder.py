@@ -36,6 +36,9 @@ CANDIDATES = {
 ASIDE = ".damaged"
 """Suffix of a damaged checkpoint that was put aside."""
 
+GO_ON = "make room and go on with --ckpt_path last"
+"""Advice where a fit cannot write; the end of a sentence."""
+
 FILE_NAME = "run.json"
 """Name of the file in a run folder."""
 

@@ -104,7 +104,7 @@ class RunLock:
         elsewhere = holder is not None and holder.host != own.host
         if holder is not None and elsewhere and not holder.is_over(own) and _is_touched(path):
             raise _taken(folder, holder)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             self._claim(handle, path, own, None if elsewhere else holder)
         except BaseException:
@@ -121,12 +121,11 @@ class RunLock:
         if owned is None and before is not None and not before.is_over(own) and _is_touched(path):
             raise _taken(path.parent, before)
         os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps(asdict(own)).encode(), 0)
+        os.lseek(handle, 0, os.SEEK_SET)
+        os.write(handle, json.dumps(asdict(own)).encode())
         os.fsync(handle)
         if owned is None:
-            time.sleep(
-                _SETTLE_SECONDS
-            )  # of two that came here together, the last one to write has it
+            time.sleep(_SETTLE_SECONDS)  # of two that came together, the last one to write has it
             winner = _read(path)
             if winner != own:
                 raise _taken(path.parent, winner)
