@@ -64,6 +64,7 @@ from lightning_modules.runs.folder import (
     newest_version,
 )
 from lightning_modules.runs.loggers import default_loggers, finish_wandb
+from lightning_modules.training.checkpoint_content import check_content
 from lightning_modules.training.initialization import refuse_seen_test_videos
 from lightning_modules.training.length import refuse_endless
 from models import count_macs, count_parameters
@@ -157,6 +158,8 @@ class VideoCLI(LightningCLI):
             self._resolve_last(config)
         elif config.ckpt_path is not None:
             self.checkpoint = read_checkpoint(config.ckpt_path)
+        if self.checkpoint is not None:
+            check_content(self.checkpoint, config.ckpt_path)
         if self.checkpoint is not None and self.config.subcommand == "fit":
             if "position" not in self.checkpoint.get(EXACT_RESUME, {}):
                 raise UserError(
@@ -229,8 +232,8 @@ class VideoCLI(LightningCLI):
             )
         spec, training = data.input_spec(), self.subcommand == "fit"
         for part, trained in self.checkpoint["input_spec"].items():
-            if spec[part] != trained and (training or part != "augmentation"):
-                say(f"note: {part} differs: trained with {trained}, now {spec[part]}")
+            if spec.get(part) != trained and (training or part != "augmentation"):
+                say(f"note: {part} differs: trained with {trained}, now {spec.get(part)}")
         refuse_other_network(self.checkpoint["state_dict"], self.model.state_dict())
 
     def before_instantiate_classes(self) -> None:
