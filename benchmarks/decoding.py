@@ -30,6 +30,7 @@ from rich.table import Table
 
 from datamodules.video import index_cache
 from datamodules.video.reader import VideoReader
+from datamodules.video.stream import ANY_METADATA
 
 Fetch = Callable[[Path, list[int]], object]
 
@@ -49,7 +50,7 @@ def ours_warm(path: Path, indices: list[int]) -> object:
 def pyav_whole(path: Path, indices: list[int]) -> object:
     """Decode everything, keep what is wanted."""
     wanted, frames = set(indices), list[np.ndarray]()
-    with av.open(str(path), metadata_errors="ignore") as container:
+    with av.open(str(path), **ANY_METADATA) as container:
         container.streams.video[0].codec_context.thread_count = 1
         for number, frame in enumerate(container.decode(video=0)):
             if number in wanted:
@@ -60,7 +61,7 @@ def pyav_whole(path: Path, indices: list[int]) -> object:
 def pyav_seek(path: Path, indices: list[int]) -> object:
     """Seek to the key frame before the first wanted frame, decode to the last."""
     frames: list[np.ndarray] = []
-    with av.open(str(path), metadata_errors="ignore") as container:
+    with av.open(str(path), **ANY_METADATA) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         base, rate = stream.time_base or 1, stream.average_rate or 1

@@ -6,22 +6,23 @@ reach 100 %. Every network gets the quickstart's clips, epochs and optimizer, wi
 StNet, which takes super-images, takes the same number of frames as 4 segments of 2 and half the
 learning rate. TSM, TSN and SELFY on TSN get twice the epochs: they learn slowly at first.
 
-    uv run python benchmarks/motion_shapes.py  # all
-    uv run python benchmarks/motion_shapes.py --networks tsm_tiny c2d_tiny
+    uv run python benchmarks/motion_shapes.py  # all: three seeds, two sets of kernels
+    uv run python benchmarks/motion_shapes.py --networks tsm_tiny c2d_tiny --seeds 7
+    uv run python benchmarks/motion_shapes.py --networks cost_a_tiny --seeds 0 1 2 3 4 --disturb
 
-Finished networks are not trained again: the runs lie below --folder. The table is printed as
-Markdown; exit code 1 if a network is outside its band.
+Finished runs are not done again: they lie below --folder, each with its log. The table is printed
+as Markdown; exit code 1 if any run is outside its band.
 """
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
-import numpy as np
+from repeated_runs import Repeat, accuracy, add_options, repeats, run_all, spread
 
 from models import count_parameters, get_model
 
@@ -67,12 +68,12 @@ CANDIDATES = [
 
 @dataclass(frozen=True)
 class Result:
-    """What one network reached: video accuracy on the test clips, in percent."""
+    """What one run reached: video accuracy on the test clips, in percent."""
 
     network: str
+    run: str
     top1: float
     pair: float
-    parameters: int
     minutes: float
 
 
@@ -80,28 +81,45 @@ def main() -> int:
     """Train, test and print."""
     options = _options()
     chosen = [c for c in CANDIDATES if not options.networks or c.network in options.networks]
+    jobs = [
+        partial(measure, candidate, repeat, options)
+        for candidate in chosen
+        for repeat in repeats(options)
+    ]
+    results: list[Result] = []
+    for result in run_all(jobs, options.at_once):
+        results.append(result)
+        done = f"{len(results)} of {len(jobs)}: {result.network}, {result.run}"
+        print(f"{done}: {result.top1:.2f} %, {result.minutes:.1f} minutes", flush=True)
     rows, outside = [], []
     for candidate in chosen:
-        epochs = candidate.periods * options.epochs
-        result = measure(candidate, options.folder, epochs)
+        own = [result for result in results if result.network == candidate.network]
+        rows.append(_row(candidate, own, candidate.periods * options.epochs))
         low, high = candidate.band
-        if not low <= result.top1 <= high:
-            outside.append(candidate.network)
-        rows.append(
-            f"| `{candidate.network}` | {candidate.sees_time_as} | {result.parameters:,} | "
-            f"{epochs} | {result.top1:.2f} % | {result.pair:.2f} % | {low:.0f}-{high:.0f} % | "
-            f"{result.minutes:.1f} |"
-        )
-        print("\n".join(("", *_HEADER, *rows, "")), flush=True)
+        outside += [f"{r.network}, {r.run}" for r in own if not low <= r.top1 <= high]
+    print("\n".join(("", *_HEADER, *rows)))
     if outside:
-        print(f"outside their band: {', '.join(outside)}", file=sys.stderr)
+        print(f"outside their band: {'; '.join(outside)}", file=sys.stderr)
     return 1 if outside else 0
 
 
 _HEADER = (
-    "| network | sees time as | parameters | epochs | test top-1 | pair | expected | minutes |",
-    "|---|---|---|---|---|---|---|---|",
+    "| network | sees time as | parameters | epochs | runs | test top-1: mean (range) | "
+    "right pair | expected | minutes |",
+    "|---|---|---|---|---|---|---|---|---|",
 )
+
+
+def _row(candidate: Candidate, results: list[Result], epochs: int) -> str:
+    parameters = count_parameters(get_model(candidate.network, 8))
+    low, high = candidate.band
+    minutes = [result.minutes for result in results]
+    return (
+        f"| `{candidate.network}` | {candidate.sees_time_as} | {parameters:,} | {epochs} | "
+        f"{len(results)} | {spread([r.top1 for r in results])} | "
+        f"{spread([r.pair for r in results])} | {low:.0f}-{high:.0f} % | "
+        f"{min(minutes):.1f}-{max(minutes):.1f} |"
+    )
 
 
 def _options() -> argparse.Namespace:
@@ -110,50 +128,42 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--networks", nargs="*", choices=names, help="default: all")
     parser.add_argument("--folder", type=Path, default=Path("runs/motion_shapes"))
     parser.add_argument("--epochs", type=int, default=12)
+    add_options(parser)
     return parser.parse_args()
 
 
-def measure(candidate: Candidate, folder: Path, epochs: int) -> Result:
+def measure(candidate: Candidate, repeat: Repeat, options: argparse.Namespace) -> Result:
     """Train and test one network by the command line, once."""
-    run = folder / candidate.network / "0"
-    stored = run / f"result_{epochs}_epochs.json"
+    run = run_folder(candidate, repeat, options)
+    stored, log = run / "result.json", run.with_suffix(".log")
     if stored.is_file():
         return Result(**json.loads(stored.read_text()))
-    common = ["--config", "configs/quickstart.yaml", "--model", candidate.module]
-    common += ["--model.network", candidate.network, "--trainer.max_epochs", str(epochs)]
-    common += candidate.options
+    common = settings(candidate, options)
+    place = ["--run.folder", str(options.folder)]
+    place += ["--run.name", run.parent.name, "--run.version", run.name]
     started = time.perf_counter()
-    place = ["--run.folder", str(folder), "--run.name", candidate.network, "--run.version", "0"]
-    _kinetoscope("fit", *common, *place)
+    repeat.kinetoscope(log, "fit", *common, *place, *repeat.fit_options())
     minutes = (time.perf_counter() - started) / 60
-    _kinetoscope("test", *common, "--ckpt_path", str(run / "checkpoints" / "last.ckpt"))
+    repeat.kinetoscope(log, "test", *common, "--ckpt_path", str(run / "checkpoints" / "last.ckpt"))
     top1, pair = accuracy(run / "scores_test_1x1.npz")
-    parameters = count_parameters(get_model(candidate.network, 8))
-    result = Result(candidate.network, top1, pair, parameters, minutes)
+    result = Result(candidate.network, repeat.name, top1, pair, minutes)
     stored.write_text(json.dumps(asdict(result)))
     return result
 
 
-def _kinetoscope(*words: str) -> None:
-    subprocess.run([sys.executable, "-m", "lightning_modules", *words], check=True)
+def run_folder(candidate: Candidate, repeat: Repeat, options: argparse.Namespace) -> Path:
+    """Folder of one run."""
+    epochs = candidate.periods * options.epochs
+    folder: Path = options.folder
+    return folder / f"{candidate.network}_{epochs}_epochs" / repeat.name
 
 
-PAIRS = (
-    {"move_left", "move_right"},
-    {"move_up", "move_down"},
-    {"turn_clockwise", "turn_anticlockwise"},
-    {"grow", "shrink"},
-)
-
-
-def accuracy(scores: Path) -> tuple[float, float]:
-    """Share of test videos with the right class, and with a class of the right pair, in percent."""
-    with np.load(scores) as stored:
-        labels, names = stored["labels"], [str(name) for name in stored["class_names"]]
-        best = stored["logits"].mean(axis=1).argmax(axis=1)
-    pair_of = np.array([next(i for i, pair in enumerate(PAIRS) if name in pair) for name in names])
-    same_pair = pair_of[best] == pair_of[labels]
-    return 100 * float(np.mean(best == labels)), 100 * float(np.mean(same_pair))
+def settings(candidate: Candidate, options: argparse.Namespace) -> list[str]:
+    """Options of a training and of its tests."""
+    words = ["--config", "configs/quickstart.yaml", "--model", candidate.module]
+    words += ["--model.network", candidate.network]
+    words += ["--trainer.max_epochs", str(candidate.periods * options.epochs)]
+    return [*words, "--data.root", str(options.data), *candidate.options]
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ one tell the pair and not the member: the appearance stream stays near 50 %. Opt
 member. The two streams are trained alone, ST-ResNet starts from both, ST-ResNet* from it; the last
 row is late fusion of the two streams' score files, as `kinetoscope compare` does it.
 
-    uv run python benchmarks/two_streams.py  # exact flow
+    uv run python benchmarks/two_streams.py  # exact flow; three seeds, two sets of kernels
     uv run --extra flow python benchmarks/two_streams.py --method dis      # flow that was estimated
 
-Finished networks are not trained again: the runs lie below --folder. The table is printed as
-Markdown; exit code 1 if a network is outside its band.
+Finished runs are not done again: they lie below --folder, each with its log. The table is printed
+as Markdown; exit code 1 if any run is outside its band.
 """
 
 import argparse
@@ -17,9 +17,10 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from motion_shapes import accuracy
+from repeated_runs import Repeat, accuracy, add_options, repeats, run_all, spread
 
 from lightning_modules.evaluation.fusion import Fusion, fuse
 from lightning_modules.evaluation.score_files import read_contest
@@ -124,51 +125,81 @@ class Result:
     minutes: float
 
 
+@dataclass(frozen=True)
+class Chain:
+    """What all phases of one run reached, and the late fusion of its first two."""
+
+    run: str
+    phases: dict[str, Result]
+    fusion: Fusion
+
+
 def main() -> int:
     """Train, test and print."""
     options = _options()
-    flow_root = _estimate(options.data, options.folder, options.method)
-    rows, outside = [], []
-    for phase in PHASES:
-        result = _measure(phase, options.folder, options.data, flow_root)
-        low, high = phase.band
-        if not low <= result.top1 <= high:
-            outside.append(phase.name)
-        parameters = count_parameters(get_model(phase.network, 8, **_arguments(phase)))
-        start = " and ".join(phase.starts_from) or "chance"
-        rows.append(
-            f"| {phase.name} | `{phase.network}` | {start} | {phase.epochs} | {parameters:,} | "
-            f"{result.top1:.2f} % | {result.pair:.2f} % | {low:.0f}-{high:.0f} % | "
-            f"{result.minutes:.1f} |"
-        )
-        print("\n".join(("", *_HEADER, *rows)), flush=True)
-    fusion = _fuse(options.folder)
-    print(
-        f"\nlate fusion of appearance and motion: {100 * fusion.top1:.2f} %, the better of them "
-        f"alone {100 * fusion.best_single:.2f} % ({fusion.videos} videos)"
+    jobs = [partial(_run, repeat, options) for repeat in repeats(options)]
+    options.flow_root = _estimate(options.data, options.folder, options.method)
+    chains: list[Chain] = []
+    for chain in run_all(jobs, options.at_once):
+        chains.append(chain)
+        reached = ", ".join(f"{name} {r.top1:.2f} %" for name, r in chain.phases.items())
+        print(f"{len(chains)} of {len(jobs)}: {chain.run}: {reached}", flush=True)
+    print("\n".join(("", *_HEADER, *(_row(phase, chains) for phase in PHASES))))
+    fused, alone = (
+        [100 * getattr(chain.fusion, name) for chain in chains] for name in ("top1", "best_single")
     )
-    if fusion.top1 < fusion.best_single:
-        outside.append("late fusion")
+    print(
+        f"\nlate fusion of appearance and motion: {spread(fused)}, the better of them alone "
+        f"{spread(alone)} ({chains[0].fusion.videos} videos)"
+    )
+    outside = [fault for chain in chains for fault in _faults(chain)]
     if outside:
-        print(f"outside their band: {', '.join(outside)}", file=sys.stderr)
+        print(f"outside their band: {'; '.join(outside)}", file=sys.stderr)
     return 1 if outside else 0
 
 
 _HEADER = (
-    "| phase | network | starts from | epochs | parameters | test top-1 | right pair | expected | "
-    "minutes |",
-    "|---|---|---|---|---|---|---|---|---|",
+    "| phase | network | starts from | epochs | parameters | runs | test top-1: mean (range) | "
+    "right pair | expected | minutes |",
+    "|---|---|---|---|---|---|---|---|---|---|",
 )
+
+
+def _row(phase: Phase, chains: list[Chain]) -> str:
+    results = [chain.phases[phase.name] for chain in chains]
+    parameters = count_parameters(get_model(phase.network, 8, **_arguments(phase)))
+    start = " and ".join(phase.starts_from) or "chance"
+    minutes = [result.minutes for result in results]
+    low, high = phase.band
+    return (
+        f"| {phase.name} | `{phase.network}` | {start} | {phase.epochs} | {parameters:,} | "
+        f"{len(results)} | {spread([r.top1 for r in results])} | "
+        f"{spread([r.pair for r in results])} | {low:.0f}-{high:.0f} % | "
+        f"{min(minutes):.1f}-{max(minutes):.1f} |"
+    )
+
+
+def _faults(chain: Chain) -> list[str]:
+    """Say what of a run is outside its band."""
+    bands = {phase.name: phase.band for phase in PHASES}
+    outside = [
+        f"{name}, {chain.run}"
+        for name, result in chain.phases.items()
+        if not bands[name][0] <= result.top1 <= bands[name][1]
+    ]
+    if chain.fusion.top1 < chain.fusion.best_single:
+        outside.append(f"late fusion, {chain.run}")
+    return outside
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--folder", type=Path, default=Path("runs/two_streams"))
-    parser.add_argument("--data", type=Path, default=Path("data/motion_shapes"))
     text = "exact flow, or flow that is first computed from the videos by this method"
     parser.add_argument(
         "--method", choices=("rendered", "dis", "tvl1"), default="rendered", help=text
     )
+    add_options(parser)
     options = parser.parse_args()
     options.folder = options.folder / options.method
     return options
@@ -178,30 +209,39 @@ def _estimate(data: Path, folder: Path, method: str) -> Path | None:
     """Compute flow, where it is not to be the exact one, and say where it lies."""
     if method == "rendered":
         return None
-    if not (data / "manifest.json").is_file():
-        raise SystemExit(f"there is no {data} yet; `kinetoscope fit` on MotionShapes makes it")
     target = folder / "flow"
-    _kinetoscope("flow", str(data), str(target), "--method", method, "--short_side", "64")
+    words = ["flow", str(data), str(target), "--method", method, "--short_side", "64"]
+    subprocess.run([sys.executable, "-m", "lightning_modules", *words], check=True)
     return target
 
 
-def _measure(phase: Phase, folder: Path, data: Path, flow_root: Path | None) -> Result:
+def _run(repeat: Repeat, options: argparse.Namespace) -> Chain:
+    """Train and test all phases, once."""
+    folder = options.folder / repeat.name
+    results = {}
+    for phase in PHASES:
+        results[phase.name] = _measure(phase, repeat, folder, options)
+    return Chain(repeat.name, results, _fuse(folder))
+
+
+def _measure(phase: Phase, repeat: Repeat, folder: Path, options: argparse.Namespace) -> Result:
     """Train and test a phase by the command line, once."""
-    run = folder / phase.name / "0"
+    run, log = folder / phase.name / "0", folder / f"{phase.name}.log"
     scores = run / "scores_test_1x1.npz"
     taken = run / "minutes.txt"
     if not scores.is_file():
         common = ["--config", "configs/quickstart.yaml", "--model", "STResNetModule"]
         common += ["--model.network", phase.network, "--trainer.max_epochs", str(phase.epochs)]
-        common += ["--data.root", str(data), *phase.options]
-        common += _flow_options(phase, flow_root)
+        common += ["--data.root", str(options.data), *phase.options]
+        common += _flow_options(phase, options.flow_root)
         sources = [str(folder / name / "0" / "checkpoints/last.ckpt") for name in phase.starts_from]
         start = [f"--model.init_from={_as_list(sources)}"] if sources else []
         place = ["--run.folder", str(folder), "--run.name", phase.name, "--run.version", "0"]
         started = time.perf_counter()
-        _kinetoscope("fit", *common, *start, *place)
+        repeat.kinetoscope(log, "fit", *common, *start, *place, *repeat.fit_options())
         taken.write_text(f"{(time.perf_counter() - started) / 60:.2f}")
-        _kinetoscope("test", *common, "--ckpt_path", str(run / "checkpoints" / "last.ckpt"))
+        last = str(run / "checkpoints" / "last.ckpt")
+        repeat.kinetoscope(log, "test", *common, "--ckpt_path", last)
     return Result(*accuracy(scores), float(taken.read_text()))
 
 
@@ -218,10 +258,6 @@ def _as_list(paths: list[str]) -> str:
 
 def _arguments(phase: Phase) -> dict[str, int]:
     return {"flow_length": LENGTH} if phase.takes_flow else {}
-
-
-def _kinetoscope(*words: str) -> None:
-    subprocess.run([sys.executable, "-m", "lightning_modules", *words], check=True)
 
 
 def _fuse(folder: Path) -> Fusion:

@@ -5,11 +5,11 @@ that is killed, a disk that is full and a second writer harm nothing that was th
 """
 
 import errno
-import fcntl
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -22,8 +22,15 @@ __all__ = [
     "writing_text",
 ]
 
+_HAS_LOCKS = find_spec("fcntl") is not None  # not on Windows
+if _HAS_LOCKS:
+    import fcntl
+
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
 """Errors of file systems without locks: some of NFS, FUSE, Lustre."""
+
+_AS_BYTES = getattr(os, "O_BINARY", 0)
+"""The flag that keeps Windows from changing the ends of lines."""
 
 
 @contextmanager
@@ -57,7 +64,7 @@ def path_beside(
         with suppress(OSError):  # the first error tells more
             part.unlink(missing_ok=True)
         raise
-    if flush_folder:
+    if flush_folder and hasattr(os, "O_DIRECTORY"):  # Windows opens no folders
         _flush(target.parent, os.O_RDONLY)
 
 
@@ -103,18 +110,22 @@ def write_atomically(target: Path, content: str | bytes, *, lone: bool = False) 
 def append_line(path: Path, line: bytes) -> None:
     """Append a line that no other process's line runs into, also on network disks.
 
-    A file system that knows no locks gets the line in a single write at the end of the file, which
-    local disks do not divide. After half a line of a process that died a new one is begun.
+    A system, or file system, that knows no locks gets the line in a single write at the end of the
+    file, which local disks do not divide. After half a line of a process that died a new one is
+    begun.
 
     Args:
         path: The file; made where it does not exist.
         line: Without the line's end.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _AS_BYTES, 0o666)
     try:
         _lock(handle, wait=True)
         end = os.lseek(handle, 0, os.SEEK_END)
-        is_cut = end > 0 and os.pread(handle, 1, end - 1) != b"\n"
+        is_cut = False
+        if end:
+            os.lseek(handle, -1, os.SEEK_END)
+            is_cut = os.read(handle, 1) != b"\n"
         left = (b"\n" if is_cut else b"") + line + b"\n"
         while left:  # once, unless the disk is full, which the second time tells
             left = left[os.write(handle, left) :]
@@ -131,14 +142,16 @@ def locked(path: Path, *, wait: bool) -> Iterator[bool]:
         wait: Wait for another process that holds it.
 
     Yields:
-        True if it is held; False where another process holds it, or the file system knows no
-        locks.
+        True if it is held; False where another process holds it, or the system or file system
+        knows no locks.
     """
     with path.open("w") as file:
         yield _lock(file.fileno(), wait=wait)
 
 
 def _lock(handle: int, *, wait: bool) -> bool:
+    if not _HAS_LOCKS:
+        return False
     try:
         fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -10,9 +10,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from datamodules.errors import StorageError, UserError
-from datamodules.plugins.trusted import PLUGINS_VARIABLE
 from lightning_modules.console import fail, nearest
+from lightning_modules.shadowing import refuse_foreign_packages
 
 COMMANDS = {
     "fit": ("lightning_modules.commands.fit", "train a network and validate it as it learns"),
@@ -39,7 +38,7 @@ Video action recognition: train, test and use CoST, SELFY, StNet, ST-ResNet and 
 {commands}
 
 Begin with:
-  kinetoscope fit --config configs/quickstart.yaml
+  kinetoscope fit --config quickstart
   kinetoscope COMMAND --help              options of a command
   kinetoscope fit --model.help CoSTModule arguments of a model (or --data.help, with a DataModule)
 
@@ -64,6 +63,7 @@ def main(args: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: With code 2 on a user's mistake, 130 on Ctrl-C.
     """
+    refuse_foreign_packages()
     words, plugins = _without_plugins(list(sys.argv[1:] if args is None else args))
     if not words or words[0] in {"-h", "--help"}:
         sys.stdout.write(overview())
@@ -77,6 +77,8 @@ def main(args: Sequence[str] | None = None) -> None:
     # before torch is imported: threads that spin while they wait take the cores from the loader's
     # workers (a quarter of the time of a small network's epoch on two cores)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from datamodules.plugins.trusted import PLUGINS_VARIABLE  # only now known to be ours
+
     before = os.environ.get(PLUGINS_VARIABLE)
     if plugins is not None:
         os.environ[PLUGINS_VARIABLE] = plugins  # where ranks and loader workers find it too
@@ -119,6 +121,8 @@ def told_in_a_sentence(error: BaseException) -> str | None:
     The parser wraps the errors of a constructor in errors of its own.
     """
     from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    from datamodules.errors import StorageError, UserError
 
     found: BaseException | None = error
     while found is not None:

@@ -8,26 +8,31 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
+from datamodules.redaction import without_addresses, without_pairs
+
 COMMAND = "kinetoscope"
 USER_ERROR = 2
 
 
 def say(text: str) -> None:
-    """Write a line to standard output, on the first rank only."""
+    """Write a line to standard output, on the first rank only, without logins in addresses."""
     # imported here, so that `kinetoscope --help` does not import torch
     from lightning.fabric.utilities.rank_zero import rank_zero_only
 
     @rank_zero_only
     def write() -> None:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(f"{without_addresses(text)}\n")
         sys.stdout.flush()
 
     write()
 
 
 def fail(sentence: str) -> NoReturn:
-    """End the command on a user's mistake: one sentence on standard error, exit code 2."""
-    sys.stderr.write(f"{COMMAND}: {sentence}\n")
+    """End the command on a user's mistake: one sentence on standard error, exit code 2.
+
+    What stands in it under the name of a secret is left out.
+    """
+    sys.stderr.write(f"{COMMAND}: {without_pairs(sentence)}\n")
     sys.stderr.flush()
     raise SystemExit(USER_ERROR)
 

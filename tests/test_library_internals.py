@@ -80,7 +80,10 @@ OVERRIDDEN: dict[type[Any], tuple[type[Any], tuple[str, ...]]] = {
     ),
     OneSentenceParser: (ArgumentParser, ("error",)),
     lightning_modules.callbacks.run_config.RunConfig: (SaveConfigCallback, ("save_config",)),
-    lightning_modules.runs.loggers.RunLogger: (WandbLogger, ("log_metrics",)),
+    lightning_modules.runs.wandb_runs._LosableLogger: (
+        WandbLogger,
+        ("log_metrics", "log_hyperparams", "after_save_checkpoint", "finalize"),
+    ),
 }
 """Methods of libraries that ours take the place of: under another name ours would never run."""
 

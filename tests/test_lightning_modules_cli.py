@@ -3,12 +3,14 @@
 import csv
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import PROJECT_ROOT
 from torch import Tensor
 
@@ -17,15 +19,49 @@ from lightning_modules.cli import main
 
 QUICKSTART = str(PROJECT_ROOT / "configs" / "quickstart.yaml")
 DEBUG = str(PROJECT_ROOT / "configs" / "override" / "debug.yaml")
+MESSENGER = [
+    "--trainer.callbacks=secret_plugin.Messenger",
+    "--trainer.callbacks.api_key=SESAME-1",
+    '--trainer.callbacks.accounts=[{"name": "me", "auth": "SESAME-2"}]',
+    "--trainer.callbacks.address=https://me:SESAME-3@chat.example/",
+]
 SMALL = ["--data.num_train=64", "--data.num_val=16", "--data.num_test=16"]
 
 
 @pytest.fixture(scope="module")
 def run_folder(motion_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished little fit, with the CSV and the offline W&B logger."""
+    """A finished little fit, with the CSV and the offline W&B logger, and a callback's secrets."""
     runs = tmp_path_factory.mktemp("runs")
-    fit(motion_root, runs, "--trainer.logger=true", "--trainer.max_epochs=2", "--run.name=small")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KINETOSCOPE_PLUGINS", "secret_plugin")
+        patch.setattr(sys, "argv", ["kinetoscope", "fit", *MESSENGER])  # which W&B stores
+        small = ["--trainer.logger=true", "--trainer.max_epochs=2", "--run.name=small"]
+        fit(motion_root, runs, *small, *MESSENGER)
     return runs / "small" / "0"
+
+
+def test_no_secret_lies_in_any_file_of_a_run(run_folder: Path) -> None:
+    files = [path for path in run_folder.rglob("*") if path.is_file()]
+    assert {".wandb", ".log", ".yaml", ".ckpt", ".json", ".csv"} <= {path.suffix for path in files}
+    assert [path for path in files if b"SESAME" in path.read_bytes()] == []
+    assert b"api_key" in next(run_folder.rglob("*.wandb")).read_bytes()
+    config = yaml.safe_load((run_folder / "config.yaml").read_text())
+    (messenger,) = config["trainer"]["callbacks"]
+    assert messenger["init_args"] == {
+        "api_key": "(not stored)",
+        "accounts": [{"name": "me", "auth": "(not stored)"}],
+        "address": "https://(not stored)@chat.example/",
+    }
+
+
+def test_mistake_beside_a_secret_does_not_tell_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KINETOSCOPE_PLUGINS", "secret_plugin")
+    for wrong in ("--trainer.callbacks.api_key=[SESAME, 1]", "--trainer.callbacks.accounts=3"):
+        said = mistake(capsys, "fit", "--config", QUICKSTART, *MESSENGER, wrong)
+        assert "SESAME" not in said
+        assert "does not fit" in said or "accounts" in said, said
 
 
 def fit(root: Path, runs: Path, *more: str) -> None:

@@ -298,5 +298,5 @@ def test_mistakes_end_with_a_sentence(
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor("--help") == 0
     text = capsys.readouterr().out
-    for words in ("kinetoscope doctor --config configs/", "fatal ", "Exit codes: 0", "--full"):
+    for words in ("kinetoscope doctor --config data/", "fatal ", "Exit codes: 0", "--full"):
         assert words in text

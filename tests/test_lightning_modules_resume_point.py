@@ -7,7 +7,11 @@ import pytest
 import torch
 import yaml
 
-from lightning_modules.resume.changed_settings import changes_since, refuse_other_network
+from lightning_modules.resume.changed_settings import (
+    changes_since,
+    refuse_changed_settings,
+    refuse_other_network,
+)
 from lightning_modules.resume.resume_point import find_resume_point
 from lightning_modules.runs.folder import (
     LAST,
@@ -118,6 +122,15 @@ def test_changes_are_named(tmp_path: Path) -> None:
     now = {"trainer": {"max_epochs": 3, "devices": 1}, "run": {"version": "0"}, "new": 1}
     assert changes_since(tmp_path / "config.yaml", now) == ["trainer.max_epochs: 2 -> 3"]
     assert changes_since(tmp_path / "none.yaml", now) == []
+
+
+def test_secrets_are_no_change_and_are_not_named(tmp_path: Path) -> None:
+    shown = {"trainer": {"callbacks": [{"init_args": {"api_key": "(not stored)"}}]}, "lr": 1}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(shown))
+    now = {"trainer": {"callbacks": [{"init_args": {"api_key": "SESAME"}}]}, "lr": 1}
+    assert changes_since(tmp_path / "config.yaml", now) == []
+    trained = {"metrics": [{"n": 1}], "lr": 1}
+    refuse_changed_settings(trained, {"metrics": [{"n": 1, "token": "SESAME"}], "lr": 1})
 
 
 def test_other_network_is_refused_by_name() -> None:

@@ -196,8 +196,10 @@ def test_only_the_decoder_and_the_generator_touch_av() -> None:
     assert users == {
         "datamodules/flow/storage.py",
         "datamodules/motion_shapes/generation.py",
+        "datamodules/video/completeness.py",
         "datamodules/video/index.py",
         "datamodules/video/index_cache.py",
+        "datamodules/video/packets.py",
         "datamodules/video/reader.py",
         "datamodules/video/stream.py",
     }
@@ -280,9 +282,11 @@ def test_help_lists_commands_without_importing_torch(command: list[str]) -> None
     assert not modules & {"torch", "lightning", "numpy"}
 
 
-def test_wheel_lists_exactly_three_packages() -> None:
+def test_wheel_lists_exactly_three_packages_and_the_configs() -> None:
     project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())
-    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == list(PACKAGES)
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["only-include"] == [*PACKAGES, "configs"]
+    assert wheel["sources"] == {"configs": "lightning_modules/configs"}
     assert project["project"]["scripts"] == {"kinetoscope": "lightning_modules.cli:main"}
 
 

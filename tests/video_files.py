@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from datamodules.video.reader import VideoReader
-from datamodules.video.stream import VideoStream
+from datamodules.video.stream import ANY_METADATA, VideoStream
 
 Frames = NDArray[np.uint8]
 
@@ -20,7 +20,7 @@ Frames = NDArray[np.uint8]
 def whole(path: Path, keep: set[int] | None = None) -> tuple[dict[int, Frames], list[float | None]]:
     """What plain decoding gives: upright frames by number, and the times of all."""
     frames, times = {}, []
-    with av.open(str(path), metadata_errors="ignore") as container:
+    with av.open(str(path), **ANY_METADATA) as container:
         container.streams.video[0].codec_context.thread_count = 1
         for number, frame in enumerate(container.decode(video=0)):
             times.append(frame.time)

@@ -13,6 +13,7 @@ import torch
 
 from datamodules.jobs.processes import Done, Lost, run_jobs
 from datamodules.video.errors import Reason
+from datamodules.video.index_cache import VERSION
 from datamodules.video.reader import VideoError, VideoSegment, open_video
 
 Verdict = Reason | Literal["time limit", "crash"]
@@ -23,8 +24,8 @@ VERDICTS: frozenset[Verdict] = frozenset((*get_args(Reason), "time limit", "cras
 PASSING: frozenset[Verdict] = frozenset({"missing", "unreadable", "crash"})
 """Verdicts that may be gone a moment later: a busy server, a machine short of memory."""
 
-DECODER = f"PyAV {version('av')}"
-"""The decoder, which verdicts depend on besides the file."""
+DECODER = f"PyAV {version('av')}, rules {VERSION}"
+"""The decoder and the rules of refusal, which verdicts depend on besides the file."""
 
 _CHUNK = 2**24
 """Pixels that are decoded at a time."""

@@ -31,6 +31,9 @@ ADVICE: dict[Verdict, Advice] = {
     "no frames": Advice("hold no picture that decodes", _AGAIN),
     "too large": Advice("have frames of more pixels than are decoded", "re-encode them smaller"),
     "truncated": Advice("end before the frames they promise", f"{_AGAIN}, the copy broke off"),
+    "incomplete": Advice(
+        "lack frames: parts of the files are holes", f"{_AGAIN}, parts of the copy are missing"
+    ),
     "damaged": Advice("hold frames that do not decode", f"{_AGAIN}, or re-encode what is left"),
     "changing size": Advice("change their size midway", "re-encode them at one size"),
     "missing frame": Advice("lack images in their numbering", "extract their frames again"),

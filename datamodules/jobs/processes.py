@@ -192,6 +192,8 @@ class _Pool(Generic[Item, Step, Result]):
         grace: float,
     ) -> None:
         # Not forked: a fork of a process whose threads hold locks may hang.
+        if "forkserver" not in multiprocessing.get_all_start_methods():  # Windows
+            preload = None
         self._context: Any = multiprocessing.get_context("forkserver" if preload else "spawn")
         if preload:
             self._context.set_forkserver_preload([preload])

@@ -15,6 +15,7 @@ import numpy as np
 
 from datamodules.errors import UserError
 from datamodules.plugins.trusted import OUR_PACKAGES, resolve
+from datamodules.redaction import is_secret, without_addresses
 
 __all__ = ["Described", "DescribedValue", "class_path_of", "plain", "rebuild"]
 
@@ -53,11 +54,14 @@ class Described:
     def description(self) -> dict[str, Any]:
         """Describe the class and its arguments in plain values; `rebuild` makes the object again.
 
+        Secrets are left out, so that it is made with the class's own defaults of them.
+
         Raises:
             UserError: If an argument is no plain value, so that no checkpoint could hold it.
         """
         owner = class_path_of(type(self))
-        args = {name: plain(value, f"{owner}: {name}") for name, value in self._given.items()}
+        given = {name: value for name, value in self._given.items() if not is_secret(name, value)}
+        args = {name: plain(value, f"{owner}: {name}") for name, value in given.items()}
         return {"class_path": owner, "init_args": args}
 
 
@@ -85,7 +89,7 @@ def class_path_of(cls: type[Any]) -> str:
 
 
 def plain(value: object, name: str) -> Any:
-    """Convert a value to a form that JSON and a checkpoint can hold.
+    """Convert a value to a form that JSON and a checkpoint can hold, without what is secret.
 
     Args:
         value: Plain values, paths, settings, described objects, and lists and mappings of them.
@@ -94,7 +98,9 @@ def plain(value: object, name: str) -> Any:
     Raises:
         UserError: If it is anything else.
     """
-    if value is None or isinstance(value, bool | int | float | str):
+    if isinstance(value, str):
+        return without_addresses(value)
+    if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, PurePath):
         return str(value)
@@ -103,10 +109,10 @@ def plain(value: object, name: str) -> Any:
     if isinstance(value, Described):
         return value.description()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        pairs = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
-        return {key: plain(part, f"{name}.{key}") for key, part in pairs}
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): plain(part, f"{name}.{key}") for key, part in value.items()}
+        shown = {str(key): part for key, part in value.items() if not is_secret(str(key), part)}
+        return {key: plain(part, f"{name}.{key}") for key, part in shown.items()}
     if isinstance(value, Sequence):
         return [plain(part, name) for part in value]
     raise UserError(

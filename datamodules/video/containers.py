@@ -1,11 +1,21 @@
-"""A check of containers for files that end early."""
+"""Checks of containers: for files that end early, and for holes in those that do not.
 
+Sources: ISO/IEC 14496-12 (boxes), RIFF/AVI, RFC 8794 and 9559 (EBML, Matroska), ASF 3.2.
+"""
+
+from collections.abc import Iterable
 from typing import BinaryIO
 
 PLAYLISTS = (b"#EXTM3U", b"ffconcat version", b"<MPD", b"<?xml")
 _ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _EBML, _SEGMENT, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
+_ANYWHERE = {0xEC, 0xBF}  # space left free, checksums
+_IN_SEGMENT = {
+    *_ANYWHERE,
+    *(_CLUSTER, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367),
+}
+_IN_CLUSTER = {*_ANYWHERE, 0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF}
 
 
 def ends_early(file: BinaryIO) -> bool | None:
@@ -80,17 +90,27 @@ def _ebml_number(file: BinaryIO, keep_marker: bool) -> int | None:
     return None if value == (1 << bits) - 1 else value
 
 
-def _matroska_ends_early(file: BinaryIO, size: int) -> bool:
+def _enter_segment(file: BinaryIO) -> int | None:
+    """Go to the first element of a Matroska segment.
+
+    Returns:
+        The byte at which the segment ends, -1 where it does not tell; None where there is none.
+    """
     file.seek(4)
     header = _ebml_number(file, keep_marker=False)
     if header is None:
-        return False
+        return None
     file.seek(header, 1)
     if _ebml_number(file, keep_marker=True) != _SEGMENT:
-        return False
+        return None
     length = _ebml_number(file, keep_marker=False)
+    return -1 if length is None else file.tell() + length
+
+
+def _matroska_ends_early(file: BinaryIO, size: int) -> bool:
+    end = _enter_segment(file)
     position = file.tell()
-    if length is None or position + length <= size:
+    if end is None or end <= size:
         return False
     while position < size:  # which element does the end of the file cut?
         name, length = _ebml_number(file, keep_marker=True), _ebml_number(file, keep_marker=False)
@@ -100,6 +120,55 @@ def _matroska_ends_early(file: BinaryIO, size: int) -> bool:
         if position > size:
             return name == _CLUSTER
         file.seek(position)
+    return True
+
+
+def torn_at(file: BinaryIO) -> int | None:
+    """Follow the elements of a Matroska or WebM file, down to the blocks of its clusters.
+
+    Args:
+        file: The open file.
+
+    Returns:
+        The byte at which something else stands than an element; None where all is whole.
+    """
+    size = file.seek(0, 2)
+    end = _enter_segment(file)
+    if end is None:
+        return 0
+    end = size if end < 0 else min(end, size)
+    position, limit, names = file.tell(), end, _IN_SEGMENT
+    while position < end:
+        if position == limit:  # the cluster is through
+            limit, names = end, _IN_SEGMENT
+        file.seek(position)
+        name, length = _ebml_number(file, keep_marker=True), _ebml_number(file, keep_marker=False)
+        start = file.tell()
+        if name not in names:
+            return position
+        if name == _CLUSTER and length is None:  # written live: another element ends it
+            position, names = start, _IN_SEGMENT | _IN_CLUSTER
+        elif length is None or start + length > limit:
+            return position
+        elif name == _CLUSTER:
+            position, limit, names = start, start + length, _IN_CLUSTER
+        else:
+            position = start + length
+    return None
+
+
+def holds_chunks(file: BinaryIO, chunks: Iterable[tuple[int, int]]) -> bool:
+    """Check that chunks of an AVI stand where its index says.
+
+    Args:
+        file: The open file.
+        chunks: Byte position and length of each.
+    """
+    for position, length in chunks:
+        file.seek(position)
+        head = file.read(8)
+        if not head[:2].isdigit() or int.from_bytes(head[4:], "little") != length:
+            return False
     return True
 
 

@@ -20,6 +20,7 @@ Reason = Literal[
     "no frames",  # a video stream in which nothing decodes
     "too large",  # more pixels per frame than is reasonable
     "truncated",  # the file ends before the frames it promises
+    "incomplete",  # frames are missing within, or far more are declared than there are
     "damaged",  # decoding the whole file raises an error
     "changing size",  # frames of one video differ in height or width
     "missing frame",  # a frame folder whose numbering has a gap

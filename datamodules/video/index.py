@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 
 from datamodules.storage.source import Source
 from datamodules.video.bitstreams import Picture, picture_parser
+from datamodules.video.completeness import check_complete, damage_of
 from datamodules.video.errors import VideoError
-from datamodules.video.stream import VideoStream, is_cut
+from datamodules.video.packets import NO_TIME, PacketLog
+from datamodules.video.stream import VideoStream
 
-NO_TIME = np.iinfo(np.int64).min
 _RATE_TOLERANCE = 0.1
 """Share by which a container's frame rate may differ from that of its time stamps."""
 
@@ -123,63 +124,30 @@ class VideoIndex:
         return np.where(at < 0, 0, entries[at])
 
 
-class _PacketLog:
-    """The packets of a file, collected in one pass."""
-
-    def __init__(self) -> None:
-        self._rows: list[tuple[int, int, int, int, bool]] = []
-        self.is_regular = True  # nothing that makes packets and frames differ
-        self.is_corrupt = False
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def add(self, packet: Packet[AVVideoStream]) -> None:
-        position = -1 if packet.pos is None else packet.pos
-        pts = NO_TIME if packet.pts is None else packet.pts
-        dts = pts if packet.dts is None else packet.dts
-        self._rows.append((position, packet.size, pts, dts, packet.is_keyframe))
-        self.is_corrupt |= packet.is_corrupt
-        self.is_regular &= not (
-            packet.size == 0
-            or packet.is_discard
-            or packet.is_corrupt
-            or packet.has_sidedata("new_extradata")
-        )
-
-    @property
-    def pts(self) -> NDArray[np.int64]:
-        return np.array([row[2] for row in self._rows], np.int64)
-
-    @property
-    def key(self) -> NDArray[np.bool_]:
-        return np.array([row[4] for row in self._rows], np.bool_)
-
-    def index(
-        self,
-        stream: VideoStream,
-        packet: NDArray[np.int64],
-        entry: NDArray[np.bool_],
-        timestamps: NDArray[np.float64],
-        checksum: list[int],
-        shape: tuple[int, ...],
-    ) -> VideoIndex:
-        """Make the index of these packets, once their frames are known."""
-        rows = np.array([row[:4] for row in self._rows], np.int64).reshape(-1, 4)
-        by_pts = stream.container_name == "matroska,webm"
-        return VideoIndex(
-            position=rows[:, 0].copy(),
-            size=rows[:, 1].copy(),
-            seek_time=rows[:, 2 if by_pts else 3].copy(),
-            entry=entry,
-            packet=packet,
-            timestamps=timestamps,
-            checksum=np.array(checksum, np.uint32),
-            frame_rate=_frame_rate(stream, timestamps),
-            height=shape[0],
-            width=shape[1],
-            skipping=stream.stream.codec_context.codec.name in _SKIPPING_CODECS,
-        )
+def _index_of(
+    log: PacketLog,
+    stream: VideoStream,
+    packet: NDArray[np.int64],
+    entry: NDArray[np.bool_],
+    timestamps: NDArray[np.float64],
+    checksum: list[int],
+    shape: tuple[int, ...],
+) -> VideoIndex:
+    """Make the index of a file's packets, once their frames are known."""
+    by_pts = stream.container_name == "matroska,webm"
+    return VideoIndex(
+        position=log.position,
+        size=log.size,
+        seek_time=log.pts if by_pts else log.dts,
+        entry=entry,
+        packet=packet,
+        timestamps=timestamps,
+        checksum=np.array(checksum, np.uint32),
+        frame_rate=_frame_rate(stream, timestamps),
+        height=shape[0],
+        width=shape[1],
+        skipping=stream.stream.codec_context.codec.name in _SKIPPING_CODECS,
+    )
 
 
 def _frame_rate(stream: VideoStream, timestamps: NDArray[np.float64]) -> float:
@@ -219,7 +187,8 @@ def build_index(stream: VideoStream) -> VideoIndex:
     Raises:
         VideoError: The file is truncated, damaged, or holds no frame.
     """
-    log, context = _PacketLog(), stream.stream.codec_context
+    log, context = PacketLog(), stream.stream.codec_context
+    listed = len(stream.stream.index_entries)
     parse = picture_parser(context.codec.name, context.extradata or b"")
     if context.codec.intra_only:
         parse = _intra_picture
@@ -235,45 +204,22 @@ def build_index(stream: VideoStream) -> VideoIndex:
             else:
                 pictures.append(picture)
     except av.FFmpegError as error:
-        raise _damage(stream, error, len(log), "packets read") from error
-    _check_complete(stream, log)
+        raise damage_of(stream, error, len(log), "packets read") from error
+    check_complete(stream, log, listed)
     order = _order_of_showing(log, pictures, context.reorder_depth)
     shape = _shape_of(stream, first) if first is not None and order is not None else None
     if order is None or shape is None:
         return survey(stream.source)
     entry = np.array([picture.entry for picture in pictures], np.bool_)
-    return log.index(stream, order, entry, _seconds(stream, log.pts[order]), [], shape)
+    return _index_of(log, stream, order, entry, _seconds(stream, log.pts[order]), [], shape)
 
 
 def _intra_picture(_: bytes) -> Picture:
     return Picture(None, entry=True)
 
 
-def _damage(stream: VideoStream, error: Exception, count: int, what: str) -> VideoError:
-    if is_cut(stream.source):
-        return VideoError(stream.source, "truncated", f"it ends early; {count} {what}")
-    return VideoError(stream.source, "damaged", f"{count} {what}, then {error}")
-
-
-def _check_complete(stream: VideoStream, log: _PacketLog) -> None:
-    """Refuse a file that lacks packets its container lists.
-
-    A frame count in a header is no proof: intact AVI files announce more frames than they hold. So
-    frame data must also reach past the end of the file.
-    """
-    source, name, entries = stream.source, stream.container_name, stream.stream.index_entries
-    listed = stream.stream.frames if name == "avi" else len(entries)
-    lists_no_packets = name in ("matroska,webm", "asf")
-    if not (lists_no_packets or log.is_corrupt or len(log) < listed):
-        return
-    size = source.size()
-    if is_cut(source) or any(entry.pos + entry.size > size for entry in entries):
-        found = f"{len(log)} packets" if lists_no_packets else f"{len(log)} of {listed} packets"
-        raise VideoError(source, "truncated", f"it ends early, with {found}")
-
-
 def _order_of_showing(
-    log: _PacketLog, pictures: list[Picture], reorder_depth: int
+    log: PacketLog, pictures: list[Picture], reorder_depth: int
 ) -> NDArray[np.int64] | None:
     """Sort the packets by showing, one per frame; None where headers do not settle it."""
     if not log.is_regular or not pictures or len(pictures) < len(log) or not pictures[0].entry:
@@ -354,7 +300,7 @@ def survey(source: Source) -> VideoIndex:
         VideoError: Decoding raises an error, gives no frame, or frames of several sizes.
     """
     with VideoStream(source, strict=False) as stream:
-        log, found = _PacketLog(), _Survey(stream)
+        log, found = PacketLog(), _Survey(stream)
         try:
             for packet in stream:
                 log.add(packet)
@@ -363,11 +309,11 @@ def survey(source: Source) -> VideoIndex:
         except av.FFmpegError as error:
             context = stream.stream.codec_context
             stream.check_size(context.width, context.height)
-            raise _damage(stream, error, len(found.packets), "frames decode") from error
+            raise damage_of(stream, error, len(found.packets), "frames decode") from error
         if not found.packets:
             raise VideoError(source, "no frames", f"nothing decodes from its {len(log)} packets")
         pts = log.pts
         times = [NO_TIME if p is None or p >= len(pts) else pts[p] for p in found.packets]
         seconds = _seconds(stream, np.array(times, np.int64))
         packets = np.array(found.packets_of_frames(len(log)), np.int64)
-        return log.index(stream, packets, log.key, seconds, found.checksums, found.shape)
+        return _index_of(log, stream, packets, log.key, seconds, found.checksums, found.shape)

@@ -23,7 +23,9 @@ from datamodules.video.index import VideoIndex
 MAX_BYTES = 64 * 2**20
 """Memory that indices may take in one process: some thousand ten-second clips."""
 
-_VERSION = 1  # of the files on disk
+VERSION = 2
+"""Version of the files on disk, and of the rules by which a video is refused instead."""
+
 _ARRAYS = ("position", "size", "seek_time", "entry", "packet", "timestamps", "checksum")
 _SCALARS = ("frame_rate", "height", "width", "skipping")
 
@@ -95,7 +97,7 @@ def file_key(source: Source) -> str:
         source: An existing file.
     """
     libraries = av.library_versions["libavcodec"], av.library_versions["libavformat"]
-    name = (_VERSION, libraries, *source.identity())
+    name = (VERSION, libraries, *source.identity())
     return hashlib.sha256(repr(name).encode()).hexdigest()[:40]
 
 

@@ -24,8 +24,9 @@ from torch import Tensor
 from datamodules.storage.source import Place, Source, as_source
 from datamodules.video.errors import VideoError, as_unreadable
 from datamodules.video.frame_folder import FrameFolderReader, Indices, check_indices
-from datamodules.video.index import NO_TIME, VideoIndex, build_index, checksum, survey
+from datamodules.video.index import VideoIndex, build_index, checksum, survey
 from datamodules.video.index_cache import cached_index, remember
+from datamodules.video.packets import NO_TIME
 from datamodules.video.stream import VideoStream, check_file
 
 __all__ = ["VideoError", "VideoReader", "VideoSegment", "open_video"]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 import av
 import numpy as np
@@ -23,6 +24,12 @@ from datamodules.video.errors import MAX_PIXELS, VideoError, as_unreadable
 
 # Containers in which a packet keeps its byte position and a seek lands on a listed packet.
 _SEEKABLE = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
+_CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+
+ANY_METADATA: dict[str, Any] = (
+    {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+)
+"""What lets `av.open` pass over titles and comments that are not UTF-8; PyAV 19 always does."""
 
 
 def check_file(source: Source) -> None:
@@ -86,8 +93,8 @@ class VideoStream:
             self._container: InputContainer = av.open(
                 self._file or os.path.abspath(path or ""),
                 mode="r",
-                metadata_errors="ignore",
                 options={"protocol_whitelist": "file" if path else "none"},
+                **ANY_METADATA,
             )
         except (av.FFmpegError, OSError) as error:
             raise self._open_error(error) from error
@@ -164,6 +171,24 @@ class VideoStream:
     def container_name(self) -> str:
         """FFmpeg's name of the container format."""
         return self._container.format.name
+
+    @property
+    def longest_seconds(self) -> float | None:
+        """Seconds that the container says its longest stream lasts; None where it does not."""
+        ticks = self._container.duration
+        return ticks / av.time_base if ticks else None
+
+    @property
+    def declared_seconds(self) -> float | None:
+        """Seconds that the container says its pictures last; None where it does not."""
+        for name, value in self.stream.metadata.items():
+            clock = _CLOCK.fullmatch(value)
+            if name.partition("-")[0] == "DURATION" and clock:  # Matroska; `-eng` may follow
+                hours, minutes, seconds = map(float, clock.groups())
+                return 3600 * hours + 60 * minutes + seconds
+        if self.stream.duration and self.stream.time_base:
+            return float(self.stream.duration * self.stream.time_base)
+        return self.longest_seconds if len(self._container.streams) == 1 else None
 
     def read(self) -> Packet[AVVideoStream] | None:
         """Read the next packet; None at the end.

@@ -11,8 +11,8 @@ from lightning.pytorch.cli import (
 )
 from lightning.pytorch.loggers import WandbLogger
 
+from datamodules.redaction import without_secrets
 from lightning_modules.runs.folder import KEY, RunIdentity
-from lightning_modules.runs.loggers import without_secrets
 
 
 class RunConfig(SaveConfigCallback):

@@ -16,6 +16,7 @@ from datamodules.atomic import write_atomically
 from datamodules.errors import UserError
 from datamodules.health.examination import ExaminationSettings, examine
 from datamodules.jobs.processes import num_cores
+from lightning_modules.commands.config_names import with_configs_found
 from lightning_modules.commands.null_words import set_nulls, split_nulls
 from lightning_modules.commands.parsing import (
     VideoParser,
@@ -37,8 +38,8 @@ Examine a dataset before training on it: are the lists right, is every file ther
 is anything in training and in test, how fast does this machine load it? Give the words of your fit:
 what they say about model, trainer and run is ignored.
 
-  kinetoscope doctor --config configs/data/ucf101.yaml --data.root data/ucf101
-  kinetoscope doctor --config configs/data/kinetics.yaml --full --workers 16
+  kinetoscope doctor --config data/ucf101 --data.root data/ucf101
+  kinetoscope doctor --config data/kinetics --full --workers 16
   kinetoscope doctor --config my.yaml --json | jq '.findings[] | select(.level == "fatal")'
 
 Nothing in the dataset is changed. Every result is written down at once: stopped with Ctrl-C, the
@@ -66,7 +67,7 @@ def run(words: Sequence[str]) -> None:
     """
     allow_known_classes()
     parser = _parser()
-    about_data, nulls = split_nulls(_about_data(words[1:]))
+    about_data, nulls = split_nulls(_about_data(with_configs_found(words[1:])))
     options = parser.parse_args(about_data)
     set_nulls(options, nulls)
     allow_missing = bool(options.data.init_args.allow_missing)

@@ -16,6 +16,7 @@ from lightning.pytorch.cli import (
     LightningArgumentParser,
     LightningCLI,
 )
+from lightning.pytorch.loggers import WandbLogger
 
 from datamodules import VideoDataModule
 from datamodules.errors import UserError, as_user_error
@@ -28,6 +29,7 @@ from lightning_modules.callbacks.score_file import ScoreFile
 from lightning_modules.callbacks.throughput import Throughput
 from lightning_modules.callbacks.validation_report import ValidationReport
 from lightning_modules.callbacks.watchdog import Watchdog
+from lightning_modules.commands.config_names import with_configs_found
 from lightning_modules.commands.expected_warnings import ignore_expected_warnings
 from lightning_modules.commands.null_words import set_nulls, split_nulls
 from lightning_modules.commands.parsing import (
@@ -63,7 +65,8 @@ from lightning_modules.runs.folder import (
     identify_run,
     newest_version,
 )
-from lightning_modules.runs.loggers import default_loggers, finish_wandb
+from lightning_modules.runs.loggers import default_loggers
+from lightning_modules.runs.wandb_runs import finish_wandb, outlive_service
 from lightning_modules.training.checkpoint_content import check_content
 from lightning_modules.training.initialization import refuse_seen_test_videos
 from lightning_modules.training.length import refuse_endless
@@ -76,6 +79,7 @@ def run(words: Sequence[str]) -> None:
     Args:
         words: The command and its options.
     """
+    words = with_configs_found(words)
     allow_known_classes()
     refuse_linked_options(words)
     torch.set_float32_matmul_precision("high")
@@ -279,6 +283,9 @@ class VideoCLI(LightningCLI):
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise UserError(f"the trainer's settings do not work: {error}") from error
         slurm.check_tasks(trainer.num_devices, trainer.num_nodes)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                outlive_service(logger, self.signals.came)
         return trainer
 
     def _own_settings(self) -> dict[str, Any]:

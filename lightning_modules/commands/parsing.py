@@ -22,7 +22,9 @@ from datamodules import VideoDataModule
 from datamodules.errors import UserError
 from datamodules.plugins.described import Described
 from datamodules.plugins.trusted import PLUGINS_VARIABLE, TRUSTED, load_plugins, plugin_names
+from datamodules.redaction import NOT_STORED, is_secret
 from lightning_modules.base import VideoClassifier
+from lightning_modules.commands.config_names import config_names
 from lightning_modules.commands.yaml_limits import limit_yaml, refuse_expansion
 from lightning_modules.console import COMMAND, OneSentenceParser, nearest
 from lightning_modules.old_checkpoints import MOVED
@@ -228,13 +230,18 @@ def _readable(kind: str) -> str:
 
 
 def _wrong_type(found: re.Match[str]) -> str:
-    kind = _readable(found[2])
-    return f"{found[1]}={found[3].strip()} does not fit: it must be {kind}"
+    return f"{_shown(found)} does not fit: it must be {_readable(found[2])}"
 
 
 def _wrong_union(found: re.Match[str]) -> str:
     kinds = dict.fromkeys(map(_readable, re.findall(r"Expected an? (.*)", found[2])))
-    return f"{found[1]}={found[3].strip()} does not fit: it must be {' or '.join(kinds)}"
+    return f"{_shown(found)} does not fit: it must be {' or '.join(kinds)}"
+
+
+def _shown(found: re.Match[str]) -> str:
+    """Write the key of a message and its value, unless that is a secret."""
+    key, value = found[1], found[3].strip()
+    return f"{key}={NOT_STORED if is_secret(key) else value}"
 
 
 EXPLANATIONS: list[tuple[str, Callable[[re.Match[str]], str]]] = [
@@ -245,10 +252,13 @@ EXPLANATIONS: list[tuple[str, Callable[[re.Match[str]], str]]] = [
         r"arguments are required: (.*)",
         lambda m: (
             f"{re.sub(r'[a-z]+[.]', '', m[1]).replace(', ', ' and ')} must be given; begin with a "
-            "config, such as --config configs/quickstart.yaml"
+            "config, such as --config quickstart"
         ),
     ),
-    (r"File does not exist: '?([^'\n]*)", lambda m: f"there is no config file {m[1]}"),
+    (
+        r"File does not exist: '?([^'\n]*)",
+        lambda m: f"there is no config file {m[1]}{nearest(Path(m[1]).name, config_names())}",
+    ),
     (r"Path is not a file: '?([^'\n]*)", lambda m: f"{m[1]} is a folder, not a config file"),
     (r"Problems parsing config: (.*)", lambda m: "a config is not valid YAML: " + _one_line(m[1])),
     (r"Importing '([^']*)' is not allowed", _refused),

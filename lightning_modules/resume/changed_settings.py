@@ -8,7 +8,8 @@ import yaml
 from torch import Tensor
 
 from datamodules.errors import UserError
-from lightning_modules.runs.loggers import NOT_STORED
+from datamodules.plugins.described import plain
+from datamodules.redaction import without_secrets
 
 _OWN_BUSINESS = ("ckpt_path", "config", "run.version", "model.init_args.num_classes")
 _NOT_COMPARED = ("model.init_args.class_names", "model.init_args.init_from")
@@ -20,7 +21,7 @@ def refuse_changed_settings(trained: Mapping[str, Any], asked: Mapping[str, Any]
     Raises:
         UserError: If one differs; LightningCLI itself would silently keep the checkpoint's.
     """
-    before, now = dict(_flat(trained)), dict(_flat(asked))
+    before, now = dict(_flat(trained)), dict(_flat(plain(asked, "model")))
     names = (set(before) & set(now)) - {"init_from", "class_names", "num_classes"}
     changed = sorted(name for name in names if before[name] != now[name])
     if changed:
@@ -63,14 +64,14 @@ def changes_since(saved: Path, config: Mapping[str, Any]) -> list[str]:
 
     Args:
         saved: `config.yaml` of the run folder; without it there is nothing to compare.
-        config: The resolved config of now.
+        config: The resolved config of now. Secrets, which the file does not hold, are not compared.
     """
     if not saved.exists():
         return []
     before = dict(_flat(yaml.safe_load(saved.read_text(encoding="utf-8"))))
-    now = dict(_flat(config))
+    now = dict(_flat(without_secrets(config)))
     ignored = (*_OWN_BUSINESS, *_NOT_COMPARED)
-    names = [n for n in now if not n.startswith(ignored) and before.get(n) != NOT_STORED]
+    names = [n for n in now if not n.startswith(ignored)]
     return [
         f"{name}: {before[name]} -> {now[name]}"
         for name in names

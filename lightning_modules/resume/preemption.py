@@ -7,14 +7,13 @@ import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.strategies import ParallelStrategy
 
 from lightning_modules.console import say
 from lightning_modules.resume import slurm
 from lightning_modules.resume.last_checkpoint import save_now
 from lightning_modules.resume.stop_signals import STOPPED, StopSignals
-from lightning_modules.runs.loggers import finish_wandb, outlive_service
+from lightning_modules.runs.wandb_runs import finish_wandb
 
 _SECONDS_FOR_WANDB = 20
 
@@ -43,7 +42,7 @@ class Preemption(Checkpoint):
         """Keep Lightning from replacing the handlers of `StopSignals` by its own.
 
         They talk to the other ranks from within the handler, wherever those are, and end a run
-        that lost work with exit code 0. And keep W&B, which the signal ends, from ending the fit.
+        that lost work with exit code 0.
         """
         connector = trainer._signal_connector
         assert hasattr(connector, "register_signal_handlers"), (
@@ -51,9 +50,6 @@ class Preemption(Checkpoint):
             "another name"
         )
         connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                outlive_service(logger)
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at Ctrl-C, too, after each batch from here on."""

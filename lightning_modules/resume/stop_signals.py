@@ -12,7 +12,11 @@ STOPPED = 75
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
-_STOP = (signal.SIGTERM, signal.SIGUSR1)
+_STOP: tuple[signal.Signals, ...] = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)
+)
+_HAS_MASKS = hasattr(signal, "pthread_sigmask")
+"""Windows has neither masks nor SIGUSR1; nor Slurm, which would send it."""
 
 
 class StopSignals:
@@ -45,8 +49,9 @@ class StopSignals:
             for number in _STOP:
                 self._before[number] = signal.signal(number, self._stop)
             self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._interrupt)
-            threading.Thread(target=self._receive, name="stop signals", daemon=True).start()
-            signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
+            if _HAS_MASKS:
+                threading.Thread(target=self._receive, name="stop signals", daemon=True).start()
+                signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
             atexit.unregister(_end_workers)
             atexit.register(_end_workers)
         return self
@@ -59,12 +64,17 @@ class StopSignals:
     ) -> None:
         self.restore()
 
+    def came(self) -> bool:
+        """Return True once a signal has asked the run to stop."""
+        return bool(self.code)
+
     def restore(self) -> None:
         """Put back the handlers that were there before."""
         if not self._before:
             return
         self._restored.set()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
+        if _HAS_MASKS:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
@@ -95,7 +105,8 @@ def _end_workers() -> None:
 
     It runs before the end of `multiprocessing`, whose SIGTERM they do not hear.
     """
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for worker in multiprocessing.active_children():
         worker.kill()
 

@@ -3,28 +3,19 @@
 import csv
 import netrc
 import os
-import threading
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 import wandb
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger
 
 from datamodules.atomic import writing_text
-from lightning_modules.console import say
 from lightning_modules.runs.folder import RunIdentity
+from lightning_modules.runs.wandb_runs import RunLogger
 
 PROJECT = "kinetoscope"
-NOT_STORED = "(not stored)"
-"""Text that replaces a secret in a config."""
-
-SECRET_WORDS = ("api_key", "apikey", "token", "secret", "password")
-
-Metrics = Mapping[str, float]
-_lost_runs: set[str] = set()
 
 
 class MetricsFile(Logger):
@@ -115,25 +106,6 @@ class MetricsFile(Logger):
             writer.writerows(rows)
 
 
-class RunLogger(WandbLogger):
-    """W&B with the trainer's step as its own: a step that is logged again is not a new one.
-
-    A resumed run logs the steps after its checkpoint once more, with the same values. W&B takes
-    each for a row that it has already, so that its curves neither repeat nor turn back.
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._step = 0
-
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log one row, or add to that of the same step."""
-        self._step = max(self._step, step or 0)
-        row = {**metrics, "trainer/global_step": self._step}
-        self.experiment.log(row, step=self._step)
-
-
 def default_loggers(folder: Path, identity: RunIdentity) -> list[Logger]:
     """Make the CSV (`metrics.csv`) and W&B (`wandb/`) loggers of a run folder.
 
@@ -167,56 +139,3 @@ def logged_in_to_wandb() -> bool:
     except (FileNotFoundError, netrc.NetrcParseError):
         return False
     return server is not None and known.authenticators(server) is not None
-
-
-def without_secrets(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy a nested config without the values of keys that look like secrets."""
-    clean: dict[str, Any] = {}
-    for key, value in config.items():
-        if any(word in str(key).lower() for word in SECRET_WORDS):
-            clean[key] = NOT_STORED
-        else:
-            clean[key] = without_secrets(value) if isinstance(value, Mapping) else value
-    return clean
-
-
-def outlive_service(logger: WandbLogger) -> None:
-    """Let a fit go on where W&B can no longer be reached, and say so once.
-
-    Args:
-        logger: The logger; its `log_metrics`, which images and tables go through too, is replaced.
-    """
-    log: Callable[[Metrics, int | None], None] = logger.log_metrics
-    lost = threading.Event()
-
-    def log_metrics(metrics: Metrics, step: int | None = None) -> None:
-        try:
-            log(metrics, step)
-        except ConnectionError as error:
-            if not lost.is_set():
-                say(f"W&B's process has ended ({error}); metrics.csv goes on without it")
-            lost.set()
-
-    logger.log_metrics = log_metrics  # type: ignore[method-assign]
-
-
-def finish_wandb(exit_code: int = 0) -> None:
-    """Close the W&B run, if there is one; it may be unfinished, but never ends the process."""
-    if wandb.run is None or wandb.run.id in _lost_runs:
-        return
-    try:
-        if exit_code:
-            wandb.run.mark_preempting()
-        wandb.finish(exit_code=exit_code)
-    except ConnectionError as error:
-        say(f"W&B's process has ended ({error}); `wandb sync` sends what it had written")
-        _lost_runs.add(wandb.run.id)
-        _forget_service()
-
-
-def _forget_service() -> None:
-    """Take back what W&B would do at the end of this process, and fail at."""
-    try:
-        wandb.teardown()
-    except ConnectionError:
-        return

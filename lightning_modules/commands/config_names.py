@@ -1,0 +1,65 @@
+"""Names of the configs that come with the package, for `--config` in any folder."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+import lightning_modules
+from lightning_modules.console import COMMAND
+
+
+def shipped_configs() -> Path:
+    """Find the folder of the shipped configs: within the package, or the repository's."""
+    package = Path(lightning_modules.__path__[0])
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def config_names() -> list[str]:
+    """List the names of the shipped configs, such as `quickstart` and `recipe/cost_kinetics400`."""
+    folder = shipped_configs()
+    return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
+
+
+def with_configs_found(words: Sequence[str]) -> list[str]:
+    """Put the paths of shipped configs in the place of their names.
+
+    A name is one of `config_names`; as in the commands within the configs, `configs/` may stand
+    before it and `.yaml` behind. A file on disk comes first. Where a word could mean a shipped
+    config, a line on standard error, where it is in the way of no output, names what is read.
+
+    Args:
+        words: A command and its options.
+    """
+    given: list[str] = []
+    for word in words:
+        given += word.split("=", 1) if word.startswith("--config=") else [word]
+    for index, (option, word) in enumerate(pairwise(given), 1):
+        if option == "--config":
+            given[index] = _found(word)
+    return given
+
+
+def _found(word: str) -> str:
+    """Return the path of a config that is given by its name; any other word as it is."""
+    name = word.removeprefix("configs/").removesuffix(".yaml")
+    if name not in config_names():
+        return word
+    shipped = shipped_configs() / f"{name}.yaml"
+    if not os.path.isfile(word):
+        _tell(f"reading {shipped}, of {COMMAND} {version(COMMAND)}\n")
+        return str(shipped)
+    if not shipped.samefile(word):
+        _tell(f"reading the file {word}, not {COMMAND}'s own config of that name\n")
+    return word
+
+
+@rank_zero_only
+def _tell(line: str) -> None:
+    sys.stderr.write(line)
+    sys.stderr.flush()
