@@ -182,9 +182,11 @@ def owned_by_this_process(handle: int) -> bool | None:
         handle: The file; if this process opens it once more and closes that, the lock is gone too.
 
     Returns:
-        True if it is locked, False where another process holds it, None where the file system
-        knows no locks.
+        True if it is locked, False where another process holds it, None where the system or file
+        system knows no locks.
     """
+    if not _HAS_LOCKS:
+        return None
     try:
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -28,6 +28,7 @@ from lightning_modules.training.arguments import (
     refuse_without_effect,
 )
 from lightning_modules.training.averaging import AveragedWeights
+from lightning_modules.training.checkpoint_content import check_content
 from lightning_modules.training.initialization import build_network, initialize, prepare_network
 from lightning_modules.training.length import count_steps, refuse_endless
 from lightning_modules.training.loading import load_module
@@ -424,4 +425,6 @@ class VideoClassifier(Described, LightningModule):
             UserError: If the path is an address, is missing or is not such a checkpoint, if its
                 class is part of a plugin that is not there, or not one of this class.
         """
-        return load_module(read_checkpoint(checkpoint_path), cls, arguments)
+        content = read_checkpoint(checkpoint_path)
+        check_content(content, checkpoint_path)
+        return load_module(content, cls, arguments)

@@ -499,6 +499,69 @@ def test_folders_without_videos_get_one_sentence(
     assert "holds no video" in mistake(capsys, *words, f"--data.root={class_folders}")
 
 
+FORGED: dict[str, tuple[list[str], Any]] = {
+    "no arguments": (["hyper_parameters"], None),
+    "argument of a newer version": (["hyper_parameters", "newer"], 1),
+    "setting of a newer version": (["hyper_parameters", "optimization", "newer"], 1),
+    "argument of another kind": (["hyper_parameters", "dropout"], "much"),
+    "settings of another kind": (["hyper_parameters", "batch_norm"], {"momentum": "x"}),
+    "another network": (["hyper_parameters", "network"], "cost_b_tiny"),
+    "a number of no classes": (["hyper_parameters", "num_classes"], -3),
+    "weights of another kind": (["state_dict", "network.fc.bias"], [1.0]),
+    "a weight too few": (["state_dict", "network.fc.bias"], None),
+    "classes of another kind": (["class_names"], [1, 2]),
+    "no protocol": (["protocol"], None),
+    "protocol of another kind": (["protocol", "num_clips"], "two"),
+    "input of a newer version": (["input_spec", "crops", "newer"], 1),
+    "no sampling": (["input_spec", "sampling"], None),
+}
+"""A part of a checkpoint, and what stands there instead; None for nothing."""
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_forged_and_newer_checkpoints_get_one_sentence(
+    forged: str,
+    run_folder: Path,
+    class_folders: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    content = torch.load(run_folder / "checkpoints" / "best.ckpt", weights_only=True)
+    keys, value = FORGED[forged]
+    part = content
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = value
+    if value is None:
+        del part[keys[-1]]
+    path = tmp_path / "forged.ckpt"
+    torch.save(content, path)
+    video = next(class_folders.rglob("*.mp4"))
+    mistake(capsys, "predict", f"--ckpt_path={path}", f"--out={tmp_path}/x.csv", str(video))
+
+
+@pytest.mark.parametrize("forged", ["no protocol", "setting of a newer version", "no arguments"])
+def test_forged_checkpoints_are_not_resumed(
+    forged: str,
+    run_folder: Path,
+    motion_root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    content = torch.load(run_folder / "checkpoints" / "last.ckpt", weights_only=True)
+    keys, value = FORGED[forged]
+    if value is None:
+        del content[keys[0]]
+    else:
+        content[keys[0]][keys[1]][keys[2]] = value
+    path = tmp_path / "run" / "checkpoints" / "forged.ckpt"
+    path.parent.mkdir(parents=True)
+    torch.save(content, path)
+    where = [f"--data.root={motion_root}", f"--run.folder={tmp_path}", *SMALL]
+    words = ["fit", "--config", QUICKSTART, "--config", DEBUG, *where, f"--ckpt_path={path}"]
+    mistake(capsys, *words)
+
+
 def test_predict_mistakes_get_one_sentence(
     run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

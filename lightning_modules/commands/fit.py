@@ -72,6 +72,7 @@ from lightning_modules.runs.folder import (
 from lightning_modules.runs.lock import RunLock
 from lightning_modules.runs.loggers import default_loggers
 from lightning_modules.runs.wandb_runs import finish_wandb, outlive_service
+from lightning_modules.training.checkpoint_content import check_content
 from lightning_modules.training.gpu_libraries import refuse_known_bad_cudnn
 from lightning_modules.training.initialization import refuse_seen_test_videos
 from lightning_modules.training.length import refuse_endless
@@ -174,6 +175,8 @@ class VideoCLI(LightningCLI):
             self._resolve_last(config)
         elif config.ckpt_path is not None:
             self.checkpoint = read_checkpoint(config.ckpt_path)
+        if self.checkpoint is not None:
+            check_content(self.checkpoint, config.ckpt_path)
         if self.checkpoint is not None and self.config.subcommand == "fit":
             if "absent" not in self.checkpoint.get(EXACT_RESUME, {}):
                 raise UserError(
@@ -258,8 +261,8 @@ class VideoCLI(LightningCLI):
             )
         spec, training = data.input_spec(), self.subcommand == "fit"
         for part, trained in self.checkpoint["input_spec"].items():
-            if spec[part] != trained and (training or part != "augmentation"):
-                say(f"note: {part} differs: trained with {trained}, now {spec[part]}")
+            if spec.get(part) != trained and (training or part != "augmentation"):
+                say(f"note: {part} differs: trained with {trained}, now {spec.get(part)}")
         refuse_other_network(self.checkpoint["state_dict"], self.model.state_dict())
 
     def before_instantiate_classes(self) -> None:
