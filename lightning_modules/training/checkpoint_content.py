@@ -1,4 +1,4 @@
-"""What a checkpoint of this project holds; checked before anything is made of it."""
+"""Content of this project's checkpoints, checked before anything is made of it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
