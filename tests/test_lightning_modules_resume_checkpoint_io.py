@@ -106,27 +106,39 @@ def save_for_ever(folder: Path, done: Any) -> None:
 
 
 def check_kills(folder: Path, kills: int) -> None:
-    """Kill a process that saves all the time; the newest file is never older than one save."""
+    """Kill a process that saves all the time until so many kills came while a file was written.
+
+    The newest file is never older than one save.
+    """
     draws = random.Random(1)
-    for kill in range(kills):
-        where = folder / str(kill)
-        done: Synchronized[int] = FORK_SERVER.Value("i", -1)
-        process = FORK_SERVER.Process(target=save_for_ever, args=(where, done))
-        process.start()
-        deadline = time.monotonic() + 60
-        while done.value < 1 and time.monotonic() < deadline:
-            time.sleep(0.001)
-        time.sleep(draws.uniform(0, 0.1))
-        process.kill()
-        process.join()
-        finished = done.value
-        assert finished >= 1
+    inside = tried = 0
+    while inside < kills:
+        where = folder / str(tried)
+        finished = save_until_killed(where, draws.uniform(0, 0.1))
         assert number_of(where / "best.ckpt") in {finished, finished + 1}
         newest = number_of(where / LAST)
         if newest is None:  # killed between the two renames
             assert not (where / LAST).exists()
             newest = number_of(where / PREVIOUS)
         assert newest in {finished, finished + 1}
+        inside += any(where.glob(".*.tmp"))
+        tried += 1
+        assert tried < 5 * kills
+
+
+def save_until_killed(folder: Path, seconds: float) -> int:
+    """Start a process that saves, kill it some time later; the number of its last whole save."""
+    done: Synchronized[int] = FORK_SERVER.Value("i", -1)
+    process = FORK_SERVER.Process(target=save_for_ever, args=(folder, done))
+    process.start()
+    deadline = time.monotonic() + 60
+    while done.value < 1 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(seconds)
+    process.kill()
+    process.join()
+    assert done.value >= 1
+    return done.value
 
 
 def test_killed_saves_leave_a_good_checkpoint(tmp_path: Path) -> None:

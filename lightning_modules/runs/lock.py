@@ -124,8 +124,8 @@ class RunLock:
         os.lseek(handle, 0, os.SEEK_SET)
         os.write(handle, json.dumps(asdict(own)).encode())
         os.fsync(handle)
-        if owned is None:
-            time.sleep(_SETTLE_SECONDS)  # of two that came together, the last one to write has it
+        if owned is None:  # of two that came here together the last one to write has it
+            time.sleep(_SETTLE_SECONDS)
             winner = _read(path)
             if winner != own:
                 raise _taken(path.parent, winner)
