@@ -19,6 +19,7 @@ __all__ = [
     "append_line",
     "check_room",
     "locked",
+    "owned_by_this_process",
     "path_beside",
     "write_atomically",
     "writing_binary",
@@ -172,6 +173,29 @@ def locked(path: Path, *, wait: bool) -> Iterator[bool]:
     """
     with path.open("w") as file:
         yield _lock(file.fileno(), wait=wait)
+
+
+def owned_by_this_process(handle: int) -> bool | None:
+    """Lock an open file for this process, not for those that it forks, until it closes the file.
+
+    Args:
+        handle: The file; if this process opens it once more and closes that, the lock is gone too.
+
+    Returns:
+        True if it is locked, False where another process holds it, None where the system or file
+        system knows no locks.
+    """
+    if not _HAS_LOCKS:
+        return None
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            return False
+        if error.errno not in _NO_LOCKS:
+            raise
+        return None
+    return True
 
 
 def _lock(handle: int, *, wait: bool) -> bool:

@@ -28,6 +28,7 @@ from lightning_modules.training.arguments import (
     refuse_without_effect,
 )
 from lightning_modules.training.averaging import AveragedWeights
+from lightning_modules.training.checkpoint_content import check_content
 from lightning_modules.training.initialization import build_network, initialize, prepare_network
 from lightning_modules.training.length import count_steps, refuse_endless
 from lightning_modules.training.loading import load_module
@@ -286,6 +287,7 @@ class VideoClassifier(Described, LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Make the optimizer over parameter groups, and a schedule stepped with it."""
+        self.data = self._ask_for_data_spec()  # a resumed run has its files of before only now
         settings, network = self.optimization, self.network
         optimizer = make_optimizer(settings, network, network.classifiers, self._rate_scale())
         steps = count_steps(self.trainer, self.data.batches_per_epoch)
@@ -423,4 +425,6 @@ class VideoClassifier(Described, LightningModule):
             UserError: If the path is an address, is missing or is not such a checkpoint, if its
                 class is part of a plugin that is not there, or not one of this class.
         """
-        return load_module(read_checkpoint(checkpoint_path), cls, arguments)
+        content = read_checkpoint(checkpoint_path)
+        check_content(content, checkpoint_path)
+        return load_module(content, cls, arguments)

@@ -85,6 +85,7 @@ def mistake(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return lines[0]
 
 
+@pytest.mark.smoke
 def test_run_folder_holds_what_its_contract_says(run_folder: Path) -> None:
     names = {path.name for path in run_folder.iterdir()}
     assert {"config.yaml", "checkpoints", "metrics.csv", "wandb", "confusion.png"} <= names
@@ -114,6 +115,7 @@ def test_checkpoint_holds_what_its_contract_says(run_folder: Path) -> None:
     assert all(torch.equal(content["state_dict"][name], weights[name]) for name in weights)
 
 
+@pytest.mark.smoke
 def test_test_writes_scores_and_protocol(
     run_folder: Path, motion_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -180,6 +182,7 @@ def test_init_from_takes_another_runs_weights(
     assert torch.equal(first["network.conv1.weight"], second["network.conv1.weight"])
 
 
+@pytest.mark.smoke
 def test_resumed_fit_goes_on_in_its_folder(
     motion_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -206,6 +209,27 @@ def test_resumed_fit_goes_on_in_its_folder(
     assert identity == content["run"] == {"id": content["run"]["id"], "resume_count": 1}
     ids = [path.name.split("-")[-1] for path in (folder / "wandb").glob("offline-run-*")]
     assert ids == [identity["id"]] * len(ids)
+
+
+def test_finished_run_asked_for_with_another_seed_is_refused_by_name(
+    motion_root: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a loop over seeds in one job, whose folder has the job's name."""
+    before = {path: path.stat().st_mtime_ns for path in run_folder.rglob("*")}
+    again = ["--run.name=small", "--run.version=0", "--trainer.logger=true", "--ckpt_path=last"]
+    with pytest.raises(SystemExit, match="2"):
+        fit(
+            motion_root,
+            run_folder.parents[1],
+            *again,
+            "--trainer.max_epochs=2",
+            "--seed_everything=7",
+        )
+    said = capsys.readouterr().err
+    assert "is finished (2 epochs, 4 steps)" in said
+    assert "seed_everything: 1 -> 7; give each run its own --run.name or --run.version" in said
+    del before[run_folder / "run.lock"]
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
 
 
 def test_resumed_fit_keeps_its_settings_and_its_epoch(
@@ -352,6 +376,7 @@ def test_broken_validation_video_is_named(
     assert "left out of validation: val/grow/bad.mp4 (not a video)" in capsys.readouterr().out
 
 
+@pytest.mark.smoke
 def test_predict_labels_files_from_the_checkpoint_alone(
     run_folder: Path, class_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -472,6 +497,69 @@ def test_folders_without_videos_get_one_sentence(
     assert "at least 2 are needed" in mistake(capsys, *words, f"--data.root={tmp_path / 'empty'}")
     (class_folders / "idle").mkdir()
     assert "holds no video" in mistake(capsys, *words, f"--data.root={class_folders}")
+
+
+FORGED: dict[str, tuple[list[str], Any]] = {
+    "no arguments": (["hyper_parameters"], None),
+    "argument of a newer version": (["hyper_parameters", "newer"], 1),
+    "setting of a newer version": (["hyper_parameters", "optimization", "newer"], 1),
+    "argument of another kind": (["hyper_parameters", "dropout"], "much"),
+    "settings of another kind": (["hyper_parameters", "batch_norm"], {"momentum": "x"}),
+    "another network": (["hyper_parameters", "network"], "cost_b_tiny"),
+    "a number of no classes": (["hyper_parameters", "num_classes"], -3),
+    "weights of another kind": (["state_dict", "network.fc.bias"], [1.0]),
+    "a weight too few": (["state_dict", "network.fc.bias"], None),
+    "classes of another kind": (["class_names"], [1, 2]),
+    "no protocol": (["protocol"], None),
+    "protocol of another kind": (["protocol", "num_clips"], "two"),
+    "input of a newer version": (["input_spec", "crops", "newer"], 1),
+    "no sampling": (["input_spec", "sampling"], None),
+}
+"""A part of a checkpoint, and what stands there instead; None for nothing."""
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_forged_and_newer_checkpoints_get_one_sentence(
+    forged: str,
+    run_folder: Path,
+    class_folders: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    content = torch.load(run_folder / "checkpoints" / "best.ckpt", weights_only=True)
+    keys, value = FORGED[forged]
+    part = content
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = value
+    if value is None:
+        del part[keys[-1]]
+    path = tmp_path / "forged.ckpt"
+    torch.save(content, path)
+    video = next(class_folders.rglob("*.mp4"))
+    mistake(capsys, "predict", f"--ckpt_path={path}", f"--out={tmp_path}/x.csv", str(video))
+
+
+@pytest.mark.parametrize("forged", ["no protocol", "setting of a newer version", "no arguments"])
+def test_forged_checkpoints_are_not_resumed(
+    forged: str,
+    run_folder: Path,
+    motion_root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    content = torch.load(run_folder / "checkpoints" / "last.ckpt", weights_only=True)
+    keys, value = FORGED[forged]
+    if value is None:
+        del content[keys[0]]
+    else:
+        content[keys[0]][keys[1]][keys[2]] = value
+    path = tmp_path / "run" / "checkpoints" / "forged.ckpt"
+    path.parent.mkdir(parents=True)
+    torch.save(content, path)
+    where = [f"--data.root={motion_root}", f"--run.folder={tmp_path}", *SMALL]
+    words = ["fit", "--config", QUICKSTART, "--config", DEBUG, *where, f"--ckpt_path={path}"]
+    mistake(capsys, *words)
 
 
 def test_predict_mistakes_get_one_sentence(

@@ -97,16 +97,23 @@ class InputSpec:
         """Make the specification that `as_dict` described.
 
         Raises:
-            UserError: If its sampler is part of a plugin that is not there.
+            UserError: If its sampler is part of a plugin that is not there, or if it is not what
+                this version describes.
         """
-        crops: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values["crops"].items()
-        }
-        normalization = {name: tuple(v) for name, v in values["normalization"].items()}
-        return cls(
-            sampling=rebuild(values["sampling"], ClipSampler),  # type: ignore[type-abstract]
-            crops=Crops(**crops),
-            normalization=Normalization(**normalization),
-            flow=None if values["flow"] is None else FlowSpec(**values["flow"]),
-            augmentation=values["augmentation"],
-        )
+        try:
+            crops: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in values["crops"].items()
+            }
+            normalization = {name: tuple(v) for name, v in values["normalization"].items()}
+            return cls(
+                sampling=rebuild(values["sampling"], ClipSampler),  # type: ignore[type-abstract]
+                crops=Crops(**crops),
+                normalization=Normalization(**normalization),
+                flow=None if values["flow"] is None else FlowSpec(**values["flow"]),
+                augmentation=values["augmentation"],
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"the input_spec of the checkpoint is not one of this version ({error!r}); give "
+                "the file as a fit wrote it, or the version of kinetoscope that wrote it"
+            ) from error

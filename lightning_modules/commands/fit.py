@@ -47,6 +47,7 @@ from lightning_modules.resume import slurm
 from lightning_modules.resume.changed_settings import (
     changes_since,
     refuse_changed_settings,
+    refuse_finished,
     refuse_other_network,
 )
 from lightning_modules.resume.checkpoint_io import AtomicCheckpointIO, read_checkpoint
@@ -68,8 +69,11 @@ from lightning_modules.runs.folder import (
     identify_run,
     newest_version,
 )
+from lightning_modules.runs.lock import RunLock
 from lightning_modules.runs.loggers import default_loggers
 from lightning_modules.runs.wandb_runs import finish_wandb, outlive_service
+from lightning_modules.training.checkpoint_content import check_content
+from lightning_modules.training.gpu_libraries import refuse_known_bad_cudnn
 from lightning_modules.training.initialization import refuse_seen_test_videos
 from lightning_modules.training.length import refuse_endless
 from models import count_macs, count_parameters
@@ -90,7 +94,8 @@ def run(words: Sequence[str], signals: StopSignals | None = None) -> None:
     ranks_inherit = VERSION_VARIABLE in os.environ
     stop = StopNotice()
     try:
-        VideoCLI(list(words), stop, signals or StopSignals())
+        with RunLock() as lock:
+            VideoCLI(list(words), stop, signals or StopSignals(), lock)
     except SystemExit:
         if stop.interrupted:
             raise SystemExit(130) from None
@@ -108,14 +113,18 @@ class VideoCLI(LightningCLI):
         args: A command and its options, as on the command line.
         stop: Callback that notices Ctrl-C.
         signals: Signals that ask a fit to stop at the next step.
+        lock: Lock of the run folder.
     """
 
-    def __init__(self, args: list[str], stop: StopNotice, signals: StopSignals) -> None:
+    def __init__(
+        self, args: list[str], stop: StopNotice, signals: StopSignals, lock: RunLock
+    ) -> None:
         self.run_folder: Path | None = None
         self.checkpoint: dict[str, Any] | None = None
         self.goes_on = False
         self.stop = stop
         self.signals = signals
+        self.lock = lock
         super().__init__(
             VideoClassifier,
             VideoDataModule,
@@ -166,8 +175,10 @@ class VideoCLI(LightningCLI):
             self._resolve_last(config)
         elif config.ckpt_path is not None:
             self.checkpoint = read_checkpoint(config.ckpt_path)
+        if self.checkpoint is not None:
+            check_content(self.checkpoint, config.ckpt_path)
         if self.checkpoint is not None and self.config.subcommand == "fit":
-            if "position" not in self.checkpoint.get(EXACT_RESUME, {}):
+            if "absent" not in self.checkpoint.get(EXACT_RESUME, {}):
                 raise UserError(
                     f"{config.ckpt_path} does not hold all that a resumed run needs, as another "
                     "version wrote it; start a new run from its weights with --model.init_from"
@@ -176,7 +187,9 @@ class VideoCLI(LightningCLI):
             refuse_changed_settings(trained, config.model.init_args.as_dict())
             saved = folder_of_checkpoint(config.ckpt_path) / "config.yaml"
             text = self._subcommand_parsers["fit"].dump(config, skip_none=False)
-            for change in changes_since(saved, yaml.safe_load(text)):
+            changes = changes_since(saved, yaml.safe_load(text))
+            refuse_finished(self.checkpoint, config.trainer, changes, config.ckpt_path)
+            for change in changes:
                 say(f"changed since the checkpoint: {change}")
 
     def _parse_ckpt_path(self) -> None:
@@ -201,6 +214,14 @@ class VideoCLI(LightningCLI):
         """
         with constructors_mistakes():
             super().instantiate_classes()
+        spec = self.datamodule.spec
+        refuse_known_bad_cudnn(
+            self.model.network,
+            spec.sampling.clip_len,
+            spec.crops.size,
+            self.trainer.strategy.root_device,
+            str(self.trainer.precision),
+        )
         arguments = self.config[self.subcommand].model.init_args.as_dict()
         self.model.describe_as(arguments)
 
@@ -210,6 +231,8 @@ class VideoCLI(LightningCLI):
         if settings.version is None and "SLURM_JOB_ID" not in os.environ:
             config.run.version = newest_version(settings)
         folder = folder_of_run(RunSettings(**config.run))
+        if folder is not None and folder.is_dir() and not config.trainer.fast_dev_run:
+            self.lock.take(folder)
         found = find_resume_point(folder) if folder else None
         config.ckpt_path = None
         if found is None:
@@ -238,8 +261,8 @@ class VideoCLI(LightningCLI):
             )
         spec, training = data.input_spec(), self.subcommand == "fit"
         for part, trained in self.checkpoint["input_spec"].items():
-            if spec[part] != trained and (training or part != "augmentation"):
-                say(f"note: {part} differs: trained with {trained}, now {spec[part]}")
+            if spec.get(part) != trained and (training or part != "augmentation"):
+                say(f"note: {part} differs: trained with {trained}, now {spec.get(part)}")
         refuse_other_network(self.checkpoint["state_dict"], self.model.state_dict())
 
     def before_instantiate_classes(self) -> None:
@@ -317,6 +340,7 @@ class VideoCLI(LightningCLI):
         settings, path = self.config_init["fit"].run, self.config["fit"].ckpt_path
         with as_storage_error(settings.folder, "make room, or name another with --run.folder"):
             self.run_folder = choose_run_folder(settings, self.goes_on)
+            self.lock.take(self.run_folder)
             is_own = path is not None and folder_of_checkpoint(path) == self.run_folder.resolve()
             identity = identify_run(self.run_folder, self.checkpoint if is_own else None)
         os.environ[VERSION_VARIABLE] = self.run_folder.name  # for the ranks that it starts

@@ -232,6 +232,8 @@ def label(module: VideoClassifier, loader: DataLoader[Any], top: int) -> Iterato
     for batch in loader:
         scores = _video_probabilities(module, batch, spec)
         reasons = dict(batch["broken"])
+        for sentence in batch["waits"]:
+            say(sentence)
         for row, video in enumerate(batch["video_id"]):
             if video in reasons:
                 yield Prediction(video, [], [], reasons[video])

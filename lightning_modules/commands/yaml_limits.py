@@ -55,8 +55,9 @@ def _expands_too_far(text: str) -> bool:
         for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             total += len(event.value) + 1 if isinstance(event, yaml.ScalarEvent) else 1
             if isinstance(event, yaml.AliasEvent):
+                assert event.anchor is not None
                 is_endless = any(anchor == event.anchor for anchor, _ in is_open)
-                total += MAX_EXPANDED if is_endless else anchored.get(event.anchor, 0)
+                total += MAX_EXPANDED if is_endless else anchored.get(event.anchor or "", 0)
             elif isinstance(event, yaml.CollectionStartEvent):
                 is_open.append((event.anchor, total))
             elif isinstance(event, yaml.CollectionEndEvent):

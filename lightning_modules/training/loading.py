@@ -14,6 +14,8 @@ from lightning_modules.training.optim import BatchNorm, Optimization
 Module = TypeVar("Module", bound=LightningModule)
 
 _SETTINGS: Mapping[str, type[Any]] = {"optimization": Optimization, "batch_norm": BatchNorm}
+_MISFITS = (TypeError, ValueError, LookupError, AttributeError, RuntimeError)
+"""What constructors and `load_state_dict` raise on values of another kind, name or shape."""
 _ONLY_FIT = ("loss", "metrics", "init_from")
 
 
@@ -28,22 +30,25 @@ def load_module(
         changed: Arguments that are to be others, as the constructor takes them.
 
     Raises:
-        UserError: If its class is part of a plugin that is not there, or another.
+        UserError: If its class is part of a plugin that is not there, or another, or does not take
+            what the checkpoint holds.
     """
     stored, changed = content["hyper_parameters"], changed or {}
     cls = resolve(content["module"], base)
     kept = {name: None if name in _ONLY_FIT else value for name, value in stored.items()}
-    arguments = {name: _revived(name, value) for name, value in {**kept, **changed}.items()}
     try:
-        module: Any = cls(**arguments)
-    except TypeError as error:
+        module: Any = cls(**{name: _revived(name, v) for name, v in {**kept, **changed}.items()})
+        module.describe_as({**stored, **plain_arguments(changed)})
+        module.on_load_checkpoint(dict(content))
+        module.load_state_dict(content["state_dict"])
+    except UserError:
+        raise
+    except _MISFITS as error:
+        reason = " ".join(str(error).split())[:300]
         raise UserError(
-            f"{content['module']} does not take the arguments of the checkpoint ({error}); give "
-            "the version of it that wrote the checkpoint"
+            f"{content['module']} does not take the arguments and weights of the checkpoint "
+            f"({reason}); give the version of it that wrote the checkpoint"
         ) from error
-    module.describe_as({**stored, **plain_arguments(changed)})
-    module.on_load_checkpoint(dict(content))
-    module.load_state_dict(content["state_dict"])
     made: Module = module
     return made
 
