@@ -212,6 +212,7 @@ def test_trainer_that_wants_other_tasks_is_refused(devices: int, nodes: int, sen
     ("state", "refuses", "sentence"),
     [
         ("JobState=RUNNING Reason=None", False, "job 6_2 is requeued"),
+        ("JobState=CONFIGURING Reason=None", False, "job 6_2 is requeued"),
         ("JobState=COMPLETING Reason=TimeLimit", False, "job 6_2 is requeued"),
         ("JobState=COMPLETING Reason=None", False, "was cancelled"),
         ("JobState=CANCELLED Reason=None", False, "was cancelled"),

@@ -44,7 +44,8 @@ def requeue(job: str) -> str:
     """Ask Slurm to run a job again, unless somebody has cancelled it.
 
     Slurm would revive a cancelled job that asks for it. It sends such a job the same signal as one
-    that it preempts, but shows it as completing, the other as running until its grace time is over.
+    that it preempts, but shows it as completing, the other as running until its grace time is over
+    (a job that has only just begun perhaps as configuring).
 
     Args:
         job: Id of the job.
@@ -53,8 +54,9 @@ def requeue(job: str) -> str:
         The outcome, in a sentence for the user.
     """
     state = _run("scontrol", "show", "--oneliner", "job", job)
-    if re.search("JobState=(?!RUNNING)", state) and "Reason=TimeLimit" not in state:
-        return f"Slurm job {job} was cancelled, so it is not requeued"
+    other = re.search("JobState=(?!RUNNING|CONFIGURING)([A-Z]+)", state)
+    if other and "Reason=TimeLimit" not in state:
+        return f"Slurm job {job} was cancelled, so it is not requeued (it is {other[1]})"
     refusal = _run("scontrol", "requeue", job)
     if refusal:
         return f"Slurm refused to requeue job {job} ({refusal}); submit it again to go on"
