@@ -160,6 +160,28 @@ def test_stream_cut_before_its_first_key_frame_equals_plain_decoding(tmp_path: P
     assert assert_exact(path).num_frames < 36
 
 
+@pytest.mark.parametrize(("sides", "chosen"), [((32, 64), 1), ((64, 32), 0), ((64, 64), 0)])
+def test_largest_of_several_streams_is_read(
+    tmp_path: Path, sides: tuple[int, int], chosen: int
+) -> None:
+    path = tmp_path / "several.mkv"
+    pictures = [scene(12 + number, side, side) for number, side in enumerate(sides)]
+    with av.open(str(path), "w") as output:
+        streams = [output.add_stream("ffv1", rate=25) for _ in sides]
+        for stream, side in zip(streams, sides, strict=True):
+            stream.width = stream.height = side
+            stream.pix_fmt = "bgr0"
+        for stream, frames in zip(streams, pictures, strict=True):
+            for pixels in frames:
+                picture = np.ascontiguousarray(pixels)
+                output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            output.mux(stream.encode())
+    with VideoReader(path) as reader:
+        assert reader.num_frames == 12 + chosen
+        got = reader.get_frames([7])[0].permute(1, 2, 0)
+    assert np.array_equal(got, pictures[chosen][7])
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_variable_frame_rate_keeps_each_time(tmp_path: Path, suffix: str) -> None:
     times = [1000 + 40 * t + 3 * (t % 4) + 500 * (t > 20) for t in range(40)]
