@@ -226,23 +226,27 @@ def test_folder_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("linked", ["a/x.mp4", "a"])
-def test_links_out_of_the_root_are_refused(tmp_path: Path, linked: str) -> None:
-    write(tmp_path / "secret" / "x.mp4", "")
-    write(tmp_path / "root" / "b" / "x.mp4", "")
-    root = tmp_path / "root"
-    target = tmp_path / "secret" / ("x.mp4" if linked.endswith("4") else "")
+def test_links_are_followed_and_paths_out_of_the_root_refused(tmp_path: Path, linked: str) -> None:
+    store, root = tmp_path / "store", tmp_path / "root"
+    for name in ("c/x.mp4", "d/y.mp4"):
+        write(store / name, "")
+    write(root / "b" / "x.mp4", "")
     (root / linked).parent.mkdir(exist_ok=True)
-    (root / linked).symlink_to(target)
-    with pytest.raises(ValueError, match=r"a.* leads out of the dataset's root, to .*secret"):
-        table_of(root, listed(("a/x.mp4", "0")), {"0": 0})
-    assert len(table_of(root, listed(("b/x.mp4", "0")), {"0": 0}).present) == 1
-    (root / linked).unlink()
-    (root / linked).symlink_to(root / "b" / ("x.mp4" if linked.endswith("4") else ""))
-    (root / "b" / "gone.mp4").symlink_to(root / "nothing")
-    videos = [("a/x.mp4", "0"), ("b/gone.mp4", "0")]
+    (root / linked).symlink_to(store / "c" / ("x.mp4" if linked.endswith("4") else ""))
+    (root / "b" / "gone.mp4").symlink_to(store / "nothing")
+    (root / "b" / "round.mp4").symlink_to(root / "b" / "round.mp4")
+    (root / "e").symlink_to(root)
+    names = ["a/x.mp4", "b/x.mp4", "b/gone.mp4", "b/round.mp4", "e/b/x.mp4"]
     (tmp_path / "link").symlink_to(root)
     for folder in (root, tmp_path / "link"):
-        assert table_of(folder, listed(*videos), {"0": 0}).missing == ["b/gone.mp4"]
+        table = table_of(folder, listed(*((name, "0") for name in names)), {"0": 0})
+        assert table.missing == ["b/gone.mp4", "b/round.mp4"]
+    paths, present = FolderIndex(root).locate(["x.mp4", "gone.mp4"], ["{}"], ["a", "b"])
+    assert paths == ["a/x.mp4", "b/gone.mp4"]
+    assert present.tolist() == [True, False]
+    for outside in ("../store/d/y.mp4", f"{store}/d/y.mp4", "a/../../store/d/y.mp4"):
+        with pytest.raises(ValueError, match="leads out of the dataset's root"):
+            table_of(root, listed((outside, "0")), {"0": 0})
 
 
 def test_segments_of_one_file_have_their_own_ids(tmp_path: Path) -> None:

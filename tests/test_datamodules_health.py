@@ -309,6 +309,11 @@ def test_unlisted_videos_are_found(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     found = unlisted_videos(tmp_path, {"a/x.mp4", "f/listed"})
     assert found == {".": 1, "a": 1, "f": 1}
+    root = tmp_path / "a" / "links"
+    root.mkdir()
+    (root / "b").symlink_to(tmp_path / "f")
+    (root / "round").symlink_to(root)
+    assert unlisted_videos(root, {"b/listed"}) == {"b": 1}
 
 
 def test_no_workers_are_never_advised() -> None:

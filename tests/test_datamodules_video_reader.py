@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,7 @@ from datamodules.video import index as video_index
 from datamodules.video import index_cache, reader
 from datamodules.video.errors import VideoError
 from datamodules.video.frame_folder import FrameFolderReader
+from datamodules.video.packets import PacketLog
 from datamodules.video.reader import VideoReader, open_video
 
 LARGE = 6_000_000  # pixels of a clip above which only some of its frames are compared
@@ -127,10 +129,59 @@ def test_packets_without_true_times_still_give_true_order(tmp_path: Path) -> Non
     assert_exact(remux(source, tmp_path / "wrong.mp4", stamp_in_decoding_order))
 
 
+@pytest.mark.parametrize(
+    ("sizes", "times", "expected"),
+    [
+        ([900, 1, 80, 8, 70], [1, 4, 3, 5], [1, 3, 2, 4]),  # as Xvid packs pictures
+        ([900, 1, 1, 80, 70], [0, 3, 4], [0, 1, 2]),
+        ([900, 80, 1, 70], [0, 1, 3], [0, 1, 3]),  # a frame that was dropped leaves a true gap
+        ([1, 900, 80], [1, 2], [1, 2]),
+        ([900], [0], [0]),
+    ],
+)
+def test_lag_of_an_encoder_is_no_gap(
+    sizes: list[int], times: list[int], expected: list[int]
+) -> None:
+    log = PacketLog()
+    for number, size in enumerate(sizes):
+        packet = av.Packet(bytes(size))
+        packet.pts = packet.dts = number
+        log.add(packet)
+    assert video_index._without_lag(log, np.array(times)).tolist() == expected
+
+
+def test_times_of_packed_pictures_have_no_gap(test_data: Path) -> None:
+    (path,) = (test_data / "clips" / "hmdb51").glob("*.avi")
+    with VideoReader(path) as reader:
+        np.testing.assert_allclose(np.diff(reader.timestamps), 1 / 30)
+
+
 def test_stream_cut_before_its_first_key_frame_equals_plain_decoding(tmp_path: Path) -> None:
     source = write(tmp_path / "good.mp4", "libx264", scene(40), options={"g": "12"})
     path = remux(source, tmp_path / "cut.mkv", lambda number, _: number >= 5)
     assert assert_exact(path).num_frames < 36
+
+
+@pytest.mark.parametrize(("sides", "chosen"), [((32, 64), 1), ((64, 32), 0), ((64, 64), 0)])
+def test_largest_of_several_streams_is_read(
+    tmp_path: Path, sides: tuple[int, int], chosen: int
+) -> None:
+    path = tmp_path / "several.mkv"
+    pictures = [scene(12 + number, side, side) for number, side in enumerate(sides)]
+    with av.open(str(path), "w") as output:
+        streams = [output.add_stream("ffv1", rate=25) for _ in sides]
+        for stream, side in zip(streams, sides, strict=True):
+            stream.width = stream.height = side
+            stream.pix_fmt = "bgr0"
+        for stream, frames in zip(streams, pictures, strict=True):
+            for pixels in frames:
+                picture = np.ascontiguousarray(pixels)
+                output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            output.mux(stream.encode())
+    with VideoReader(path) as reader:
+        assert reader.num_frames == 12 + chosen
+        got = reader.get_frames([7])[0].permute(1, 2, 0)
+    assert np.array_equal(got, pictures[chosen][7])
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])

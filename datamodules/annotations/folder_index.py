@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.errors import UserError
 from datamodules.video.suffixes import VIDEO_SUFFIXES, is_video, letters_of, stem_of
 
 
@@ -18,7 +17,8 @@ class FolderIndex:
 
     A listed path is found with the suffix of the list, with another video suffix, without one, or
     as a frame folder of that name. Folders on its way may be spelled otherwise, as long as their
-    letters and digits are the same (`riding a bike`, `riding_a_bike`).
+    letters and digits are the same (`riding a bike`, `riding_a_bike`). Links are followed wherever
+    they lead.
 
     Args:
         root: Folder that all paths are relative to.
@@ -26,7 +26,6 @@ class FolderIndex:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._real_root = os.path.realpath(root)
         self._folders: dict[str, _Folder | None] = {}
 
     def find(self, path: str) -> str | None:
@@ -37,16 +36,13 @@ class FolderIndex:
 
         Returns:
             Its path relative to the root, or None where it is not there.
-
-        Raises:
-            UserError: If a link on its way leads out of the root.
         """
         parent, _, name = path.rpartition("/")
         folder = self._folder(parent)
         if folder is None:
             return None
         found = name if name in folder.names else folder.find_other(name)
-        return folder.prefix + found if found and self._is_inside(folder, found) else None
+        return folder.prefix + found if found and folder.holds(found) else None
 
     def find_all(self, paths: Iterable[str]) -> list[str | None]:
         """Find the paths of many videos, see `find`.
@@ -90,9 +86,6 @@ class FolderIndex:
         Returns:
             The path of each, relative to the root, the likeliest one for a missing file; and a mask
             of the files that are there, (N,).
-
-        Raises:
-            UserError: If a link on the way to one leads out of the root.
         """
         paths: list[str] = []
         missing: list[int] = []
@@ -111,9 +104,7 @@ class FolderIndex:
                 found: str | None = file
                 if file not in folder.names:
                     found = folder.stems.get(name if suffix else stem_of(name))
-                if found is not None and (
-                    found not in folder.links or self._is_inside(folder, found)
-                ):
+                if found is not None and folder.holds(found):
                     paths.append(folder.prefix + found)
                     break
             else:
@@ -151,7 +142,7 @@ class FolderIndex:
         stem = stem_of(paths[position].rpartition("/")[2]).lower()
         for folder in folders:
             found = folder.folded.get(stem)
-            if found is not None and self._is_inside(folder, found):
+            if found is not None and folder.holds(found):
                 paths[position] = folder.prefix + found
                 return True
         return False
@@ -202,20 +193,7 @@ class FolderIndex:
             return None if spelled is None else self._folder(parent.prefix + spelled)
         if parent.prefix != f"{above}/".lstrip("/"):
             return self._folder(parent.prefix + name)
-        return _Folder(parent.path / name, f"{path}/") if self._is_inside(parent, name) else None
-
-    def _is_inside(self, folder: "_Folder", name: str) -> bool:
-        """Check that an entry of a folder exists; a link may be broken, but not leave the root."""
-        if name not in folder.links:
-            return True
-        path = folder.path / name
-        target = os.path.realpath(path)
-        if os.path.commonpath([self._real_root, target]) != self._real_root:
-            raise UserError(
-                f"{path} leads out of the dataset's root, to {target}; set data.root to a folder "
-                "that holds both, or put the videos themselves there"
-            )
-        return path.exists()
+        return _Folder(parent.path / name, f"{path}/") if parent.holds(name) else None
 
 
 class _Folder:
@@ -237,9 +215,16 @@ class _Folder:
                 names.append(entry.name)
                 if entry.is_symlink():
                     self.links.add(entry.name)
-                if entry.is_dir():
+                    is_folder = os.path.isdir(entry)  # False for a link to itself
+                else:
+                    is_folder = entry.is_dir()
+                if is_folder:
                     self.folders.add(entry.name)
         self.names = dict.fromkeys(names)
+
+    def holds(self, name: str) -> bool:
+        """Check that an entry leads somewhere: a link may be broken."""
+        return name not in self.links or os.path.exists(self.path / name)
 
     def find_other(self, name: str) -> str | None:
         """Find the name of a video that is not there under its listed name."""

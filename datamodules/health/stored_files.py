@@ -85,7 +85,13 @@ def unlisted_videos(root: Path, listed: Collection[str]) -> Counter[str]:
         Folder relative to the root -> number of video files and frame folders in it.
     """
     found: Counter[str] = Counter()
-    for folder, folders, files in os.walk(root):
+    seen = set[str]()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # links may lead in a circle
+            folders.clear()
+            continue
+        seen.add(real)
         prefix = "" if Path(folder) == root else f"{os.path.relpath(folder, root)}/"
         videos = [name for name in files if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES]
         inside = []

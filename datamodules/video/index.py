@@ -178,6 +178,19 @@ def _seconds(stream: VideoStream, times: NDArray[np.int64]) -> NDArray[np.float6
     return np.sort(seconds)
 
 
+def _without_lag(log: PacketLog, times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Close the gap that an encoder's own delay leaves behind the first frame.
+
+    Xvid, which stores two pictures in one packet of an AVI, fills the time until it has them with
+    packets of one byte.
+    """
+    holding = np.flatnonzero(log.size > 1)[:2].tolist()
+    if len(holding) < 2 or holding[0] != 0:
+        return times
+    lag = log.dts[holding[1] - 1] - log.dts[0]
+    return np.where(times > times[0], times - lag, times)
+
+
 def build_index(stream: VideoStream) -> VideoIndex:
     """Index an open file, by survey where its packets leave a doubt.
 
@@ -314,6 +327,6 @@ def survey(source: Source) -> VideoIndex:
             raise VideoError(source, "no frames", f"nothing decodes from its {len(log)} packets")
         pts = log.pts
         times = [NO_TIME if p is None or p >= len(pts) else pts[p] for p in found.packets]
-        seconds = _seconds(stream, np.array(times, np.int64))
+        seconds = _seconds(stream, _without_lag(log, np.array(times, np.int64)))
         packets = np.array(found.packets_of_frames(len(log)), np.int64)
         return _index_of(log, stream, packets, log.key, seconds, found.checksums, found.shape)

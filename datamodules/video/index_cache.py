@@ -23,7 +23,7 @@ from datamodules.video.index import VideoIndex
 MAX_BYTES = 64 * 2**20
 """Memory that indices may take in one process: some thousand ten-second clips."""
 
-VERSION = 2
+VERSION = 3
 """Version of the files on disk, and of the rules by which a video is refused instead."""
 
 _ARRAYS = ("position", "size", "seek_time", "entry", "packet", "timestamps", "checksum")

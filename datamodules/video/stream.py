@@ -63,7 +63,8 @@ def is_cut(source: Source) -> bool | None:
 class VideoStream:
     """The video stream of one file, read packet by packet and decoded on one thread.
 
-    FFmpeg's frame threads hide truncation, so they are never used.
+    Of several streams it is the one of the largest frames, of equal ones the first; a cover picture
+    is none. FFmpeg's frame threads hide truncation, so they are never used.
 
     Args:
         source: The video file, already checked by `check_file`.
@@ -133,7 +134,7 @@ class VideoStream:
         if not moving:
             kinds = ", ".join(sorted({s.type for s in self._container.streams})) or "nothing"
             raise VideoError(self.source, "no video stream", f"it holds {kinds}")
-        stream = moving[0]
+        stream = max(moving, key=_num_pixels)  # the first of equal ones
         if stream.codec_context is None:
             raise VideoError(self.source, "no decoder", "this build of FFmpeg lacks its codec")
         context = stream.codec_context
@@ -291,6 +292,12 @@ class VideoStream:
     def __iter__(self) -> Iterator[Packet[AVVideoStream]]:
         while (packet := self.read()) is not None:
             yield packet
+
+
+def _num_pixels(stream: AVVideoStream) -> int:
+    """Count the pixels of a frame; 0 without a decoder."""
+    context = stream.codec_context
+    return 0 if context is None else context.width * context.height
 
 
 def quarter_turns(rotation: int) -> int:
