@@ -6,16 +6,20 @@ that is killed, a disk that is full and a second writer harm nothing that was th
 
 import errno
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import BinaryIO, TextIO
 
 __all__ = [
     "append_line",
+    "check_room",
     "locked",
+    "owned_by_this_process",
     "path_beside",
     "write_atomically",
     "writing_binary",
@@ -28,6 +32,9 @@ if _HAS_LOCKS:
 
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
 """Errors of file systems without locks: some of NFS, FUSE, Lustre."""
+
+_BLOCK = 1 << 16
+"""Bytes that show whether a disk has room: an empty file fits on a full one, too."""
 
 _AS_BYTES = getattr(os, "O_BINARY", 0)
 """The flag that keeps Windows from changing the ends of lines."""
@@ -107,6 +114,25 @@ def write_atomically(target: Path, content: str | bytes, *, lone: bool = False) 
         file.write(content.encode() if isinstance(content, str) else content)
 
 
+def check_room(folder: Path, needed: int = 0) -> None:
+    """Check that a folder takes files, before the work that is to be written there; make it.
+
+    Args:
+        folder: The folder.
+        needed: Size of the files, in bytes.
+
+    Raises:
+        OSError: If nothing can be written there, or not that much.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=folder) as file:
+        file.write(bytes(_BLOCK))
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        missing = f"{needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free"
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {missing}")
+
+
 def append_line(path: Path, line: bytes) -> None:
     """Append a line that no other process's line runs into, also on network disks.
 
@@ -147,6 +173,29 @@ def locked(path: Path, *, wait: bool) -> Iterator[bool]:
     """
     with path.open("w") as file:
         yield _lock(file.fileno(), wait=wait)
+
+
+def owned_by_this_process(handle: int) -> bool | None:
+    """Lock an open file for this process, not for those that it forks, until it closes the file.
+
+    Args:
+        handle: The file; if this process opens it once more and closes that, the lock is gone too.
+
+    Returns:
+        True if it is locked, False where another process holds it, None where the system or file
+        system knows no locks.
+    """
+    if not _HAS_LOCKS:
+        return None
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            return False
+        if error.errno not in _NO_LOCKS:
+            raise
+        return None
+    return True
 
 
 def _lock(handle: int, *, wait: bool) -> bool:

@@ -6,8 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from datamodules.annotations.folder_index import FolderIndex
@@ -365,12 +367,13 @@ class VideoDataModule(LightningDataModule, ABC):
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
 
-    def train_order(self) -> dict[str, int]:
-        """Describe all that the order of training clips depends on, beside the epoch."""
+    def train_order(self) -> dict[str, Any]:
+        """Describe what the order of training clips depends on, beside epoch and files found."""
+        table = self.train_set.table
         return {
             "seed": self.seed,
             "global_batch": self.loading.batch_size * self._rank_and_world_size()[1],
-            "num_videos": len(self.train_set.table.present),
+            "videos": f"{len(table)} videos, {table.digest}",
         }
 
     def go_on_at(self, epoch: int, batches: int) -> None:
@@ -381,6 +384,14 @@ class VideoDataModule(LightningDataModule, ABC):
             batches: Batches of it that are done already.
         """
         self._resume_position = epoch, batches
+
+    def go_on_without(self, absent: NDArray[np.int64]) -> None:
+        """Train on the videos that a run began with; those gone since are replaced, as during it.
+
+        Args:
+            absent: Positions in the training list of the files that the run did not find, (M,).
+        """
+        self.train_set.table = self.train_set.table.without(absent)
 
     def _start_position(self) -> tuple[int, int]:
         """Get the epoch that begins or is resumed, and its batches that are done already.

@@ -24,6 +24,7 @@ class VideoItem(Views):
     train: bool
     valid: bool
     broken: list[tuple[str, str]]
+    waits: list[str]
 
 
 class VideoBatch(TypedDict, total=False):
@@ -43,6 +44,7 @@ class VideoBatch(TypedDict, total=False):
         valid: (B,) bool; False where a slot only fills up a rank's last batch, or holds a video
             that could not be read in an evaluation.
         broken: Name and reason of each video that could not be read while this batch was made.
+        waits: A sentence on each wait for a disk or mount that failed meanwhile.
     """
 
     clips: Tensor
@@ -55,6 +57,7 @@ class VideoBatch(TypedDict, total=False):
     train: bool
     valid: Tensor
     broken: list[tuple[str, str]]
+    waits: list[str]
 
 
 def collate_videos(items: Sequence[VideoItem]) -> VideoBatch:
@@ -68,6 +71,7 @@ def collate_videos(items: Sequence[VideoItem]) -> VideoBatch:
         "train": items[0]["train"],
         "valid": torch.tensor([item["valid"] for item in items]),
         "broken": [pair for item in items for pair in item["broken"]],
+        "waits": [sentence for item in items for sentence in item["waits"]],
     }
     if "flow" in items[0]:
         batch["flow"] = torch.stack([item["flow"] for item in items])

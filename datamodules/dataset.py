@@ -22,6 +22,7 @@ from datamodules.flow.sources import FlowSource, flow_views, read_stacks
 from datamodules.randomness import sample_generator
 from datamodules.samplers import SampleKey
 from datamodules.video.errors import VideoError
+from datamodules.video.patience import await_root, heard
 from datamodules.video.quarantine import Quarantine
 from datamodules.video.reader import VideoSegment
 
@@ -106,6 +107,12 @@ class VideoDataset(Dataset[VideoItem]):
         """
         if not isinstance(key, SampleKey):
             key = SampleKey(0, range(len(self))[key])
+        with heard() as waits:
+            item = self._read(key)
+        return {**item, "waits": waits}
+
+    def _read(self, key: SampleKey) -> VideoItem:
+        """Read all views of one video; see `__getitem__`."""
         if not key.valid:
             return self._item(key, key.index, self._blank_views(), valid=False, broken=[])
         if self.train:
@@ -206,7 +213,8 @@ class VideoDataset(Dataset[VideoItem]):
 
     def _open(self, index: int) -> VideoSegment:
         starts, ends = self.table.starts, self.table.ends
-        return VideoSegment(self._path(index), float(starts[index]), float(ends[index]))
+        times = float(starts[index]), float(ends[index])
+        return await_root(lambda: VideoSegment(self._path(index), *times), self.root)
 
     def _blank_views(self) -> Views:
         crops, sampling = self.spec.crops, self.spec.sampling
@@ -238,4 +246,5 @@ class VideoDataset(Dataset[VideoItem]):
             "train": self.train,
             "valid": valid,
             "broken": broken,
+            "waits": [],
         }

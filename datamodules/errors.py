@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["StorageError", "UserError", "as_user_error"]
+__all__ = ["StorageError", "UserError", "as_storage_error", "as_user_error"]
 
 
 class UserError(ValueError):
@@ -16,7 +16,27 @@ class UserError(ValueError):
 
 
 class StorageError(OSError):
-    """A file that cannot be written or read though the command is right: a full disk, no access."""
+    """A file that cannot be written or read though the command is right: a full disk, no access.
+
+    Caught like a `UserError`, but with an exit code of its own, 74.
+    """
+
+
+@contextmanager
+def as_storage_error(what: object, advice: str) -> Iterator[None]:
+    """Turn an error of the disk into a `StorageError`.
+
+    Args:
+        what: The file or folder that is being written.
+        advice: The remedy, as the end of a sentence.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise StorageError(f"{what} cannot be written ({reason}); {advice}") from error
 
 
 @contextmanager

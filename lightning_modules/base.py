@@ -287,6 +287,7 @@ class VideoClassifier(Described, LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Make the optimizer over parameter groups, and a schedule stepped with it."""
+        self.data = self._ask_for_data_spec()  # a resumed run has its files of before only now
         settings, network = self.optimization, self.network
         optimizer = make_optimizer(settings, network, network.classifiers, self._rate_scale())
         steps = count_steps(self.trainer, self.data.batches_per_epoch)

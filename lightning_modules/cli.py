@@ -1,17 +1,22 @@
 """The command `kinetoscope`: its subcommands, a line each, loaded only when called.
 
-Exit codes: 0 done, 1 crash, 2 a user's mistake (said in one sentence), 75 stopped by
-a signal and saved (start it again to go on), 130 stopped with Ctrl-C.
+Exit codes: 0 done, 1 crash, 2 a user's mistake (said in one sentence), 74 a file that cannot be
+written (a full or read-only disk, said in one sentence), 75 stopped by a signal and saved (start it
+again to go on), 130 stopped with Ctrl-C.
 """
 
+import errno
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 
-from lightning_modules.console import fail, nearest
+from lightning_modules.console import STORAGE_ERROR, USER_ERROR, fail, nearest
 from lightning_modules.shadowing import refuse_foreign_packages
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors of full and read-only disks, which are no defect of the code, wherever they come from."""
 
 COMMANDS = {
     "fit": ("lightning_modules.commands.fit", "train a network and validate it as it learns"),
@@ -61,7 +66,7 @@ def main(args: Sequence[str] | None = None) -> None:
         args: Words after `kinetoscope`; those of the command line by default.
 
     Raises:
-        SystemExit: With code 2 on a user's mistake, 130 on Ctrl-C.
+        SystemExit: With code 2 on a user's mistake, 74 where a disk fails, 130 on Ctrl-C.
     """
     refuse_foreign_packages()
     words, plugins = _without_plugins(list(sys.argv[1:] if args is None else args))
@@ -83,7 +88,7 @@ def main(args: Sequence[str] | None = None) -> None:
     if plugins is not None:
         os.environ[PLUGINS_VARIABLE] = plugins  # where ranks and loader workers find it too
     try:
-        import_module(COMMANDS[command][0]).run(words)
+        _run(command, words)
     except KeyboardInterrupt:
         sys.stderr.write(f"kinetoscope: {command} was stopped\n")
         raise SystemExit(130) from None
@@ -91,12 +96,25 @@ def main(args: Sequence[str] | None = None) -> None:
         sentence = told_in_a_sentence(error)
         if sentence is None or "KINETOSCOPE_DEBUG" in os.environ:
             raise
-        fail(sentence)
+        from datamodules.redaction import without_pairs
+
+        fail(without_pairs(sentence), STORAGE_ERROR if _is_of_a_disk(error) else USER_ERROR)
     finally:
         if plugins is not None:
             os.environ.pop(PLUGINS_VARIABLE)
             if before is not None:
                 os.environ[PLUGINS_VARIABLE] = before
+
+
+def _run(command: str, words: list[str]) -> None:
+    """Import a command and run it; signals reach a fit from before its long imports."""
+    if command != "fit":
+        import_module(COMMANDS[command][0]).run(words)
+        return
+    from lightning_modules.resume.stop_signals import StopSignals
+
+    with StopSignals(starting=True) as signals:
+        import_module(COMMANDS[command][0]).run(words, signals)
 
 
 def _without_plugins(words: list[str]) -> tuple[list[str], str | None]:
@@ -124,10 +142,29 @@ def told_in_a_sentence(error: BaseException) -> str | None:
 
     from datamodules.errors import StorageError, UserError
 
-    found: BaseException | None = error
-    while found is not None:
+    for found in _causes(error):
         if isinstance(found, UserError | StorageError | MisconfigurationException):
             from_worker = re.search(r"in DataLoader worker.*\n[\w.]*Error: (.*)", str(found), re.S)
             return from_worker[1].strip() if from_worker else str(found)
-        found = found.__cause__
+        if isinstance(found, OSError) and found.errno in _DISK:
+            return f"a file cannot be written ({found}); make room, or write somewhere else"
     return None
+
+
+def _is_of_a_disk(error: BaseException) -> bool:
+    """Return True if what is told is the fault of a disk, and of no command."""
+    from datamodules.errors import UserError
+
+    for found in _causes(error):
+        if isinstance(found, OSError):
+            return True
+        if isinstance(found, UserError):
+            return False
+    return False
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__

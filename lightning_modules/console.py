@@ -8,16 +8,17 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-from datamodules.redaction import without_addresses, without_pairs
-
 COMMAND = "kinetoscope"
 USER_ERROR = 2
+STORAGE_ERROR = 74
 
 
 def say(text: str) -> None:
     """Write a line to standard output, on the first rank only, without logins in addresses."""
     # imported here, so that `kinetoscope --help` does not import torch
     from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+    from datamodules.redaction import without_addresses
 
     @rank_zero_only
     def write() -> None:
@@ -27,14 +28,16 @@ def say(text: str) -> None:
     write()
 
 
-def fail(sentence: str) -> NoReturn:
+def fail(sentence: str, code: int = USER_ERROR) -> NoReturn:
     """End the command on a user's mistake: one sentence on standard error, exit code 2.
 
-    What stands in it under the name of a secret is left out.
+    Args:
+        sentence: The sentence.
+        code: Another exit code, where it is not the user's mistake.
     """
-    sys.stderr.write(f"{COMMAND}: {without_pairs(sentence)}\n")
+    sys.stderr.write(f"{COMMAND}: {sentence}\n")
     sys.stderr.flush()
-    raise SystemExit(USER_ERROR)
+    raise SystemExit(code)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -75,8 +78,10 @@ class OneSentenceParser(argparse.ArgumentParser):
         super().__init__(*args, **{**kwargs, "allow_abbrev": False})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """End with one sentence and exit code 2, without pages of usage."""
-        fail(self.explain(message))
+        """End with one sentence and exit code 2, without pages of usage and without secrets."""
+        from datamodules.redaction import without_pairs
+
+        fail(without_pairs(self.explain(message)))
 
     def explain(self, message: str) -> str:
         """Explain a message of the parser to a user, with the nearest option.

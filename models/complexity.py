@@ -35,7 +35,7 @@ def count_macs(network: VideoNetwork | Callable[[], VideoNetwork], frames: int, 
         Multiply-adds; divide by 1e9 for GMACs.
     """
     if isinstance(network, VideoNetwork):
-        shadow = _copy_to_meta(network)
+        shadow = copy_to_meta(network)
     else:
         with torch.device("meta"):
             shadow = network()
@@ -46,7 +46,7 @@ def count_macs(network: VideoNetwork | Callable[[], VideoNetwork], frames: int, 
     return counted + shadow.uncounted_macs(frames, size)
 
 
-def _copy_to_meta(network: VideoNetwork) -> VideoNetwork:
+def copy_to_meta(network: VideoNetwork) -> VideoNetwork:
     """Copy the modules, but stand in a tensor without data for every parameter and buffer."""
     stand_ins: dict[int, Any] = {}
     for parameter in network.parameters():

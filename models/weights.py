@@ -7,8 +7,6 @@ over time and divided by its temporal size). Classifiers load by the names of th
 fits nowhere is an error: a weight is left out only for a reason that the report names.
 """
 
-import pickle
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -23,21 +21,6 @@ from models.layers import VideoNetwork
 _OTHER_CLASSES = "classifier of other classes"
 _UNNAMED_CLASSES = "classifier, class names not given on both sides"
 _NAMES_SHOWN = 4
-_DAMAGED = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    LookupError,
-    ArithmeticError,
-    MemoryError,
-    struct.error,
-    pickle.UnpicklingError,
-)
-"""Exceptions of `torch.load` on files with wrong or missing bytes."""
 
 
 @dataclass
@@ -112,29 +95,6 @@ def imagenet_state_dict(arch: str) -> dict[str, Tensor]:
             "download it elsewhere and give its path as source"
         ) from error
     return state_dict
-
-
-def read_weights_file(path: str | Path) -> Any:
-    """Read a file of weights or a checkpoint, on the CPU; nothing in it is executed.
-
-    Args:
-        path: A local file, as `torch.save` writes it.
-
-    Raises:
-        ValueError: The path is an address, is missing, or is no such file.
-    """
-    if "://" in str(path):
-        raise ValueError(f"{path} is an address; download the file and give the local path")
-    if not Path(path).is_file():
-        raise ValueError(f"there is no file {path} to take weights from; check the path")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except _DAMAGED as error:
-        raise ValueError(
-            f"{path} is not a checkpoint or weights file that can be opened safely "
-            f"({type(error).__name__}); copy it again, or save it with "
-            "torch.save(network.state_dict(), path)"
-        ) from error
 
 
 def as_state_dict(content: Any, path: str | Path) -> dict[str, Tensor]:

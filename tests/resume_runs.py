@@ -56,6 +56,7 @@ class Run:
             the end of epoch 0.
         resume: Whether it goes on from the last checkpoint.
         keep: Further places where a checkpoint is kept, under the place's name.
+        vanish: A place, and files below `root` that are gone from there on.
     """
 
     root: Path
@@ -68,6 +69,7 @@ class Run:
     kill: str = ""
     resume: bool = False
     keep: tuple[str, ...] = ()
+    vanish: tuple[str, list[str]] = ("", [])
 
 
 class Ledger(Callback):
@@ -99,6 +101,9 @@ class Ledger(Callback):
         """Keep a checkpoint, or die, if it is here."""
         if place in self.run.keep:
             trainer.save_checkpoint(self.run.folder / f"{place}.ckpt")
+        if place == self.run.vanish[0]:
+            for path in self.run.vanish[1]:
+                (self.run.root / path).unlink()
         if place == self.run.kill:
             os.kill(os.getpid(), signal.SIGKILL)
 

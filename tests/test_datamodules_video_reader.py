@@ -39,6 +39,7 @@ def real_clips() -> list[Any]:
     return [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in names]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", real_clips())
 def test_real_clip_equals_plain_decoding(test_data: Path, name: str) -> None:
     path, chooser = test_data / "clips" / name, random.Random(name)
@@ -89,6 +90,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", KINDS)
 def test_generated_kind_equals_plain_decoding(tmp_path: Path, name: str) -> None:
     codec, settings = KINDS[name]
@@ -309,6 +311,7 @@ class Clips(torch.utils.data.Dataset[torch.Tensor]):
             return reader.get_frames([index, 2 * index])
 
 
+@pytest.mark.smoke
 def test_readers_work_in_dataloader_workers(tmp_path: Path) -> None:
     path = write(tmp_path / "a.avi", "mpeg4", scene(20), options={"bf": "2"})
     truth, _ = whole(path)

@@ -1,5 +1,6 @@
 """`kinetoscope fit` and `validate` on trees with damaged files: stop, go on, report, resume."""
 
+import errno
 import json
 import os
 import shutil
@@ -14,6 +15,9 @@ import torch
 from conftest import PROJECT_ROOT
 from video_files import cut, scene, write
 
+from datamodules import transient
+from datamodules.storage.source import LocalPath
+from datamodules.transient import WAITS
 from lightning_modules.callbacks.broken_videos import _count_distinct
 from lightning_modules.cli import main
 
@@ -145,6 +149,35 @@ def test_resume_is_exact_whatever_became_of_the_quarantine(
         assert sum(opened.count(name) for name in bad) == tries
         assert resumed.keys() == unbroken.keys()
         assert all(torch.equal(resumed[key], unbroken[key]) for key in unbroken)
+
+
+def test_waits_for_a_mount_are_said_and_counted_and_no_video_stays_broken(
+    videos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = tree(tmp_path / "data", videos, "train", 8)
+    identity, left = LocalPath.identity, [len(WAITS) + 1]  # one video is given up, the next waits
+
+    def failing(source: LocalPath) -> tuple[object, ...]:
+        if source.name.startswith("train") and left[0]:
+            left[0] -= 1
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return identity(source)
+
+    monkeypatch.setattr(LocalPath, "identity", failing)
+    monkeypatch.setattr(transient, "sleep", lambda _: None)
+    limits = ["--data.max_broken_fraction=0.125", "--trainer.max_epochs=2"]
+    main(["fit", *words(root, tmp_path, *limits, "--data.loading.batch_size=4")])
+    said = capsys.readouterr().out
+    assert said.count("could not be read (ESTALE: ") == len(WAITS)
+    assert said.count("broken video replaced in training: ") == 1
+    assert f"{len(WAITS)} reads of videos were repeated after faults of their disk" in said
+    folder = tmp_path / "debug" / "0"
+    assert not json.loads((folder / "quarantine.jsonl").read_text())["final"]
+    last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["broken_videos"] == {}  # it was read in the second epoch
 
 
 def test_video_that_two_ranks_met_counts_once() -> None:

@@ -1,10 +1,12 @@
 """The command line: what it does from end to end, and one sentence for every mistake."""
 
 import csv
+import errno
 import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import yaml
 from conftest import PROJECT_ROOT
 from torch import Tensor
 
+from datamodules import atomic
 from lightning_modules import CoSTModule, open_checkpoint
 from lightning_modules.cli import main
 
@@ -82,6 +85,7 @@ def mistake(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return lines[0]
 
 
+@pytest.mark.smoke
 def test_run_folder_holds_what_its_contract_says(run_folder: Path) -> None:
     names = {path.name for path in run_folder.iterdir()}
     assert {"config.yaml", "checkpoints", "metrics.csv", "wandb", "confusion.png"} <= names
@@ -111,6 +115,7 @@ def test_checkpoint_holds_what_its_contract_says(run_folder: Path) -> None:
     assert all(torch.equal(content["state_dict"][name], weights[name]) for name in weights)
 
 
+@pytest.mark.smoke
 def test_test_writes_scores_and_protocol(
     run_folder: Path, motion_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,6 +184,7 @@ def test_init_from_takes_another_runs_weights(
     assert torch.equal(first["network.conv1.weight"], second["network.conv1.weight"])
 
 
+@pytest.mark.smoke
 def test_resumed_fit_goes_on_in_its_folder(
     motion_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -205,6 +211,27 @@ def test_resumed_fit_goes_on_in_its_folder(
     assert identity == content["run"] == {"id": content["run"]["id"], "resume_count": 1}
     ids = [path.name.split("-")[-1] for path in (folder / "wandb").glob("offline-run-*")]
     assert ids == [identity["id"]] * len(ids)
+
+
+def test_finished_run_asked_for_with_another_seed_is_refused_by_name(
+    motion_root: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a loop over seeds in one job, whose folder has the job's name."""
+    before = {path: path.stat().st_mtime_ns for path in run_folder.rglob("*")}
+    again = ["--run.name=small", "--run.version=0", "--trainer.logger=true", "--ckpt_path=last"]
+    with pytest.raises(SystemExit, match="2"):
+        fit(
+            motion_root,
+            run_folder.parents[1],
+            *again,
+            "--trainer.max_epochs=2",
+            "--seed_everything=7",
+        )
+    said = capsys.readouterr().err
+    assert "is finished (2 epochs, 4 steps)" in said
+    assert "seed_everything: 1 -> 7; give each run its own --run.name or --run.version" in said
+    del before[run_folder / "run.lock"]
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
 
 
 def test_resumed_fit_keeps_its_settings_and_its_epoch(
@@ -260,6 +287,62 @@ def test_partial_test_keeps_the_scores_of_the_whole(
     assert (run_folder / "scores_test_1x1.1.npz").read_bytes() == before
 
 
+@pytest.mark.parametrize("when", ["no access", "no room", "at the end"])
+def test_test_that_cannot_write_says_so_before_the_first_batch_or_after_the_accuracy(
+    run_folder: Path,
+    motion_root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    opened: list[str],
+    when: str,
+) -> None:
+    def no_access(dir: Path) -> None:
+        assert dir == tmp_path / "out"
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    def no_room(file: Any, **_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if when == "no access":
+        monkeypatch.setattr(atomic, "TemporaryFile", no_access)
+    elif when == "no room":
+        monkeypatch.setattr(atomic.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    else:
+        monkeypatch.setattr(np, "savez", no_room)
+    words = ["--ckpt_path", str(run_folder / "checkpoints" / "best.ckpt"), "--out"]
+    words += [str(tmp_path / "out"), f"--data.root={motion_root}", *SMALL]
+    with pytest.raises(SystemExit) as ended:
+        main(["test", "--config", QUICKSTART, "--config", DEBUG, *words])
+    assert ended.value.code == 74
+    printed = capsys.readouterr()
+    assert "cannot be written (" in printed.err
+    assert "or name another folder with --out" in printed.err
+    assert "Traceback" not in printed.err
+    assert bool(opened) == ("video accuracy" in printed.out) == (when == "at the end")
+
+
+def test_disk_that_fails_a_fit_is_no_mistake_in_the_command(
+    motion_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    full = tmp_path / "small" / "0"
+    full.mkdir(parents=True)
+    (full / ".run.json.tmp").symlink_to("/dev/full")
+    for folder in (tmp_path / "file", tmp_path):
+        with pytest.raises(SystemExit) as ended:
+            fit(motion_root, folder, "--run.name=small", "--run.version=0")
+        assert ended.value.code == 74
+        said = capsys.readouterr().err
+        assert "cannot be written (" in said
+        assert "name another with --run.folder" in said
+
+
+def test_out_is_for_test_alone(motion_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--config", QUICKSTART, f"--data.root={motion_root}", "--out=x", "--ckpt_path=x"]
+    assert "--out is for test alone" in mistake(capsys, "fit", *words[:-1])
+
+
 def test_checkpoint_of_other_classes_is_refused(
     run_folder: Path, class_folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -295,6 +378,7 @@ def test_broken_validation_video_is_named(
     assert "left out of validation: val/grow/bad.mp4 (not a video)" in capsys.readouterr().out
 
 
+@pytest.mark.smoke
 def test_predict_labels_files_from_the_checkpoint_alone(
     run_folder: Path, class_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

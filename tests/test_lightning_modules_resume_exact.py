@@ -9,7 +9,7 @@ import pytest
 import torch
 from resume_runs import SIZES, Run, batches, differences, fit, fit_apart, make_clips
 
-from datamodules import MotionShapesDataModule
+from datamodules import MotionShapesDataModule, VideoFolderDataModule
 from datamodules.clips.clip_sampler import FrameSampler
 from datamodules.settings import Loading
 from lightning_modules.callbacks.left_out import LeftOut
@@ -46,6 +46,7 @@ def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("place", PLACES)
 def test_resumed_fit_equals_the_unbroken_one(
     whole: Path, clips: Path, tmp_path: Path, place: str
@@ -188,11 +189,54 @@ def test_random_states_survive_a_file(tmp_path: Path) -> None:
 
 
 def test_another_order_is_refused_by_name() -> None:
-    saved = TrainPosition(epoch=1, batches=3, seed=5, global_batch=8, num_videos=100)
-    saved.check_order(TrainPosition(seed=5, global_batch=8, num_videos=100))
-    with pytest.raises(ValueError, match=r"seed_everything \(was 5, now 6\), .* videos .* now 99"):
-        saved.check_order(TrainPosition(seed=6, global_batch=8, num_videos=99))
-    between = TrainPosition(epoch=1, batches=0, seed=5, global_batch=8, num_videos=100)
-    between.check_order(TrainPosition(seed=6, global_batch=8, num_videos=99))
+    saved = TrainPosition(epoch=1, batches=3, seed=5, global_batch=8, videos="100 videos, ab")
+    saved.check_order(TrainPosition(seed=5, global_batch=8, videos="100 videos, ab"))
+    with pytest.raises(
+        ValueError,
+        match=r"everything \(was 5, now 6\), the list .* \(was 100 videos, ab, now 99 videos, cd\)",
+    ):
+        saved.check_order(TrainPosition(seed=6, global_batch=8, videos="99 videos, cd"))
+    between = TrainPosition(epoch=1, batches=0, seed=5, global_batch=8, videos="100 videos, ab")
+    between.check_order(TrainPosition(seed=6, global_batch=8, videos="99 videos, cd"))
     with pytest.raises(ValueError, match=r"devices x data.loading.batch_size \(was 8, now 4\)"):
-        between.check_order(TrainPosition(seed=5, global_batch=4, num_videos=100))
+        between.check_order(TrainPosition(seed=5, global_batch=4, videos="100 videos, ab"))
+
+
+@pytest.mark.parametrize("place", ["train 0 1", pytest.param("end 0", marks=pytest.mark.slow)])
+def test_files_that_vanish_are_replaced_as_in_the_unbroken_run(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    """They vanish at the same moment; the broken run finds them missing when it starts again."""
+    root = tmp_path / "clips"
+    shutil.copytree(clips, root)
+    gone = clips_of_batches(clips, 6).train_set.table.paths[:6]
+    fit(Run(root, tmp_path / "whole", keep=(place,), vanish=(place, gone)))
+    assert not any((root / path).exists() for path in gone)
+    checkpoint = tmp_path / "whole" / f"{place}.ckpt"
+    (tmp_path / "broken").mkdir()
+    shutil.copy(tmp_path / "whole" / "metrics.csv", tmp_path / "broken")
+    capsys.readouterr()
+    fit(Run(root, tmp_path / "broken"), checkpoint=checkpoint)
+    assert "6 training videos vanished since the run began" in capsys.readouterr().out
+    last = Path("checkpoints") / LAST
+    assert differences(tmp_path / "whole" / last, tmp_path / "broken" / last) == []
+    unbroken = batches(tmp_path / "whole")
+    names = {Path(path).stem for path in gone}
+    for key, lines in batches(tmp_path / "broken").items():
+        assert lines == unbroken[key]
+        assert not names & {Path(name).stem for line in lines for name in line["ids"]}
+    assert len(unbroken) == 10
+
+
+def test_renamed_file_is_another_list(class_folders: Path) -> None:
+    def digest() -> str:
+        data = VideoFolderDataModule(str(class_folders), sampling=FrameSampler(num_segments=2))
+        data.setup()
+        return str(data.train_order()["videos"])
+
+    before = digest()
+    assert digest() == before
+    video = next(class_folders.rglob("*.mp4"))
+    video.rename(video.with_name("renamed.mp4"))
+    assert digest() != before
+    assert digest().split(",")[0] == before.split(",")[0]

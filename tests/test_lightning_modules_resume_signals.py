@@ -63,6 +63,68 @@ def test_processes_started_meanwhile_do_not_die_of_a_stop_signal(signals: StopSi
     assert subprocess.run(command, capture_output=True).returncode == -signal.SIGTERM
 
 
+STARTING = """
+import os, signal, subprocess, sys, time, types
+from lightning_modules import cli
+
+how, number = sys.argv[1], signal.Signals[sys.argv[2]]
+hanging = types.ModuleType("hanging")
+
+def run(words, signals):
+    assert not {"torch", "lightning", "numpy"} & set(sys.modules)
+    if how == "child rank":
+        environ = {**os.environ, "LOCAL_RANK": "1"}
+        subprocess.Popen([sys.executable, "-c", child, "self", sys.argv[2]], env=environ)
+    else:
+        os.kill(os.getpid(), number)
+    if how == "error":
+        raise ConnectionResetError("of a process that has died of the signal")
+    time.sleep(60)
+
+child = sys.orig_argv[2]
+hanging.run = run
+sys.modules["hanging"] = hanging
+cli.COMMANDS["fit"] = ("hanging", "")
+cli.main(["fit"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "name", "code"),
+    [
+        ("self", "SIGTERM", STOPPED),
+        ("self", "SIGUSR1", STOPPED),
+        ("self", "SIGINT", INTERRUPTED),
+        ("error", "SIGTERM", STOPPED),
+        ("child rank", "SIGTERM", STOPPED),
+    ],
+)
+def test_fit_that_has_not_begun_is_requeued_and_left(
+    how: str, name: str, code: int, tmp_path: Path
+) -> None:
+    """From before the imports on, and where the main thread hangs or fails meanwhile."""
+    (tmp_path / "scontrol").write_text(f"#!/bin/sh\necho JobState=RUNNING $* >> {tmp_path}/asked\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    environ = {**os.environ, "SLURM_JOB_ID": "7", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = [sys.executable, "-c", STARTING, how, name]
+    began = time.monotonic()
+    done = subprocess.run(
+        command, cwd=PROJECT_ROOT, env=environ, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == code, done.stderr
+    assert time.monotonic() - began < 30
+    assert "nothing has begun" in done.stderr
+    assert "Traceback" not in done.stderr
+    requeued = (tmp_path / "asked").exists() and "requeue 7" in (tmp_path / "asked").read_text()
+    assert requeued == (code == STOPPED)
+
+
+def test_task_that_does_not_speak_for_its_job_waits_for_the_one_that_does() -> None:
+    assert slurm.is_first_task({})
+    assert slurm.is_first_task({"SLURM_PROCID": "0"})
+    assert not slurm.is_first_task({"SLURM_PROCID": "1"})
+
+
 def test_hanging_worker_does_not_keep_the_process() -> None:
     code = (
         "import multiprocessing, time\n"

@@ -150,6 +150,50 @@ def test_preempted_job_is_requeued_and_loses_no_step(
     assert_same_end(job, unbroken)
 
 
+@pytest.mark.parametrize(
+    ("place", "signal"),
+    [
+        ("imports", "preemption"),
+        ("imports", "USR1"),
+        ("data", "USR1"),
+        ("W&B", "preemption"),
+        ("sanity check", "USR1"),
+        ("first batch", "preemption"),
+    ],
+)
+def test_job_that_is_stopped_as_it_starts_is_requeued(
+    place: str,
+    signal: str,
+    node: SlurmNode,
+    jobs: Path,
+    motion_root: Path,
+    unbroken: Job,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    command = f"{sys.executable} {PROJECT_ROOT / 'tests' / 'waiting_start.py'}"
+    monkeypatch.setitem(node.environment, "KINETOSCOPE", command)
+    monkeypatch.setitem(node.environment, "WAIT_AT", place)
+    monkeypatch.setitem(node.environment, "WAIT_MARK", str(tmp_path / "mark"))
+    job = Job(node, jobs, motion_root)
+    ranks = 1 if place == "W&B" else 2
+    wait_for(lambda: len(list(tmp_path.glob("mark*"))) == ranks, f"{place} of job {job.id}", 200)
+    if signal == "USR1":
+        node.ask("scancel", "--signal=USR1", job.id)
+    else:
+        other = node.submit("--partition=high", "--exclusive", "--output=/dev/null", "--wrap=true")
+    assert job.wait_for_requeue()["Restarts"] == "1"
+    said = job.output.read_text()
+    assert f"Slurm job {job.id} is requeued" in said
+    assert "Traceback" not in said
+    has_begun = place in ("sanity check", "first batch")
+    assert has_begun == ((job.folder / "checkpoints" / "last.ckpt").exists())
+    if signal == "preemption":
+        node.wait_until(other, "COMPLETED")
+    job.finish()
+    assert_same_end(job, unbroken)
+
+
 def test_cancelled_job_saves_and_stays_cancelled(
     node: SlurmNode, jobs: Path, motion_root: Path
 ) -> None:
@@ -177,3 +221,48 @@ def test_mistakes_end_with_a_sentence(node: SlurmNode, tmp_path: Path) -> None:
         assert node.wait_until(job, "FAILED", "COMPLETED")["JobState"] == "FAILED"
         assert sentence in output.read_text(), output.read_text()[-2000:]
         assert node.job(job)["ExitCode"] == "2:0"
+
+
+def submit_script(node: SlurmNode, folder: Path, name: str, *commands: str) -> tuple[str, Path]:
+    """Submit a job of one task that runs commands one after the other; its id and output."""
+    script, output = folder / f"{name}.sh", folder / f"{name}.out"
+    script.write_text("\n".join(["#!/bin/bash", f"cd {PROJECT_ROOT}", *commands]) + "\n")
+    return node.submit("--ntasks-per-node=1", f"--output={output}", str(script)), output
+
+
+def single_fit(folder: Path, root: Path, *more: str) -> str:
+    """The command of a fit on one device that goes on where it stopped."""
+    words = [*TINY, f"--data.root={root}", f"--run.folder={folder}", "--trainer.devices=1"]
+    words += ["--config", "configs/override/cluster.yaml", "--trainer.accelerator=cpu", *more]
+    return f"srun {sys.executable} -m lightning_modules fit {' '.join(words)}"
+
+
+def test_loop_over_seeds_in_one_job_is_refused_by_name(
+    node: SlurmNode, tmp_path: Path, motion_root: Path
+) -> None:
+    one = ["--trainer.max_epochs=1", "--trainer.logger=false"]
+    fits = [single_fit(tmp_path, motion_root, *one, f"--seed_everything={s}") for s in (1, 2)]
+    job, output = submit_script(node, tmp_path, "seeds", f"{fits[0]} && echo FIRST", fits[1])
+    assert node.wait_until(job, "FAILED", "COMPLETED")["ExitCode"] == "2:0"
+    printed = output.read_text()
+    assert "FIRST" in printed
+    assert "is finished (1 epochs, 8 steps)" in printed
+    assert "seed_everything: 1 -> 2; give each run its own --run.name" in printed
+
+
+def test_second_job_in_a_run_folder_is_refused_until_the_first_is_killed(
+    node: SlurmNode, tmp_path: Path, motion_root: Path
+) -> None:
+    more = ["--run.version=a", "--run.save_every_steps=1", "--trainer.max_epochs=1000"]
+    command = single_fit(tmp_path, motion_root, *more)
+    first, _ = submit_script(node, tmp_path, "first", command)
+    wait_for((tmp_path / "job/a/checkpoints/last.ckpt").exists, "the first steps", 300)
+    second, output = submit_script(node, tmp_path, "second", command)
+    assert node.wait_until(second, "FAILED", "COMPLETED")["ExitCode"] == "2:0"
+    assert f"Slurm job {first}, since" in output.read_text()
+    node.ask("scancel", "--signal=KILL", "--full", first)
+    node.wait_until(first, "FAILED", "COMPLETED", "CANCELLED")
+    third, output = submit_script(node, tmp_path, "third", command)
+    wait_for(lambda: output.exists() and "GMACs" in output.read_text(), "the third job", 300)
+    assert "resuming from" in output.read_text()
+    node.ask("scancel", "--signal=KILL", "--full", third)

@@ -1,6 +1,7 @@
 """metrics.csv grows and never loses a line; W&B is online only where the user is logged in."""
 
 import csv
+import errno
 import os
 import subprocess
 import sys
@@ -8,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 from conftest import PROJECT_ROOT
+from wandb.sdk.mailbox import MailboxClosedError
 
+from datamodules.errors import StorageError
 from lightning_modules.runs.loggers import MetricsFile, logged_in_to_wandb
-from lightning_modules.runs.wandb_runs import RunLogger
+from lightning_modules.runs.wandb_runs import RunLogger, outlive_service
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -51,6 +55,14 @@ def test_lines_after_a_checkpoint_are_forgotten(tmp_path: Path) -> None:
     assert [row["a"] for row in rows(tmp_path / "metrics.csv")] == ["0.0", ""]
 
 
+def test_full_disk_is_told_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").symlink_to("/dev/full")
+    logger = MetricsFile(tmp_path)
+    logger._columns, logger._num_lines = ["step", "a"], 0  # it cannot be read to its end
+    with pytest.raises(StorageError, match=r"metrics\.csv cannot be written \(No space left on de"):
+        logger.log_metrics({"a": 1.0}, step=0)
+
+
 class Rows:
     """Stands in for a W&B run."""
 
@@ -68,6 +80,53 @@ def test_wandb_steps_are_the_trainers_and_never_turn_back(tmp_path: Path) -> Non
         logger.log_metrics({"a": 1.0}, step)
     assert [step for step, _ in logged.rows] == [3, 4, 4]
     assert logged.rows[1][1] == {"a": 1.0, "trainer/global_step": 4}
+
+
+class Failing(Rows):
+    """Stands in for a W&B run that fails."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def log(self, row: dict[str, float], step: int) -> None:
+        self.rows.append((step, row))
+        raise self.error
+
+
+def losable(error: Exception, tmp_path: Path, stopping: bool = False) -> tuple[RunLogger, Failing]:
+    run = Failing(error)
+    logger = RunLogger(experiment=run, save_dir=tmp_path)
+    outlive_service(logger, stopping=lambda: stopping)
+    return logger, run
+
+
+@pytest.mark.parametrize(
+    ("error", "stopping"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+        (ConnectionResetError("Connection lost"), False),
+        (MailboxClosedError(), False),
+        (wandb.errors.CommError("no answer"), True),
+    ],
+)
+def test_a_lost_wandb_is_said_once_and_asked_no_more(
+    error: Exception, stopping: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger, run = losable(error, tmp_path, stopping)
+    for step in range(2):
+        logger.log_metrics({"a": 1.0}, step)
+    logger.log_hyperparams({"lr": 1})
+    logger.experiment.summary.update({"a": 1})
+    assert len(run.rows) == 1
+    assert capsys.readouterr().out.count("the run goes on without it") == 1
+
+
+@pytest.mark.parametrize("error", [wandb.errors.UsageError("no key"), ValueError("a defect")])
+def test_a_mistake_in_wandbs_use_is_no_loss(error: Exception, tmp_path: Path) -> None:
+    logger, _ = losable(error, tmp_path)
+    with pytest.raises(type(error)):
+        logger.log_metrics({"a": 1.0}, 0)
 
 
 WITHOUT_SERVICE = """

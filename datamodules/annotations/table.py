@@ -1,9 +1,11 @@
 """VideoTable: a million listed videos as arrays that workers share."""
 
+import hashlib
 import math
 import operator
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import overload
@@ -62,6 +64,11 @@ class PackedStrings(Sequence[str]):
         else:
             for start, end in pairwise(offsets):
                 yield blob[start:end].decode("utf-8", "surrogateescape")
+
+    @property
+    def arrays(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The bytes of all strings, and where each begins and the last one ends."""
+        return self._blob.numpy(), self._offsets.numpy()
 
     def __repr__(self) -> str:
         return f"PackedStrings({len(self)} strings)"
@@ -125,6 +132,21 @@ class VideoTable:
     def absent(self) -> NDArray[np.int64]:
         """Positions of the videos whose file was not found, (N - M,)."""
         return np.setdiff1d(np.arange(len(self)), self.present, assume_unique=True)
+
+    @cached_property
+    def digest(self) -> str:
+        """The list, in 16 hexadecimal digits: ids, classes and segments, found or not."""
+        parts = (*self.video_ids.arrays, self.labels, self.starts, self.ends)
+        hashed = hashlib.sha256()
+        for part in parts:
+            hashed.update(np.ascontiguousarray(part).data)
+        return hashed.hexdigest()[:16]
+
+    def without(self, absent: NDArray[np.int64]) -> "VideoTable":
+        """Make the same table in which the files at these positions, and no other, are missing."""
+        present = np.setdiff1d(np.arange(len(self)), absent, assume_unique=True)
+        ids, paths, labels = self.video_ids, self.paths, self.labels
+        return VideoTable(ids, paths, labels, present, self.starts, self.ends)
 
     @property
     def missing(self) -> list[str]:

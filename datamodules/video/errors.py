@@ -51,12 +51,14 @@ class VideoError(Exception):
 
 @contextmanager
 def as_unreadable(path: Place) -> Iterator[None]:
-    """Turn the `OSError` of a disk or server into a `VideoError`.
+    """Turn the `OSError` of a disk, mount or server into a `VideoError`.
 
     Args:
         path: The file or folder that is read.
     """
     try:
         yield
+    except FileNotFoundError as error:  # a moment ago it was there
+        raise VideoError(path, "missing", str(error)) from error
     except OSError as error:
         raise VideoError(path, "unreadable", str(error)) from error

@@ -19,6 +19,7 @@ from torch import Tensor
 from datamodules.errors import UserError
 from datamodules.storage.source import Place, Source, as_source
 from datamodules.video.errors import MAX_PIXELS, VideoError
+from datamodules.video.patience import patiently
 from datamodules.video.suffixes import IMAGE_SUFFIXES
 
 Indices = Sequence[int] | NDArray[np.int64]
@@ -75,7 +76,7 @@ class FrameFolderReader:
             raise UserError(f"got frame_rate={frame_rate}; give images per second above 0, or None")
         self.source = as_source(folder)
         self.frame_rate = 1.0 if frame_rate is None else float(frame_rate)
-        self._names = _series(self.source)
+        self._names = patiently(lambda: _series(self.source), self.source)
 
     @property
     def num_frames(self) -> int:
@@ -112,6 +113,10 @@ class FrameFolderReader:
             VideoError: An image is broken or of another size than the first.
         """
         wanted = check_indices(indices, self.num_frames, self.source)
+        return patiently(lambda: self._frames(wanted), self.source)
+
+    def _frames(self, wanted: NDArray[np.int64]) -> Tensor:
+        """Decode frames that exist; see `get_frames`."""
         order, ranks = np.unique(wanted, return_inverse=True)
         pixels = torch.empty(len(order), self.height, self.width, 3, dtype=torch.uint8)
         for target, number in zip(pixels.numpy(), order.tolist(), strict=True):
@@ -152,6 +157,8 @@ class FrameFolderReader:
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise VideoError(self.source, "too large", f"{name}: {error}") from error
         except (OSError, EOFError, SyntaxError, ValueError, struct.error) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of Pillow
+                raise VideoError(self.source, "unreadable", f"{name}: {error}") from error
             raise VideoError(self.source, "damaged", f"{name} does not decode ({error})") from error
 
     @contextmanager

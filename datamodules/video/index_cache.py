@@ -73,6 +73,16 @@ class IndexCache:
             while self._bytes > self._max_bytes:
                 self._bytes -= self._indices.popitem(last=False)[1].nbytes
 
+    def drop(self, key: str) -> None:
+        """Drop the index kept under `key`, if any.
+
+        Args:
+            key: See `file_key`.
+        """
+        with self._lock:
+            if (old := self._indices.pop(key, None)) is not None:
+                self._bytes -= old.nbytes
+
     def clear(self) -> None:
         """Drop every index."""
         with self._lock:
@@ -133,6 +143,18 @@ def remember(source: Source, index: VideoIndex) -> None:
     if index.is_surveyed:
         with contextlib.suppress(OSError):
             _write(_path_of(key), index)
+
+
+def forget(source: Source) -> None:
+    """Drop the index of a file, here and on disk.
+
+    Args:
+        source: The file.
+    """
+    key = file_key(source)
+    recent.drop(key)
+    with contextlib.suppress(OSError):
+        _path_of(key).unlink(missing_ok=True)
 
 
 def _path_of(key: str) -> Path:

@@ -19,7 +19,9 @@ from datamodules.video.errors import Reason, VideoError
 FILE_NAME = "quarantine.jsonl"
 """Name of the list in a run folder."""
 
-_PASSING: frozenset[Reason] = frozenset({"missing", "unreadable"})  # a moment later all may be well
+PASSING: frozenset[Reason] = frozenset({"missing", "unreadable"})
+"""Reasons that may be gone a moment later."""
+
 _DECODER = f"PyAV {version('av')}"
 
 
@@ -158,7 +160,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 def _may_pass(error: VideoError) -> bool:
     """Check that the fault may be the disk's, not the file's."""
-    return error.reason in _PASSING or isinstance(error.__cause__, OSError)
+    return error.reason in PASSING or isinstance(error.__cause__, OSError)
 
 
 def _parsed(line: bytes) -> Record | None:

@@ -25,8 +25,9 @@ from datamodules.storage.source import Place, Source, as_source
 from datamodules.video.errors import VideoError, as_unreadable
 from datamodules.video.frame_folder import FrameFolderReader, Indices, check_indices
 from datamodules.video.index import VideoIndex, build_index, checksum, survey
-from datamodules.video.index_cache import cached_index, remember
+from datamodules.video.index_cache import cached_index, forget, remember
 from datamodules.video.packets import NO_TIME
+from datamodules.video.patience import patiently
 from datamodules.video.stream import VideoStream, check_file
 
 __all__ = ["VideoError", "VideoReader", "VideoSegment", "open_video"]
@@ -66,12 +67,13 @@ class VideoReader:
         self._out = -1  # the last frame that came out since then
         self._ahead: dict[int, VideoFrame] = {}  # frames that came out after the last wanted one
         self._following = -1  # the frame after the last one given
+        self._index = patiently(self._find_index, self.source)
+
+    def _find_index(self) -> VideoIndex:
         check_file(self.source)
-        with as_unreadable(self.source):
-            index = cached_index(self.source)
-        if index is None:
-            index = self._build_index()
-        self._index = index
+        index = cached_index(self.source)
+        self._is_cached = index is not None
+        return self._build_index() if index is None else index
 
     def _build_index(self) -> VideoIndex:
         self._stream = VideoStream(self.source, strict=True)
@@ -123,6 +125,10 @@ class VideoReader:
             IndexError: A number outside the video.
             VideoError: The file is damaged.
         """
+        return patiently(lambda: self._frames(indices), self.source)
+
+    def _frames(self, indices: Indices) -> Tensor:
+        """Decode frames, however often the index has to be doubted; see `get_frames`."""
         while True:
             wanted = check_indices(indices, self.num_frames, self.source)
             order, ranks = np.unique(wanted, return_inverse=True)
@@ -131,6 +137,9 @@ class VideoReader:
             except (_BrokenPromiseError, av.FFmpegError) as error:
                 self._doubt(error)
                 continue
+            except (OSError, VideoError):
+                self.close()  # so that another attempt begins anew
+                raise
             if not np.array_equal(wanted, order):
                 pixels = pixels[torch.from_numpy(ranks)]
             return pixels.permute(0, 3, 1, 2)
@@ -262,7 +271,9 @@ class VideoReader:
         """Trust less, step by step, until only decoding from the start is left."""
         self.close()
         index = self._index
-        if not index.is_surveyed:
+        if self._is_cached or not index.is_surveyed:  # an old one may be of what the file was
+            forget(self.source)
+            self._is_cached = False
             self._index = survey(self.source)
         elif index.skipping:
             index.skipping, self._suspect = False, self._entry

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from datamodules import VideoBatch, VideoDataModule
 from datamodules.errors import UserError
-from datamodules.video.quarantine import FILE_NAME, Quarantine
+from datamodules.video.quarantine import FILE_NAME, PASSING, Quarantine
 from lightning_modules.console import say
 from lightning_modules.ranks import gather_objects
 
@@ -20,7 +20,9 @@ class BrokenVideos(Callback):
     """A callback that names unreadable videos, and stops a training that meets too many.
 
     Each broken video is named once per rank. At the end of an epoch those that any rank met in
-    training are counted, each once; a rank that alone passes the limit stops at once.
+    training are counted, each once; a rank that alone passes the limit stops at once. Each wait for
+    a disk or mount that failed is named and counted too; a video that could not be read for this
+    reason alone counts no longer once it is read.
 
     In a run folder they are remembered in `quarantine.jsonl`, which a resumed run reads: see
     `Quarantine`. It is a record and saves time; deleting it changes no clip.
@@ -33,6 +35,7 @@ class BrokenVideos(Callback):
         self.folder = folder
         self.reasons: dict[str, str] = {}
         self.left_out: dict[str, str] = {}
+        self.waits = 0
         self._validated = torch.zeros(2)  # used and broken in this validation
         self._reported = ""
 
@@ -42,7 +45,9 @@ class BrokenVideos(Callback):
             _data_of(trainer).train_set.quarantine = Quarantine(self.folder / FILE_NAME)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the path of the list of broken videos."""
+        """Print the path of the list of broken videos, and how often was waited for the disk."""
+        if self.waits:
+            say(f"{self.waits} reads of videos were repeated after faults of their disk or mount")
         if self.folder is not None and (self.folder / FILE_NAME).exists():
             say(f"broken videos: {self.folder / FILE_NAME}")
 
@@ -60,6 +65,7 @@ class BrokenVideos(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Count the videos, and name those that this validation leaves out."""
+        self._tell_waits(batch)
         self._validated[0] += batch["valid"].sum()
         self._validated[1] += len(batch["broken"])
         for name, reason in batch["broken"]:
@@ -79,6 +85,18 @@ class BrokenVideos(Callback):
             say(report)
             self._reported = report
 
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: VideoBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Name the waits; `ScoreFile` names the broken videos."""
+        self._tell_waits(batch)
+
     def on_train_batch_end(
         self,
         trainer: Trainer,
@@ -87,13 +105,23 @@ class BrokenVideos(Callback):
         batch: VideoBatch,
         batch_idx: int,
     ) -> None:
-        """Remember the broken videos that were met while this batch was made."""
+        """Remember the broken videos that were met while this batch was made, forget those read."""
+        self._tell_waits(batch)
+        for name in batch["video_id"]:
+            if self.reasons.get(name) in PASSING:
+                del self.reasons[name]
         new = {name: reason for name, reason in batch["broken"] if name not in self.reasons}
         for name, reason in new.items():
             say(f"broken video replaced in training: {name} ({reason})")
         if new:
             self.reasons |= new
             self._check(trainer, len(self.reasons))
+
+    def _tell_waits(self, batch: VideoBatch) -> None:
+        """Print and count the waits for a disk or mount that failed."""
+        for sentence in batch["waits"]:
+            say(sentence)
+        self.waits += len(batch["waits"])
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -113,6 +141,9 @@ class BrokenVideos(Callback):
         """Count over the ranks and check against the limit."""
         count = _count_distinct(self.reasons, trainer, pl_module)
         pl_module.log("train/broken_videos", float(count), rank_zero_only=True)
+        waits = torch.tensor(float(self.waits), device=pl_module.device)
+        total = trainer.strategy.reduce(waits, reduce_op="sum")
+        pl_module.log("train/repeated_reads", total, rank_zero_only=True)
         self._check(trainer, count)
 
     def _check(self, trainer: Trainer, count: int) -> None:

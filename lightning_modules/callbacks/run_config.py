@@ -11,8 +11,10 @@ from lightning.pytorch.cli import (
 )
 from lightning.pytorch.loggers import WandbLogger
 
+from datamodules.atomic import write_atomically
+from datamodules.errors import as_storage_error
 from datamodules.redaction import without_secrets
-from lightning_modules.runs.folder import KEY, RunIdentity
+from lightning_modules.runs.folder import GO_ON, KEY, RunIdentity
 
 
 class RunConfig(SaveConfigCallback):
@@ -38,7 +40,8 @@ class RunConfig(SaveConfigCallback):
         text = self.parser.dump(self.config, skip_none=False, skip_link_targets=False)
         config = without_secrets(yaml.safe_load(text))
         target = Path(trainer.default_root_dir) / "config.yaml"
-        target.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        with as_storage_error(target, GO_ON):
+            write_atomically(target, yaml.safe_dump(config, sort_keys=False), lone=True)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_hyperparams({**config, "resume_count": self.identity.resume_count})

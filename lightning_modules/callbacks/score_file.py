@@ -11,8 +11,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from datamodules import VideoDataModule
-from datamodules.atomic import writing_binary
+from datamodules.atomic import check_room, writing_binary
 from datamodules.csv_tables import write_rows
+from datamodules.errors import as_storage_error
 from lightning_modules.base import VideoClassifier
 from lightning_modules.console import say
 from lightning_modules.evaluation.protocol import Protocol, describe_protocol
@@ -21,6 +22,15 @@ from lightning_modules.training.metrics import per_class_accuracy
 
 HALF_PRECISION_BYTES = 200_000_000
 """Logits larger than this in float32 are stored as float16."""
+
+ADVICE = "make room, or name another folder with --out"
+"""What helps where nothing can be written; the end of a sentence."""
+
+_BYTES = 4
+"""Size of a logit."""
+
+_COPIES = 2
+"""Times that all logits are on the disk at the end: in the ranks' parts and in the merged file."""
 
 NAMED_UNUSED = 10
 """Videos that could not be tested are named up to this many; a file holds all."""
@@ -33,7 +43,7 @@ class ScoreFile(Callback):
     the network.
 
     Args:
-        folder: Run folder of the checkpoint that is tested.
+        folder: Where they are written: the run folder of the checkpoint that is tested, or another.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,8 +51,16 @@ class ScoreFile(Callback):
         self._parts: list[dict[str, Any]] = []
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin with no scores."""
+        """Begin with no scores, where there is room for them.
+
+        Raises:
+            StorageError: If the folder takes no files, or not so many.
+        """
         self._parts = []
+        data: VideoDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        views = len(data.test_set.table.present) * data.evaluation.num_views
+        with as_storage_error(self.folder, ADVICE):
+            check_room(self.folder, _COPIES * views * data.num_classes * _BYTES)
 
     def on_test_batch_end(
         self,
@@ -57,33 +75,40 @@ class ScoreFile(Callback):
         self._parts.append({**outputs, "broken": batch["broken"]})
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write this rank's part; then rank 0 merges all parts, writes and reports."""
+        """Say the accuracy; then write this rank's part; then rank 0 merges all and reports.
+
+        Raises:
+            StorageError: If a file cannot be written.
+        """
         assert isinstance(pl_module, VideoClassifier)
         data: VideoDataModule = trainer.datamodule  # type: ignore[attr-defined]
         confusion = pl_module.test_confusion.compute().cpu()
         mean_class = float(per_class_accuracy(confusion).nanmean())
         pl_module.log("test/mean_class", mean_class, rank_zero_only=True)
+        top1 = float(trainer.callback_metrics["test/top1"])
+        say(f"video accuracy: top-1 {100 * top1:.2f} %, mean over classes {100 * mean_class:.2f} %")
         part = self._part_path(data, trainer.global_rank)
-        part.parent.mkdir(parents=True, exist_ok=True)
-        _write_part(part, self._parts, data.evaluation.num_views, data.num_classes)
+        with as_storage_error(self.folder, ADVICE):
+            _write_part(part, self._parts, data.evaluation.num_views, data.num_classes)
         trainer.strategy.barrier("score parts written")
         if trainer.is_global_zero:
-            merged = self._merge(data, trainer.world_size)
-            scored = len(merged["video_ids"])
-            protocol = describe_protocol(trainer, pl_module, data, scored, merged["broken"])
-            whole = scored + len(merged["broken"]) == len(data.test_set.table.present)
-            top1 = float(trainer.callback_metrics["test/top1"])
-            say(
-                f"video accuracy: top-1 {100 * top1:.2f} %, mean over classes "
-                f"{100 * mean_class:.2f} %\nprotocol: {protocol}"
-            )
-            if whole:
-                say(f"scores: {self._write(data, merged, protocol)}")
-                self._write_classes(data, confusion)
-            else:
-                say("scores: none, only a part was tested")
-            self._report_unused(data, merged["broken"])
+            with as_storage_error(self.folder, ADVICE):
+                self._finish(trainer, pl_module, confusion)
         trainer.strategy.barrier("scores merged")
+
+    def _finish(self, trainer: Trainer, module: VideoClassifier, confusion: Tensor) -> None:
+        """Merge the ranks' parts, write them and report."""
+        data: VideoDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        merged = self._merge(data, trainer.world_size)
+        scored = len(merged["video_ids"])
+        protocol = describe_protocol(trainer, module, data, scored, merged["broken"])
+        say(f"protocol: {protocol}")
+        if scored + len(merged["broken"]) == len(data.test_set.table.present):
+            say(f"scores: {self._write(data, merged, protocol)}")
+            self._write_classes(data, confusion)
+        else:
+            say("scores: none, only a part was tested")
+        self._report_unused(data, merged["broken"])
 
     def _part_path(self, data: VideoDataModule, rank: int) -> Path:
         return self.folder / f".scores_{name_of_test(data)}.part{rank}.npz"

@@ -6,8 +6,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
+from datamodules.errors import as_storage_error
 from lightning_modules.base import VideoClassifier
 from lightning_modules.reports.classes import write_confusion, write_per_class
+from lightning_modules.runs.folder import GO_ON
 from lightning_modules.training.metrics import per_class_accuracy
 
 
@@ -33,8 +35,9 @@ class ValidationReport(Callback):
             return
         names = pl_module.class_names
         picture = self.folder / "confusion.png"
-        write_per_class(self.folder / "per_class.csv", names, confusion)
-        write_confusion(picture, names, confusion, f"epoch {trainer.current_epoch}")
+        with as_storage_error(self.folder, GO_ON):
+            write_per_class(self.folder / "per_class.csv", names, confusion)
+            write_confusion(picture, names, confusion, f"epoch {trainer.current_epoch}")
         accuracy = per_class_accuracy(confusion)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):

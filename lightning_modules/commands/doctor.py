@@ -4,10 +4,11 @@ import json
 import re
 import sys
 from argparse import SUPPRESS
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import Namespace
 from rich.console import Console
 
@@ -15,6 +16,7 @@ from datamodules import VideoDataModule
 from datamodules.atomic import write_atomically
 from datamodules.errors import UserError
 from datamodules.health.examination import ExaminationSettings, examine
+from datamodules.health.findings import Finding
 from datamodules.jobs.processes import num_cores
 from lightning_modules.commands.config_names import with_configs_found
 from lightning_modules.commands.null_words import set_nulls, split_nulls
@@ -36,7 +38,8 @@ IGNORED = ("model", "trainer", "run", "ckpt_path", "optimizer", "lr_scheduler")
 DESCRIPTION = """\
 Examine a dataset before training on it: are the lists right, is every file there, does it decode,
 is anything in training and in test, how fast does this machine load it? Give the words of your fit:
-what they say about model, trainer and run is ignored.
+what they say about model, trainer and run is ignored, but for the network that a config names:
+where there is a GPU, its convolutions are tried in bfloat16.
 
   kinetoscope doctor --config data/ucf101 --data.root data/ucf101
   kinetoscope doctor --config data/kinetics --full --workers 16
@@ -81,6 +84,7 @@ def run(words: Sequence[str]) -> None:
     except KeyboardInterrupt:
         sys.stderr.write(f"{COMMAND}: what was decoded is kept; the same command goes on from it\n")
         raise
+    found.findings += _convolutions(options.model, data)
     page = write_page(found, settings.folder / "report.html")
     text = json.dumps({**found.as_dict(), "page": str(page)}, indent=2)
     write_atomically(settings.folder / "findings.json", text + "\n", lone=True)
@@ -145,6 +149,21 @@ def _about_data(words: Sequence[str]) -> list[str]:
             continue
         kept.append(word)
     return kept
+
+
+def _convolutions(model: Mapping[str, Any] | None, data: VideoDataModule) -> list[Finding]:
+    """Try the convolutions of the config's network, where both it and a GPU are there."""
+    arguments = (model or {}).get("init_args", {})
+    if "network" not in arguments or not torch.cuda.is_available():
+        return []
+    # imported here, as what has no GPU needs neither
+    from lightning_modules.training.gpu_libraries import convolution_findings
+    from lightning_modules.training.initialization import build_network
+
+    with torch.device("meta"):
+        network = build_network(arguments["network"], 2, arguments.get("network_kwargs") or {})
+    frames, size = data.spec.sampling.clip_len, data.spec.crops.size
+    return convolution_findings(network, frames, size, torch.device("cuda"))
 
 
 def _make_folder(folder: Path) -> None:

@@ -1,13 +1,16 @@
 """fit, validate and test: LightningCLI with this project's parser settings and run folder."""
 
 import os
+import signal
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from jsonargparse import Namespace
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
@@ -19,7 +22,7 @@ from lightning.pytorch.cli import (
 from lightning.pytorch.loggers import WandbLogger
 
 from datamodules import VideoDataModule
-from datamodules.errors import UserError, as_user_error
+from datamodules.errors import UserError, as_storage_error, as_user_error
 from datamodules.plugins.trusted import resolve
 from lightning_modules.base import VideoClassifier
 from lightning_modules.callbacks.broken_videos import BrokenVideos
@@ -44,6 +47,7 @@ from lightning_modules.resume import slurm
 from lightning_modules.resume.changed_settings import (
     changes_since,
     refuse_changed_settings,
+    refuse_finished,
     refuse_other_network,
 )
 from lightning_modules.resume.checkpoint_io import AtomicCheckpointIO, read_checkpoint
@@ -65,19 +69,22 @@ from lightning_modules.runs.folder import (
     identify_run,
     newest_version,
 )
+from lightning_modules.runs.lock import RunLock
 from lightning_modules.runs.loggers import default_loggers
 from lightning_modules.runs.wandb_runs import finish_wandb, outlive_service
 from lightning_modules.training.checkpoint_content import check_content
+from lightning_modules.training.gpu_libraries import refuse_known_bad_cudnn
 from lightning_modules.training.initialization import refuse_seen_test_videos
 from lightning_modules.training.length import refuse_endless
 from models import count_macs, count_parameters
 
 
-def run(words: Sequence[str]) -> None:
+def run(words: Sequence[str], signals: StopSignals | None = None) -> None:
     """Run `fit`, `validate` or `test`.
 
     Args:
         words: The command and its options.
+        signals: Of a fit, signals that ask it to stop.
     """
     words = with_configs_found(words)
     allow_known_classes()
@@ -87,8 +94,8 @@ def run(words: Sequence[str]) -> None:
     ranks_inherit = VERSION_VARIABLE in os.environ
     stop = StopNotice()
     try:
-        with StopSignals() as signals:
-            VideoCLI(list(words), stop, signals)
+        with RunLock() as lock:
+            VideoCLI(list(words), stop, signals or StopSignals(), lock)
     except SystemExit:
         if stop.interrupted:
             raise SystemExit(130) from None
@@ -106,14 +113,18 @@ class VideoCLI(LightningCLI):
         args: A command and its options, as on the command line.
         stop: Callback that notices Ctrl-C.
         signals: Signals that ask a fit to stop at the next step.
+        lock: Lock of the run folder.
     """
 
-    def __init__(self, args: list[str], stop: StopNotice, signals: StopSignals) -> None:
+    def __init__(
+        self, args: list[str], stop: StopNotice, signals: StopSignals, lock: RunLock
+    ) -> None:
         self.run_folder: Path | None = None
         self.checkpoint: dict[str, Any] | None = None
         self.goes_on = False
         self.stop = stop
         self.signals = signals
+        self.lock = lock
         super().__init__(
             VideoClassifier,
             VideoDataModule,
@@ -144,6 +155,8 @@ class VideoCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run settings, and the values that one part takes from another."""
         parser.add_class_arguments(RunSettings, "run")
+        text = "test: folder of scores and tables; by default the run folder of the checkpoint"
+        parser.add_argument("--out", type=Path | None, default=None, metavar="DIR", help=text)
         for name in ("num_classes", "class_names"):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
@@ -165,7 +178,7 @@ class VideoCLI(LightningCLI):
         if self.checkpoint is not None:
             check_content(self.checkpoint, config.ckpt_path)
         if self.checkpoint is not None and self.config.subcommand == "fit":
-            if "position" not in self.checkpoint.get(EXACT_RESUME, {}):
+            if "absent" not in self.checkpoint.get(EXACT_RESUME, {}):
                 raise UserError(
                     f"{config.ckpt_path} does not hold all that a resumed run needs, as another "
                     "version wrote it; start a new run from its weights with --model.init_from"
@@ -174,7 +187,9 @@ class VideoCLI(LightningCLI):
             refuse_changed_settings(trained, config.model.init_args.as_dict())
             saved = folder_of_checkpoint(config.ckpt_path) / "config.yaml"
             text = self._subcommand_parsers["fit"].dump(config, skip_none=False)
-            for change in changes_since(saved, yaml.safe_load(text)):
+            changes = changes_since(saved, yaml.safe_load(text))
+            refuse_finished(self.checkpoint, config.trainer, changes, config.ckpt_path)
+            for change in changes:
                 say(f"changed since the checkpoint: {change}")
 
     def _parse_ckpt_path(self) -> None:
@@ -199,6 +214,14 @@ class VideoCLI(LightningCLI):
         """
         with constructors_mistakes():
             super().instantiate_classes()
+        spec = self.datamodule.spec
+        refuse_known_bad_cudnn(
+            self.model.network,
+            spec.sampling.clip_len,
+            spec.crops.size,
+            self.trainer.strategy.root_device,
+            str(self.trainer.precision),
+        )
         arguments = self.config[self.subcommand].model.init_args.as_dict()
         self.model.describe_as(arguments)
 
@@ -208,6 +231,8 @@ class VideoCLI(LightningCLI):
         if settings.version is None and "SLURM_JOB_ID" not in os.environ:
             config.run.version = newest_version(settings)
         folder = folder_of_run(RunSettings(**config.run))
+        if folder is not None and folder.is_dir() and not config.trainer.fast_dev_run:
+            self.lock.take(folder)
         found = find_resume_point(folder) if folder else None
         config.ckpt_path = None
         if found is None:
@@ -253,6 +278,12 @@ class VideoCLI(LightningCLI):
                 "trainer.use_distributed_sampler=true would replace the sampler that shows each "
                 "video once on any number of devices; leave it false"
             )
+        if self.subcommand != "test" and config.out is not None:
+            raise UserError(
+                f"--out is for test alone; a {self.subcommand} writes to --run.folder"
+                if self.subcommand == "fit"
+                else "--out is for test alone; validate writes no file"
+            )
         if self.subcommand != "fit" and config.ckpt_path is None:
             raise UserError(
                 f"{self.subcommand} needs the weights to test; give them with --ckpt_path FILE"
@@ -272,7 +303,9 @@ class VideoCLI(LightningCLI):
         settings = self._own_settings()
         if slurm.started_by_srun():
             plugins = self.config_init[self.subcommand].trainer.plugins
-            settings.setdefault("plugins", _as_list(plugins)).append(slurm.environment())
+            settings.setdefault("plugins", _as_list(plugins)).append(
+                SLURMEnvironment(auto_requeue=False)  # its own handler saves inside itself
+            )
         callbacks = settings["callbacks"]
         if not any(isinstance(callback, Preemption) for callback in callbacks):
             self.signals.restore()
@@ -283,6 +316,8 @@ class VideoCLI(LightningCLI):
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise UserError(f"the trainer's settings do not work: {error}") from error
         slurm.check_tasks(trainer.num_devices, trainer.num_nodes)
+        if trainer.strategy.launcher is not None:
+            self.signals.at_leaving.append(partial(trainer.strategy.launcher.kill, signal.SIGKILL))
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 outlive_service(logger, self.signals.came)
@@ -292,7 +327,8 @@ class VideoCLI(LightningCLI):
         config = self.config_init[self.subcommand].trainer
         own = _as_list(config.callbacks)
         if self.subcommand != "fit":
-            folder = folder_of_checkpoint(self.config[self.subcommand].ckpt_path)
+            given = self.config[self.subcommand]
+            folder = given.out or folder_of_checkpoint(given.ckpt_path)
             return {
                 "logger": False,
                 "enable_checkpointing": False,
@@ -301,11 +337,13 @@ class VideoCLI(LightningCLI):
             }
         if config.fast_dev_run:
             return {"logger": False, "callbacks": [*own, self.stop, BrokenVideos()]}
-        self.run_folder = choose_run_folder(self.config_init["fit"].run, self.goes_on)
+        settings, path = self.config_init["fit"].run, self.config["fit"].ckpt_path
+        with as_storage_error(settings.folder, "make room, or name another with --run.folder"):
+            self.run_folder = choose_run_folder(settings, self.goes_on)
+            self.lock.take(self.run_folder)
+            is_own = path is not None and folder_of_checkpoint(path) == self.run_folder.resolve()
+            identity = identify_run(self.run_folder, self.checkpoint if is_own else None)
         os.environ[VERSION_VARIABLE] = self.run_folder.name  # for the ranks that it starts
-        path = self.config["fit"].ckpt_path
-        is_own = path is not None and folder_of_checkpoint(path) == self.run_folder.resolve()
-        identity = identify_run(self.run_folder, self.checkpoint if is_own else None)
         logs = config.logger is None or config.logger is True
         loggers = default_loggers(self.run_folder, identity) if logs else config.logger
         return {

@@ -32,7 +32,17 @@ from lightning_modules.runs.folder import (
     RunSettings,
 )
 
-COMMON_KEYS = ("config", "seed_everything", "ckpt_path", "model", "data", "trainer", "run", "help")
+COMMON_KEYS = (
+    "config",
+    "seed_everything",
+    "ckpt_path",
+    "out",
+    "model",
+    "data",
+    "trainer",
+    "run",
+    "help",
+)
 
 
 def allow_known_classes() -> None:

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from datamodules.annotations.table import PackedStrings, VideoTable
 from datamodules.annotations.video_lists import read_video_list
-from datamodules.atomic import writing_text
+from datamodules.atomic import check_room, writing_text
 from datamodules.augmentation.functional import normalize, normalize_flow
 from datamodules.augmentation.mirrors import refuse_mirrored_views, told_by_names
 from datamodules.augmentation.pipeline import Augmentation
@@ -25,7 +24,7 @@ from datamodules.clips.crops import count_mirrored
 from datamodules.clips.input_spec import InputSpec
 from datamodules.csv_tables import write_rows
 from datamodules.dataset import VideoDataset
-from datamodules.errors import UserError
+from datamodules.errors import UserError, as_storage_error
 from datamodules.flow.methods import FlowMethodName, make_flow_method
 from datamodules.flow.sources import ComputedFlow
 from datamodules.jobs.devices import usable_device
@@ -36,6 +35,9 @@ from datamodules.video.suffixes import is_video
 from lightning_modules.base import VideoClassifier
 from lightning_modules.checkpoints import open_checkpoint
 from lightning_modules.console import ToolParser, fail, say
+
+ADVICE = "make room, or name another file with --out"
+"""What helps where nothing can be written; the end of a sentence."""
 
 LIST_SUFFIXES = (".txt", ".csv", ".list")
 FLOW_METHODS: tuple[FlowMethodName, ...] = ("tvl1", "dis")
@@ -78,7 +80,8 @@ def run(words: Sequence[str]) -> None:
         value = getattr(options, name)
         if value is not None and value < least:
             fail(f"--{name} {value} is too small; give at least {least}")
-    _check_writable(Path(options.out))
+    with as_storage_error(options.out, ADVICE):
+        check_room(Path(options.out).parent)
     paths = find_videos(options.videos)
     module = open_checkpoint(options.ckpt_path).to(usable_device(options.device))
     module.views_at_once = options.batch_size
@@ -92,7 +95,8 @@ def run(words: Sequence[str]) -> None:
                 done.append(prediction)
     finally:
         if done:
-            write_predictions(Path(options.out), done, options.top)
+            with as_storage_error(options.out, ADVICE):
+                write_predictions(Path(options.out), done, options.top)
             say(f"{len(done)} of {len(paths)} videos, written to {options.out}")
     if all(prediction.error for prediction in done):
         fail("none of the given videos could be read; see the lines above for each reason")
@@ -121,20 +125,6 @@ def _parser() -> ToolParser:
         help="video files, frame folders, folders of videos, or list files (.txt, .csv)",
     )
     return parser
-
-
-def _check_writable(path: Path) -> None:
-    """Check before the first video that the table can be written.
-
-    Raises:
-        UserError: If its folder cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise UserError(f"--out {path} cannot be written: {error.strerror}") from error
 
 
 def find_videos(given: Sequence[str]) -> list[str]:
@@ -242,6 +232,8 @@ def label(module: VideoClassifier, loader: DataLoader[Any], top: int) -> Iterato
     for batch in loader:
         scores = _video_probabilities(module, batch, spec)
         reasons = dict(batch["broken"])
+        for sentence in batch["waits"]:
+            say(sentence)
         for row, video in enumerate(batch["video_id"]):
             if video in reasons:
                 yield Prediction(video, [], [], reasons[video])

@@ -1,6 +1,6 @@
 """Settings in which a resumed fit differs from the run that it goes on with."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,31 @@ def refuse_changed_settings(trained: Mapping[str, Any], asked: Mapping[str, Any]
         raise UserError(
             f"a resumed run keeps its settings, but these changed: {listed}; take the change back, "
             "or start a new run from the weights with --model.init_from"
+        )
+
+
+def refuse_finished(
+    content: Mapping[str, Any], trainer: Mapping[str, Any], changes: Sequence[str], path: str
+) -> None:
+    """Refuse to go on with a finished run under other settings: it would train nothing.
+
+    Args:
+        content: Content of the checkpoint.
+        trainer: The trainer's settings of now.
+        changes: Settings that are others now.
+        path: The checkpoint.
+
+    Raises:
+        UserError: If it is such a run, as in a loop over seeds that all have one folder.
+    """
+    epochs = content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    steps = content["global_step"]
+    ends = ((epochs, trainer["max_epochs"]), (steps, trainer["max_steps"]))
+    if changes and any(end is not None and 0 <= end <= done for done, end in ends):
+        raise UserError(
+            f"the run of {path} is finished ({epochs} epochs, {steps} steps), and it was asked for "
+            f"with other settings, with which nothing would be trained: {', '.join(changes)}; give "
+            "each run its own --run.name or --run.version, or take the change back"
         )
 
 

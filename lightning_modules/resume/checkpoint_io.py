@@ -1,6 +1,6 @@
-"""Atomic writing of checkpoints: the file before survives whatever happens."""
+"""Atomic writing of checkpoints, and reading that tells damage from a disk that fails."""
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -8,10 +8,19 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 
 from datamodules.atomic import writing_binary
-from datamodules.errors import StorageError, UserError, as_user_error
+from datamodules.errors import StorageError, UserError
+from datamodules.transient import is_transient, retry
+from lightning_modules.console import say
 from lightning_modules.old_checkpoints import up_to_date
-from lightning_modules.runs.folder import LAST, PREVIOUS
-from models.weights import read_weights_file
+from lightning_modules.runs.folder import GO_ON, LAST, PREVIOUS
+from models.weights_file import DamagedFileError, read_weights_file
+
+_NOT_THE_FILES = (OSError, MemoryError, RuntimeError)
+"""Faults of the disk or of memory, the last one in torch's words: they prove nothing of a file."""
+
+
+class DamagedCheckpointError(UserError):
+    """A checkpoint that does not hold what was written to it, as the file itself proves."""
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -20,7 +29,7 @@ class AtomicCheckpointIO(CheckpointIO):
     Nothing is staged in the temporary folder, which may be on another disk. A run that is killed
     leaves at most `.<name>.tmp` behind, which the next save overwrites. The newest checkpoint of a
     run (`last.ckpt`) keeps the one before it, as `last.previous.ckpt`, for a disk that damages what
-    it was given. Files are read with `weights_only=True`: nothing in them is executed.
+    it was given. Files are verified when they are read, and nothing in them is executed.
     """
 
     def save_checkpoint(
@@ -49,19 +58,18 @@ class AtomicCheckpointIO(CheckpointIO):
                 raise
             raise StorageError(
                 f"the checkpoint {target} cannot be written ({reason}); what was saved before is "
-                "untouched: make room and go on with --ckpt_path last"
+                f"untouched: {GO_ON}"
             ) from error
 
     def load_checkpoint(
         self,
         path: str | Path,
-        map_location: Callable[..., Any] | None = lambda storage, loc: storage,
+        map_location: Any | None = None,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
-        """Read a checkpoint; only plain values and tensors, whatever `weights_only` says."""
-        content = torch.load(path, map_location=map_location, weights_only=True)
-        current: dict[str, Any] = up_to_date(content)
-        return current
+        """Read a checkpoint, as `read_content` does whatever else is asked: on the CPU."""
+        content: dict[str, Any] = read_content(path)
+        return content
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete a checkpoint, where there is one."""
@@ -82,14 +90,44 @@ def _reason(error: BaseException) -> str | None:
     return None
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read the content of a checkpoint of this project.
+def read_content(path: str | Path) -> Any:
+    """Read and verify a checkpoint or a file of weights, in today's form.
+
+    What may be good a moment later is read again, after growing waits.
 
     Raises:
-        UserError: If the path is an address, is missing, or is not such a checkpoint.
+        DamagedCheckpointError: The file is damaged.
+        UserError: The path is an address, is missing, or is no such file.
+        StorageError: It cannot be read at the moment, which does not mean that it is damaged.
     """
-    with as_user_error():
-        content = up_to_date(read_weights_file(path))
+    reading = partial(read_weights_file, path)
+    try:
+        content = retry(reading, str(path), say, faults=_NOT_THE_FILES, may_pass=_may_pass)
+    except DamagedFileError as error:
+        raise DamagedCheckpointError(str(error)) from error
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    except _NOT_THE_FILES as error:
+        why = _reason(error) or str(error) or type(error).__name__
+        raise StorageError(
+            f"{path} cannot be read at the moment ({why}), which does not mean that it is damaged: "
+            "nothing was changed; start again when disk and memory are in order"
+        ) from error
+    return up_to_date(content)
+
+
+def _may_pass(error: BaseException) -> bool:
+    return is_transient(error) or not isinstance(error, OSError)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read the content of a checkpoint of this project; see `read_content`.
+
+    Raises:
+        UserError: If it is not such a checkpoint, or cannot be read for another reason.
+        StorageError: If the disk fails, or memory does not suffice.
+    """
+    content = read_content(path)
     if not isinstance(content, dict) or "module" not in content:
         raise UserError(
             f"{path} is not a checkpoint of a fit of this project: it does not say what it was "

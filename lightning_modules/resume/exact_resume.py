@@ -60,6 +60,7 @@ class ExactResume(Callback):
             "lines": [logger.num_lines for logger in _metrics_files(trainer)],
             "unlogged": unlogged_metrics(trainer),
             "position": _position(trainer),
+            "absent": _absent(trainer),
         }
         set_where_to_go_on(trainer, checkpoint["loops"]["fit_loop"])
 
@@ -77,7 +78,7 @@ class ExactResume(Callback):
         saved = checkpoint[KEY]
         data = _ordered_data(trainer)
         if data is not None and saved["position"] is not None:
-            TrainPosition(**saved["position"]).go_on(data)
+            TrainPosition(**saved["position"]).go_on(data, saved["absent"])
         self._unlogged, self._lines = saved["unlogged"], saved["lines"]
         was, now = saved["accumulate_grad_batches"], trainer.accumulate_grad_batches
         if was != now:
@@ -142,6 +143,11 @@ def _ordered_data(trainer: Trainer) -> VideoDataModule | None:
 def _position(trainer: Trainer) -> dict[str, Any] | None:
     data = _ordered_data(trainer)
     return None if data is None else TrainPosition.of(trainer, data).as_dict()
+
+
+def _absent(trainer: Trainer) -> Tensor | None:
+    data = _ordered_data(trainer)
+    return None if data is None else torch.from_numpy(data.train_set.table.absent)
 
 
 def random_states(device: torch.device) -> dict[str, Any]:

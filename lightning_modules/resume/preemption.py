@@ -53,11 +53,11 @@ class Preemption(Checkpoint):
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at Ctrl-C, too, after each batch from here on."""
-        self.stop.deferring = True
+        self._begin()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at Ctrl-C, too, after each batch from here on."""
-        self.stop.deferring = True
+        self._begin()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let Ctrl-C break off the rest, as all is saved."""
@@ -85,6 +85,10 @@ class Preemption(Checkpoint):
     ) -> None:
         """Look after each batch of a validation, and of the sanity check."""
         self._look(trainer)
+
+    def _begin(self) -> None:
+        self.stop.starting = False
+        self.stop.deferring = True
 
     def _look(self, trainer: Trainer) -> None:
         """Leave if a rank was asked to and the step can be saved."""

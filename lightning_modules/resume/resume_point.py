@@ -8,21 +8,22 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from datamodules.errors import UserError
 from lightning_modules.console import say
-from lightning_modules.resume.checkpoint_io import read_checkpoint
-from lightning_modules.runs.folder import KEY, LAST, PREVIOUS, read_identity
-
-_CANDIDATES = {
-    LAST: "the newest checkpoint of the run",
-    PREVIOUS: "the one before the newest",
-    "best.ckpt": "the best checkpoint of the run, as neither of the last two is left",
-}
+from lightning_modules.resume.checkpoint_io import DamagedCheckpointError, read_checkpoint
+from lightning_modules.runs.folder import (
+    ASIDE,
+    CANDIDATES,
+    KEY,
+    is_put_aside,
+    names_in,
+    read_identity,
+)
 
 
 def find_resume_point(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """Find the file that a run goes on from, and its content; say which one it is and why.
 
     A damaged file is said and put aside under another name, so that the next save does not keep it
-    instead of a good one. Files that belong to another run are said and left alone.
+    instead of a good one. Files that belong to another run, or to none, are said and left alone.
 
     Args:
         folder: The run folder.
@@ -31,19 +32,25 @@ def find_resume_point(folder: Path) -> tuple[Path, dict[str, Any]] | None:
         None where the run has no checkpoint yet.
 
     Raises:
-        UserError: If it has some, and none of them can be used.
+        UserError: If it has some, put aside ones included, and none of them can be used.
+        StorageError: If one cannot be read at the moment.
     """
     identity = read_identity(folder)
-    refused = []
-    for name, why in _CANDIDATES.items():
+    there = names_in(folder / "checkpoints")
+    refused = [f"{name} was put aside" for name in there if is_put_aside(name)]
+    for name, why in CANDIDATES.items():
         path = folder / "checkpoints" / name
-        if not path.exists():
+        if name not in there:
             continue
         try:
             content = read_checkpoint(path)
-        except ValueError:
+        except DamagedCheckpointError as error:
             refused.append(f"{name} is damaged")
-            _put_aside(path)
+            _put_aside(path, error)
+            continue
+        except UserError as error:
+            refused.append(f"{name} is no checkpoint of a run")
+            say(f"WARNING: {path} is not used: {error}")
             continue
         if identity is not None and KEY in content and content[KEY]["id"] != identity.id:
             refused.append(f"{name} belongs to another run ({content[KEY]['id']})")
@@ -60,9 +67,9 @@ def find_resume_point(folder: Path) -> tuple[Path, dict[str, Any]] | None:
 
 
 @rank_zero_only
-def _put_aside(path: Path) -> None:
-    aside = path.with_name(f"{path.name}.damaged")
-    say(f"WARNING: {path} is damaged and cannot be read; it is kept as {aside.name}")
+def _put_aside(path: Path, error: DamagedCheckpointError) -> None:
+    aside = path.with_name(f"{path.name}{ASIDE}")
+    say(f"WARNING: {error}; it is kept as {aside.name}")
     os.replace(path, aside)
 
 

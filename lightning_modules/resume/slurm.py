@@ -1,11 +1,12 @@
-"""Slurm: the job of a run, its requeue, and checks for the usual mistakes."""
+"""Slurm: the job of a run, its requeue, and checks for the usual mistakes.
+
+It is loaded before anything else of a fit, so it imports nothing that takes time.
+"""
 
 import os
 import re
 import subprocess
 from collections.abc import Mapping
-
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from datamodules.errors import UserError
 
@@ -34,9 +35,9 @@ def started_by_srun(environ: Mapping[str, str] = os.environ) -> bool:
     return in_batch_job(environ) and "SLURM_NTASKS" in environ
 
 
-def environment() -> SLURMEnvironment:
-    """Make Lightning's view of a Slurm job, without its signal handler, which saves inside it."""
-    return SLURMEnvironment(auto_requeue=False)
+def is_first_task(environ: Mapping[str, str] = os.environ) -> bool:
+    """Return True in the task of a job that speaks for all of them."""
+    return environ.get("SLURM_PROCID", "0") == "0"
 
 
 def requeue(job: str) -> str:

@@ -4,14 +4,16 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from lightning.pytorch import Trainer
+from torch import Tensor
 
 from datamodules import VideoDataModule
 from datamodules.errors import UserError
+from lightning_modules.console import say
 
 _MEANING = {
     "seed": "seed_everything",
     "global_batch": "devices x data.loading.batch_size",
-    "num_videos": "the training videos that are there",
+    "videos": "the list of training videos",
 }
 
 
@@ -25,14 +27,14 @@ class TrainPosition:
             more of them.
         seed: Seed of the order.
         global_batch: Clips of a batch over all devices.
-        num_videos: Videos that the order is drawn from.
+        videos: The list of training videos: their number and a digest.
     """
 
     epoch: int = 0
     batches: int = 0
     seed: int = 0
     global_batch: int = 0
-    num_videos: int = 0
+    videos: str = ""
 
     @classmethod
     def of(cls, trainer: Trainer, data: VideoDataModule) -> Self:
@@ -56,19 +58,29 @@ class TrainPosition:
         """Return plain values, for the checkpoint."""
         return asdict(self)
 
-    def go_on(self, data: VideoDataModule) -> None:
+    def go_on(self, data: VideoDataModule, absent: Tensor) -> None:
         """Let the training loader begin here.
+
+        Args:
+            data: The DataModule, set up.
+            absent: Positions in the list of the files that the run did not find at its start, (M,).
 
         Raises:
             UserError: If the clips that are left would come in another order.
         """
-        self.check_order(TrainPosition(**data.train_order()))
+        now = TrainPosition(**data.train_order())
+        self.check_order(now)
         data.go_on_at(self.epoch, self.batches)
+        if self.videos == now.videos:
+            _tell_difference(set(absent.tolist()), set(data.train_set.table.absent.tolist()))
+            data.go_on_without(absent.numpy())
+        else:
+            say(f"the list of training videos changed: {self.videos} -> {now.videos}")
 
     def check_order(self, now: "TrainPosition") -> None:
         """Check that a run which goes on from here sees the clips that are left, in their order.
 
-        Between two epochs another seed or another number of videos does no harm.
+        Between two epochs another seed or another list of videos does no harm.
 
         Args:
             now: The position of the new run, of which the order alone counts.
@@ -88,3 +100,12 @@ class TrainPosition:
                 f"what decides about the clips that follow has changed: {listed}; take that back, "
                 "or start a new run from the weights with --model.init_from"
             )
+
+
+def _tell_difference(before: set[int], now: set[int]) -> None:
+    """Say how many files vanished or came since the run began."""
+    gone, found = len(now - before), len(before - now)
+    if gone:
+        say(f"{gone} training videos vanished since the run began: others take their places")
+    if found:
+        say(f"{found} training videos, missing when the run began, are there: it goes on without")

@@ -6,13 +6,16 @@ import re
 import secrets
 import string
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from datamodules.atomic import write_atomically
-from datamodules.errors import UserError
+from datamodules.errors import StorageError, UserError
+from datamodules.transient import retry
+from lightning_modules.console import say
 
 VERSION_VARIABLE = "KINETOSCOPE_RUN_VERSION"
 """Environment variable from which ranks know the version that their parent chose."""
@@ -22,6 +25,19 @@ LAST = "last.ckpt"
 
 PREVIOUS = "last.previous.ckpt"
 """Name of the one before it."""
+
+CANDIDATES = {
+    LAST: "the newest checkpoint of the run",
+    PREVIOUS: "the one before the newest",
+    "best.ckpt": "the best checkpoint of the run, as neither of the last two is left",
+}
+"""Checkpoints that a run can go on from, the best choice first, and what each is."""
+
+ASIDE = ".damaged"
+"""Suffix of a damaged checkpoint that was put aside."""
+
+GO_ON = "make room and go on with --ckpt_path last"
+"""Advice where a fit cannot write; the end of a sentence."""
 
 FILE_NAME = "run.json"
 """Name of the file in a run folder."""
@@ -92,7 +108,7 @@ def choose_run_folder(settings: RunSettings, resumes: bool) -> Path:
         )
     if folder is None:
         folder = _claim_next(Path(settings.folder) / settings.name)
-    elif (folder / "checkpoints").exists() and not resumes:
+    elif "checkpoints" in names_in(folder) and not resumes:
         raise UserError(
             f"{folder} already holds a run; continue it with --ckpt_path last, or choose another "
             "--run.version"
@@ -127,11 +143,39 @@ def folder_of_run(settings: RunSettings) -> Path | None:
 
 
 def newest_version(settings: RunSettings) -> str | None:
-    """Find a run's highest numbered version that has a last checkpoint; None if there is none."""
+    """Find a run's highest numbered version with a checkpoint, a damaged one too; None if none."""
     base = Path(settings.folder) / settings.name
-    files = [path for name in (LAST, PREVIOUS) for path in base.glob(f"*/checkpoints/{name}")]
-    names = {path.parent.parent.name for path in files}
-    return max((name for name in names if name.isdecimal()), key=int, default=None)
+    for name in sorted(filter(str.isdecimal, names_in(base)), key=int, reverse=True):
+        there = names_in(base / name / "checkpoints")
+        if any(file in CANDIDATES or is_put_aside(file) for file in there):
+            return name
+    return None
+
+
+def is_put_aside(name: str) -> bool:
+    """Return True for the name of a damaged checkpoint that was put aside."""
+    return name.removesuffix(ASIDE) in CANDIDATES and name.endswith(ASIDE)
+
+
+def names_in(folder: Path) -> list[str]:
+    """List what lies in a folder, in order; nothing where there is no such folder.
+
+    Raises:
+        StorageError: If the disk fails, so that nobody knows what is there.
+    """
+    try:
+        return sorted(retry(partial(os.listdir, folder), str(folder), say))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"{path} cannot be read at the moment ({error.strerror}), so that nobody knows what the "
+        "run holds; start again when the disk is in order"
+    )
 
 
 def folder_of_checkpoint(path: str | Path) -> Path:
@@ -182,12 +226,16 @@ def read_identity(folder: Path) -> RunIdentity | None:
 
     Raises:
         UserError: If its file is damaged.
+        StorageError: If the disk fails.
     """
     path = folder / FILE_NAME
-    if not path.exists():
-        return None
     try:
-        return RunIdentity(**json.loads(path.read_text(encoding="utf-8")))
+        text = retry(partial(path.read_text, encoding="utf-8"), str(path), say)
+        return RunIdentity(**json.loads(text))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unreadable(path, error) from error
     except (ValueError, TypeError) as error:
         raise UserError(
             f"{path} is damaged, so that the run's id is unknown; delete it: the newest checkpoint "

@@ -12,7 +12,8 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
 
 from datamodules.atomic import writing_text
-from lightning_modules.runs.folder import RunIdentity
+from datamodules.errors import as_storage_error
+from lightning_modules.runs.folder import GO_ON, RunIdentity
 from lightning_modules.runs.wandb_runs import RunLogger
 
 PROJECT = "kinetoscope"
@@ -60,11 +61,12 @@ class MetricsFile(Logger):
         if self._columns is None:
             self._columns = self._existing_columns()
         new = [name for name in row if name not in self._columns]
-        if new:
-            self._add_columns(new)
         self._num_lines = self.num_lines + 1
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self._columns).writerow(row)
+        with as_storage_error(self.path, GO_ON):
+            if new:
+                self._add_columns(new)
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self._columns).writerow(row)
 
     @property
     def num_lines(self) -> int:
@@ -78,7 +80,8 @@ class MetricsFile(Logger):
         """Forget all but the first lines: a resumed run logs what was lost once more."""
         if self.num_lines > count:
             self._columns, self._num_lines = self._existing_columns(), count
-            self._write_rows(self._read_rows()[:count])
+            with as_storage_error(self.path, GO_ON):
+                self._write_rows(self._read_rows()[:count])
 
     def _existing_columns(self) -> list[str]:
         if not self.path.exists():

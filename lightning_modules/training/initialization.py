@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from datamodules.data_spec import DataSpec
 from datamodules.errors import UserError, as_user_error
 from datamodules.plugins.trusted import attribute
-from lightning_modules.old_checkpoints import up_to_date
+from lightning_modules.resume.checkpoint_io import read_content
 from lightning_modules.training.optim import BatchNorm
 from models import VideoNetwork, WeightReport, get_model, imagenet_state_dict, load_weights
 from models.adapted import AdaptedNetwork
 from models.checkpointing import checkpoint_blocks
 from models.norm import freeze_batch_norm, set_batch_norm_momentum, split_batch_norm
-from models.weights import as_state_dict, read_weights_file
+from models.weights import as_state_dict
 
 _OPTIONS_OF_2D_WEIGHTS = {"stride_on": "3x3"}
 """Options that torchvision's networks have by their nature, so far as no weight shows them."""
@@ -47,7 +47,7 @@ def initialize(
     sources = [source] if isinstance(source, str) else list(source)
     if not sources:
         raise UserError("init_from is an empty list; give a source, or null for none")
-    contents = {p: up_to_date(read_weights_file(p)) for p in sources if p != "imagenet"}
+    contents = {path: read_content(path) for path in sources if path != "imagenet"}
     runs = {path: content for path, content in contents.items() if _is_checkpoint(content)}
     if len(runs) == len(sources):
         for path, content in runs.items():

@@ -1,0 +1,103 @@
+"""Patience with the disk or mount that videos lie on, whose faults are not blamed on files."""
+
+import errno
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TypeVar
+
+from datamodules.storage.source import Source
+from datamodules.transient import retry
+from datamodules.video.errors import Reason, VideoError, as_unreadable
+
+Result = TypeVar("Result")
+
+_DOUBTFUL: frozenset[Reason] = frozenset(
+    {"not a video", "no video stream", "no frames", "truncated", "incomplete", "damaged"}
+)
+"""Verdicts that a fault of the disk may look like, which FFmpeg often takes for the file's end."""
+
+_BLOCK = 2**20
+_heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """Collect what is said before each wait of a `with` block, instead of warning of it."""
+    sentences: list[str] = []
+    token = _heard.set(sentences)
+    try:
+        yield sentences
+    finally:
+        _heard.reset(token)
+
+
+def _tell(sentence: str) -> None:
+    sentences = _heard.get()
+    if sentences is None:
+        warnings.warn(sentence, stacklevel=1)
+    else:
+        sentences.append(sentence)
+
+
+def patiently(attempt: Callable[[], Result], source: Source) -> Result:
+    """Read something of a video, and again after growing waits where its disk or mount fails.
+
+    A file that seems damaged is read from start to end and tried once more, before it is blamed.
+
+    Args:
+        attempt: What may fail; it can be called again.
+        source: The video.
+
+    Raises:
+        VideoError: It cannot be read.
+    """
+
+    def careful() -> Result:
+        try:
+            return attempt()
+        except VideoError as error:
+            if isinstance(error.__cause__, OSError) and error.reason == "unreadable":
+                raise error.__cause__ from error
+            if error.reason not in _DOUBTFUL or not source.is_file():
+                raise
+        with source.open() as file:
+            while file.read(_BLOCK):
+                pass
+        return attempt()
+
+    with as_unreadable(source):
+        return retry(careful, str(source), _tell)
+
+
+def await_root(attempt: Callable[[], Result], root: Path) -> Result:
+    """Open a video, and again after growing waits where the folder of all videos is gone or empty.
+
+    Args:
+        attempt: What may fail; it can be called again.
+        root: The folder, which was there before.
+
+    Raises:
+        VideoError: The video cannot be opened.
+    """
+
+    def careful() -> Result:
+        try:
+            return attempt()
+        except VideoError as error:
+            if error.reason not in ("missing", "unreadable") or not _is_away(root):
+                raise
+            raise FileNotFoundError(errno.ENOENT, "the folder is gone or empty") from error
+
+    with as_unreadable(root):
+        return retry(careful, str(root), _tell, may_pass=lambda _: True)
+
+
+def _is_away(root: Path) -> bool:
+    """Check that a folder is gone, or empty as a place is where nothing is mounted."""
+    try:
+        return next(root.iterdir(), None) is None
+    except OSError:
+        return True
