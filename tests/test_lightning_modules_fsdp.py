@@ -38,7 +38,6 @@ def test_buffers_stay_in_float32(precision: Any, reduced: torch.dtype) -> None:
 
 SCRIPT = """
 import sys
-from lightning.pytorch import Callback
 from torch.distributed.fsdp import FullyShardedDataParallel
 from lightning_modules.callbacks import left_out
 from lightning_modules.cli import main
