@@ -8,3 +8,4 @@ from .st_resnet import STResNetModule as STResNetModule
 from .stnet import StNetModule as StNetModule
 from .training.optim import BatchNorm as BatchNorm
 from .training.optim import Optimization as Optimization
+from .training.sharding import BlockShardedStrategy as BlockShardedStrategy

@@ -15,6 +15,7 @@ from PIL import Image
 
 from datamodules import VideoReader
 from lightning_modules.cli import main, overview
+from lightning_modules.commands.config_names import with_configs_found
 
 CONFIGS = [
     path
@@ -263,7 +264,8 @@ def printed_fits() -> list[list[str]]:
     texts = [page.read_text(encoding="utf-8").replace("\\\n", " ") for page in pages]
     starts = r"(?:kinetoscope fit|sbatch configs/slurm/\w+\.sbatch) (--config .*)"
     found = [line for text in (*texts, overview()) for line in re.findall(starts, text)]
-    return [shlex.split(line, comments=True) for line in found if "..." not in line]
+    commands = [shlex.split(line, comments=True) for line in found if "..." not in line]
+    return [with_configs_found(words) for words in commands]
 
 
 def test_every_printed_fit_has_an_end() -> None:

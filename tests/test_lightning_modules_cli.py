@@ -137,6 +137,8 @@ def test_test_writes_scores_and_protocol(
     protocol = json.loads(str(scores["protocol"]))
     assert protocol["videos_used"] == protocol["videos_listed"] == 16
     assert protocol["broken"] == protocol["missing"] == []
+    assert protocol["never_mirrored"] == []
+    assert ["move_left", "move_right"] in protocol["mirror_pairs"]
     exponents = np.exp(scores["logits"] - scores["logits"].max(-1, keepdims=True))
     mean = (exponents / exponents.sum(-1, keepdims=True)).mean(1)
     top1 = 100 * (mean.argmax(1) == scores["labels"]).mean()
@@ -574,6 +576,8 @@ def test_predict_mistakes_get_one_sentence(
     assert "no option --tops; did you mean --top" in mistake(capsys, *start, "--tops=3", str(bad))
     assert "holds no video" in mistake(capsys, *start, str(run_folder / "checkpoints"))
     assert "required" in mistake(capsys, "predict", str(bad))
+    mirrored = mistake(capsys, *start, "--num_crops=2", str(bad))
+    assert "--num_crops 2 tests mirror images too, and in a mirror move_left, " in mirrored
     for path, sentence in (
         ("http://a.b/c.ckpt", "is an address"),
         (str(bad), "is not a checkpoint"),

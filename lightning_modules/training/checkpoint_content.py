@@ -1,4 +1,4 @@
-"""Content of this project's checkpoints, checked before anything is made of it."""
+"""The parts of a checkpoint of this project, checked before anything is made of them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
