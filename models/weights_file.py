@@ -148,12 +148,13 @@ def _verify(file: BinaryIO, path: str | Path) -> None:
 
 
 def _is_plain(member: zipfile.ZipInfo) -> bool:
-    """Return True for a file as torch stores it; else torch would read it otherwise than zipfile.
+    """Return True for a file that zipfile reads as torch does.
 
-    Neither compressed, nor encrypted, nor marked as a folder, which torch takes for empty.
+    Neither encrypted nor compressed in another way than zip's, nor marked as a folder, which torch
+    takes for empty.
     """
-    stored = member.compress_type == zipfile.ZIP_STORED
-    return stored and not member.flag_bits & 0x01 and not member.external_attr & 0x10
+    known = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    return known and not member.flag_bits & 0x01 and not member.external_attr & 0x10
 
 
 def _load_pickle(file: BinaryIO, path: str | Path) -> Any:
