@@ -17,7 +17,7 @@ from datamodules.jobs.processes import Done, run_jobs
 from lightning_modules.resume import stop_signals
 
 LACKING = {
-    "os": ("O_CLOEXEC", "O_DIRECTORY", "pread", "fork", "sched_getaffinity", "statvfs"),
+    "os": ("O_CLOEXEC", "O_DIRECTORY", "pread", "fork", "sched_getaffinity"),
     "signal": ("SIGUSR1", "SIGUSR2", "SIGCHLD", "SIGHUP", "SIGKILL", "pthread_sigmask", "sigwait"),
 }
 """Names of two modules that Windows does not have."""
