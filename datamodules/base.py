@@ -266,11 +266,6 @@ class VideoDataModule(LightningDataModule, ABC):
             )
         if self.augmentation.named_classes:
             self.augmentation.check_classes(self.class_names)
-        self.remark_on_mirrors()
-        num_crops = self.evaluation.num_crops
-        if count_mirrored(num_crops):
-            option = f"data.evaluation.num_crops={num_crops}"
-            refuse_mirrored_views(option, self.mirrored_classes)
         with without_collector():
             splits = divide(
                 {split: self._listed(split) for split in ("train", "val", "test")},
@@ -278,6 +273,12 @@ class VideoDataModule(LightningDataModule, ABC):
                 self._hold_out,
                 self.remarks,
             )
+        self.remark_on_mirrors()
+        num_crops = self.evaluation.num_crops
+        if count_mirrored(num_crops):
+            option = f"data.evaluation.num_crops={num_crops}"
+            refuse_mirrored_views(option, self.mirrored_classes)
+        with without_collector():
             self.train_set = self._dataset("train", splits["train"])
             self.val_set = self._dataset("val", splits["val"])
             self.test_set = self._dataset("test", splits["test"])

@@ -229,7 +229,8 @@ def test_finished_run_asked_for_with_another_seed_is_refused_by_name(
         )
     said = capsys.readouterr().err
     assert "is finished (2 epochs, 4 steps)" in said
-    assert "seed_everything: 1 -> 7; give each run its own --run.name or --run.version" in said
+    assert "seed_everything: 1 -> 7" in said
+    assert "give each run its own --run.name or --run.version" in said
     del before[run_folder / "run.lock"]
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
 

@@ -177,7 +177,7 @@ def test_full_disk_ends_with_a_sentence(
 ) -> None:
     stop_at(2, OSError(28, "No space left on device"), monkeypatch)
 
-    assert run(source, tmp_path / "flow") == 2
+    assert run(source, tmp_path / "flow") == 74
 
     err = capsys.readouterr().err
     assert "1 of 6 videos done" in err
