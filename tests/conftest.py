@@ -51,8 +51,10 @@ def fork_server() -> None:
 
 
 TEST_DATA = Path(os.environ.get("KINETOSCOPE_TEST_DATA", PROJECT_ROOT.parent / "shared" / "data"))
+REAL_DATA = ("data", "real")
+"""Property of the tests that were given the real data."""
 real_data_tests: list[str] = []
-"""Tests that were given the real data, in the order they ran."""
+"""Names of those that ran."""
 
 
 @pytest.fixture(scope="session")
@@ -66,12 +68,20 @@ def real_data_folder() -> Path:
 @pytest.fixture
 def test_data(real_data_folder: Path, request: pytest.FixtureRequest) -> Path:
     """Folder of real clips and lists (`KINETOSCOPE_TEST_DATA`, default `../shared/data`)."""
-    real_data_tests.append(request.node.nodeid)
+    request.node.user_properties.append(REAL_DATA)
     return real_data_folder
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note the tests that were given the real data, whichever process ran them."""
+    if REAL_DATA in map(tuple, report.user_properties):
+        real_data_tests.append(report.nodeid)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """In CI, fail a whole run that had the real data and used none of it."""
+    if hasattr(session.config, "workerinput"):  # one of several processes; the first one counts
+        return
     option = session.config.option
     complete = option.markexpr == "not slow and not slurm" and not option.keyword
     if "CI" in os.environ and complete and TEST_DATA.is_dir() and not real_data_tests:
