@@ -1,11 +1,13 @@
 """Videos in processes: broken ones named, faults raised, processes that end with their parent."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -215,6 +217,32 @@ def test_workers_tidy_up_and_end_when_the_caller_is_ended(
     pid = int(tidy.read_text())
     wait_until(lambda: not Path(f"/proc/{pid}").exists())
     assert said.decode().count("Traceback") == (ending is signal.SIGINT)
+
+
+@PRELOADS
+def test_interrupt_while_a_worker_starts_is_not_lost(
+    preload: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = list[BaseProcess]()
+    start = BaseProcess.start
+
+    def interrupted(process: BaseProcess) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        start(process)
+        os.kill(os.getpid(), signal.SIGINT)
+        started.append(process)
+
+    monkeypatch.setattr(BaseProcess, "start", interrupted)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            told(run_jobs(serve, ["a", "b"], 1, preload=preload))
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+    assert len(started) == 1
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+    wait_until(lambda: not multiprocessing.active_children())
 
 
 def wait_for(path: Path) -> None:

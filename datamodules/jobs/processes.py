@@ -20,8 +20,9 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
@@ -150,14 +151,7 @@ class _Worker(Generic[Item]):
         self.connection, theirs = context.Pipe()
         # Daemons end with this process even if a second Ctrl-C breaks into the tidying.
         self.process: BaseProcess = context.Process(target=_serve, args=(work, theirs), daemon=True)
-        # Ctrl-C reaches every process of a terminal: this one leaves it to us from its beginning.
-        is_main = threading.current_thread() is threading.main_thread()
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if is_main else None
-        try:
-            self.process.start()
-        finally:
-            if is_main:
-                signal.signal(signal.SIGINT, handler)
+        self.process.start()
         theirs.close()
         self.items: tuple[Item, ...] = ()  # the one it is at, if any
         self.is_ready = False
@@ -177,6 +171,42 @@ class _Worker(Generic[Item]):
         self.process.join(_DEATH)
         self.connection.close()
         return self.process.exitcode
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Note Ctrl-C, which is told afterwards, and hold it back from processes that begin meanwhile.
+
+    It reaches every process of a terminal; one that begins would break off before it ignores it.
+    """
+    noted = list[int]()
+    handler = signal.getsignal(signal.SIGINT)
+    # Other threads may let the signal through; the handler runs in the main one, whichever took it.
+    is_ours = callable(handler) and threading.current_thread() is threading.main_thread()
+    if is_ours:
+        signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    try:
+        with _blocked_interrupts():
+            yield
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGINT, handler)
+    if noted:
+        signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def _blocked_interrupts() -> Iterator[None]:
+    """Block Ctrl-C for this thread, which processes inherit from it."""
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # its start would unblock it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Pool(Generic[Item, Step, Result]):
@@ -223,8 +253,9 @@ class _Pool(Generic[Item, Step, Result]):
         starting = sum(not worker.is_ready for worker in self._workers.values())
         room = self._num_workers - len(self._workers)
         for _ in range(min(room, len(self._waiting) - starting)):
-            worker = _Worker(self._work, self._context)
-            self._workers[worker.connection] = worker
+            with _interrupts_wait():
+                worker = _Worker(self._work, self._context)
+                self._workers[worker.connection] = worker
 
     def _hear(self, worker: _Worker[Item]) -> Iterator[News[Item, Step, Result]]:
         """Read a message of a worker, or its end; yield nothing when it is ready for an item."""
@@ -278,6 +309,8 @@ class _Pool(Generic[Item, Step, Result]):
 def _serve(work: Work[Item, Step, Result], connection: Any) -> None:
     """Run a worker process: one item after another; tidy up when told to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
