@@ -147,7 +147,7 @@ def test_lag_of_an_encoder_is_no_gap(
         packet = av.Packet(bytes(size))
         packet.pts = packet.dts = number
         log.add(packet)
-    assert video_index._without_lag(log, np.array(times)).tolist() == expected
+    assert video_index._without_lag(log.headers(), np.array(times)).tolist() == expected
 
 
 def test_times_of_packed_pictures_have_no_gap(test_data: Path) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from datamodules.video.containers import holds_chunks, torn_at
 from datamodules.video.errors import VideoError, as_unreadable
-from datamodules.video.packets import NO_TIME, PacketLog
+from datamodules.video.packets import NO_TIME, Headers, PacketLog
 from datamodules.video.stream import VideoStream, is_cut
 
 SHORTER_BY = 0.05
@@ -40,12 +40,13 @@ def damage_of(stream: VideoStream, error: av.FFmpegError, count: int, what: str)
     return VideoError(stream.source, "damaged", f"{count} {what}, then {error}")
 
 
-def check_complete(stream: VideoStream, log: PacketLog, listed: int) -> None:
+def check_complete(stream: VideoStream, log: PacketLog, headers: Headers, listed: int) -> None:
     """Refuse a file that lacks packets its container promises.
 
     Args:
         stream: The file, read to its end.
         log: All packets of it.
+        headers: Their headers.
         listed: Number of packets that its container listed when it was opened.
 
     Raises:
@@ -53,9 +54,9 @@ def check_complete(stream: VideoStream, log: PacketLog, listed: int) -> None:
     """
     _check_end(stream, log)
     if stream.container_name == "avi":
-        _check_avi(stream, log, listed)
+        _check_avi(stream, headers, listed)
     elif stream.container_name == "matroska,webm":
-        _check_matroska(stream, log)
+        _check_matroska(stream, headers)
 
 
 def _check_end(stream: VideoStream, log: PacketLog) -> None:
@@ -75,32 +76,33 @@ def _check_end(stream: VideoStream, log: PacketLog) -> None:
         raise VideoError(source, "truncated", f"it ends early, with {found}")
 
 
-def _check_avi(stream: VideoStream, log: PacketLog, listed: int) -> None:
+def _check_avi(stream: VideoStream, headers: Headers, listed: int) -> None:
     """Refuse an AVI with a hole, or one that is too short and lists other packets than it holds."""
-    if len(log) < listed:
+    found = len(headers.size)
+    if found < listed:
         chunks = {(entry.pos, entry.size) for entry in stream.stream.index_entries}
-        chunks -= set(zip((log.position - 8).tolist(), log.size.tolist(), strict=True))
+        chunks -= set(zip((headers.position - 8).tolist(), headers.size.tolist(), strict=True))
         with as_unreadable(stream.source), stream.source.open() as file:
             if not holds_chunks(file, chunks):
                 raise VideoError(
                     stream.source,
                     "incomplete",
-                    f"{len(log)} of the {listed} packets that its index lists are there",
+                    f"{found} of the {listed} packets that its index lists are there",
                 )
-    elif len(log) > listed:  # the list is lost
-        _check_duration(stream, _Shown.measured(log))
+    elif found > listed:  # the list is lost
+        _check_duration(stream, _Shown.measured(headers))
 
 
-def _check_matroska(stream: VideoStream, log: PacketLog) -> None:
+def _check_matroska(stream: VideoStream, headers: Headers) -> None:
     """Refuse a Matroska or WebM file with a hole, or one that is too short."""
-    shown = _Shown.measured(log)
+    shown = _Shown.measured(headers)
     waits = np.diff(shown.times, prepend=np.minimum(shown.times[:1], 0))
     longest, allowed = stream.longest_seconds, _SUSPICIOUS * shown.step
     if np.any(waits > allowed) or (longest and shown.lacking(stream, longest) > allowed):
         with as_unreadable(stream.source), stream.source.open() as file:
             position = torn_at(file)
         if position is not None:
-            detail = f"it is torn at byte {position}; {len(log)} packets read"
+            detail = f"it is torn at byte {position}; {len(headers.size)} packets read"
             raise VideoError(stream.source, "incomplete", detail)
     _check_duration(stream, shown)
 
@@ -134,9 +136,12 @@ class _Shown(NamedTuple):
     end: float | None
 
     @classmethod
-    def measured(cls, log: PacketLog) -> Self:
+    def measured(cls, headers: Headers) -> Self:
         """Measure the packets of a file."""
-        stamped, lasting = np.maximum(log.pts, log.dts), log.duration  # some AVI have dts alone
+        stamped, lasting = (
+            np.maximum(headers.pts, headers.dts),
+            headers.duration,
+        )  # some AVI: dts alone
         times = np.unique(stamped[stamped != NO_TIME])
         told = lasting[lasting > 0]
         steps = told if len(told) else np.diff(times)

@@ -26,7 +26,7 @@ from datamodules.storage.source import Source
 from datamodules.video.bitstreams import Picture, picture_parser
 from datamodules.video.completeness import check_complete, damage_of
 from datamodules.video.errors import VideoError
-from datamodules.video.packets import NO_TIME, PacketLog
+from datamodules.video.packets import NO_TIME, Headers, PacketLog
 from datamodules.video.stream import VideoStream
 
 _RATE_TOLERANCE = 0.1
@@ -125,7 +125,7 @@ class VideoIndex:
 
 
 def _index_of(
-    log: PacketLog,
+    headers: Headers,
     stream: VideoStream,
     packet: NDArray[np.int64],
     entry: NDArray[np.bool_],
@@ -136,9 +136,9 @@ def _index_of(
     """Make the index of a file's packets, once their frames are known."""
     by_pts = stream.container_name == "matroska,webm"
     return VideoIndex(
-        position=log.position,
-        size=log.size,
-        seek_time=log.pts if by_pts else log.dts,
+        position=headers.position,
+        size=headers.size,
+        seek_time=headers.pts if by_pts else headers.dts,
         entry=entry,
         packet=packet,
         timestamps=timestamps,
@@ -178,16 +178,16 @@ def _seconds(stream: VideoStream, times: NDArray[np.int64]) -> NDArray[np.float6
     return np.sort(seconds)
 
 
-def _without_lag(log: PacketLog, times: NDArray[np.int64]) -> NDArray[np.int64]:
+def _without_lag(headers: Headers, times: NDArray[np.int64]) -> NDArray[np.int64]:
     """Close the gap that an encoder's own delay leaves behind the first frame.
 
     Xvid, which stores two pictures in one packet of an AVI, fills the time until it has them with
     packets of one byte.
     """
-    holding = np.flatnonzero(log.size > 1)[:2].tolist()
+    holding = np.flatnonzero(headers.size > 1)[:2].tolist()
     if len(holding) < 2 or holding[0] != 0:
         return times
-    lag = log.dts[holding[1] - 1] - log.dts[0]
+    lag = headers.dts[holding[1] - 1] - headers.dts[0]
     return np.where(times > times[0], times - lag, times)
 
 
@@ -218,13 +218,15 @@ def build_index(stream: VideoStream) -> VideoIndex:
                 pictures.append(picture)
     except av.FFmpegError as error:
         raise damage_of(stream, error, len(log), "packets read") from error
-    check_complete(stream, log, listed)
-    order = _order_of_showing(log, pictures, context.reorder_depth)
+    headers = log.headers()
+    check_complete(stream, log, headers, listed)
+    settled = log.is_regular and len(pictures) == len(log)
+    order = _order_of_showing(headers, pictures, context.reorder_depth) if settled else None
     shape = _shape_of(stream, first) if first is not None and order is not None else None
     if order is None or shape is None:
         return survey(stream.source)
     entry = np.array([picture.entry for picture in pictures], np.bool_)
-    return _index_of(log, stream, order, entry, _seconds(stream, log.pts[order]), [], shape)
+    return _index_of(headers, stream, order, entry, _seconds(stream, headers.pts[order]), [], shape)
 
 
 def _intra_picture(_: bytes) -> Picture:
@@ -232,16 +234,16 @@ def _intra_picture(_: bytes) -> Picture:
 
 
 def _order_of_showing(
-    log: PacketLog, pictures: list[Picture], reorder_depth: int
+    headers: Headers, pictures: list[Picture], reorder_depth: int
 ) -> NDArray[np.int64] | None:
     """Sort the packets by showing, one per frame; None where headers do not settle it."""
-    if not log.is_regular or not pictures or len(pictures) < len(log) or not pictures[0].entry:
+    if not pictures or not pictures[0].entry:
         return None
     entry = np.array([picture.entry for picture in pictures], np.bool_)
-    if np.any(log.key & ~entry):  # a key frame that may need earlier frames: only a survey can tell
+    if np.any(headers.key & ~entry):  # such a key frame may need earlier ones: a survey tells
         return None
     shown = np.flatnonzero([picture.shown for picture in pictures])
-    times = log.pts[shown]
+    times = headers.pts[shown]
     if NO_TIME in times or len(np.unique(times)) < len(times):
         return None
     by_time = shown[np.argsort(times)]
@@ -325,8 +327,9 @@ def survey(source: Source) -> VideoIndex:
             raise damage_of(stream, error, len(found.packets), "frames decode") from error
         if not found.packets:
             raise VideoError(source, "no frames", f"nothing decodes from its {len(log)} packets")
-        pts = log.pts
+        headers = log.headers()
+        pts = headers.pts
         times = [NO_TIME if p is None or p >= len(pts) else pts[p] for p in found.packets]
-        seconds = _seconds(stream, _without_lag(log, np.array(times, np.int64)))
-        packets = np.array(found.packets_of_frames(len(log)), np.int64)
-        return _index_of(log, stream, packets, log.key, seconds, found.checksums, found.shape)
+        seconds = _seconds(stream, _without_lag(headers, np.array(times, np.int64)))
+        order = np.array(found.packets_of_frames(len(log)), np.int64)
+        return _index_of(headers, stream, order, headers.key, seconds, found.checksums, found.shape)

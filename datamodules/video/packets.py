@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from av.packet import Packet
 from av.video.stream import VideoStream as AVVideoStream
@@ -10,8 +12,28 @@ from numpy.typing import NDArray
 NO_TIME = np.iinfo(np.int64).min
 
 
+class Headers(NamedTuple):
+    """The headers of a file's packets, in the order of the file.
+
+    Attributes:
+        position: Byte position of each in the file, -1 unknown, (packets,).
+        size: Bytes of each, (packets,).
+        pts: Time at which each is shown, `NO_TIME` unknown, in the stream's time base, (packets,).
+        dts: Time at which each is decoded, or else shown, (packets,).
+        duration: Time for which each is shown, 0 unknown, (packets,).
+        key: True for each key frame, (packets,).
+    """
+
+    position: NDArray[np.int64]
+    size: NDArray[np.int64]
+    pts: NDArray[np.int64]
+    dts: NDArray[np.int64]
+    duration: NDArray[np.int64]
+    key: NDArray[np.bool_]
+
+
 class PacketLog:
-    """The headers of packets, in the order of the file.
+    """The packets of a file, noted while it is read.
 
     Attributes:
         is_regular: True if nothing was met that makes packets and frames differ.
@@ -45,35 +67,8 @@ class PacketLog:
             or packet.has_sidedata("new_extradata")
         )
 
-    def _column(self, number: int) -> NDArray[np.int64]:
-        return np.array([row[number] for row in self._rows], np.int64)
-
-    @property
-    def position(self) -> NDArray[np.int64]:
-        """Byte position of each in the file, -1 unknown, (packets,)."""
-        return self._column(0)
-
-    @property
-    def size(self) -> NDArray[np.int64]:
-        """Bytes of each, (packets,)."""
-        return self._column(1)
-
-    @property
-    def pts(self) -> NDArray[np.int64]:
-        """Time at which each is shown, `NO_TIME` unknown, in the stream's time base, (packets,)."""
-        return self._column(2)
-
-    @property
-    def dts(self) -> NDArray[np.int64]:
-        """Time at which each is decoded, or else shown, (packets,)."""
-        return self._column(3)
-
-    @property
-    def duration(self) -> NDArray[np.int64]:
-        """Time for which each is shown, 0 unknown, (packets,)."""
-        return self._column(4)
-
-    @property
-    def key(self) -> NDArray[np.bool_]:
-        """True for each key frame, (packets,)."""
-        return self._column(5).astype(np.bool_)
+    def headers(self) -> Headers:
+        """Arrange the headers of the packets so far in columns."""
+        rows = np.array(self._rows, np.int64).reshape(-1, len(Headers._fields))
+        position, size, pts, dts, duration, key = (column.copy() for column in rows.T)
+        return Headers(position, size, pts, dts, duration, key.astype(np.bool_))
