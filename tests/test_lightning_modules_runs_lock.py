@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def hold(folder: Path, ready: Connection) -> None:
     """Hold a folder for ever, as a fit with a loader worker does."""
-    with RunLock() as held:
+    with closing(RunLock()) as held:
         held.take(folder)
         worker = FORK.Process(target=time.sleep, args=(20,), daemon=False)
         worker.start()
@@ -73,7 +73,7 @@ def other_run(folder: Path) -> Iterator[Any]:
 
 
 def take_and_leave(folder: Path) -> None:
-    with RunLock() as own:
+    with closing(RunLock()) as own:
         own.take(folder)
         own.take(folder)
         holder = Holder(**json.loads((folder / FILE_NAME).read_text()))
@@ -138,7 +138,7 @@ def test_half_a_record_is_nobodys(tmp_path: Path) -> None:
 def test_only_the_first_rank_takes_the_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with other_run(tmp_path), RunLock() as own:
+    with other_run(tmp_path), closing(RunLock()) as own:
         monkeypatch.setattr(rank_zero_only, "rank", 1)
         own.take(tmp_path)
         monkeypatch.setattr(rank_zero_only, "rank", 0)

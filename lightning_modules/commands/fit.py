@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def run(words: Sequence[str], signals: StopSignals | None = None) -> None:
     ranks_inherit = VERSION_VARIABLE in os.environ
     stop = StopNotice()
     try:
-        with RunLock() as lock:
+        with closing(RunLock()) as lock:
             VideoCLI(list(words), stop, signals or StopSignals(), lock)
     except SystemExit:
         if stop.interrupted:

@@ -14,13 +14,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from datamodules.atomic import owned_by_this_process
-from datamodules.errors import UserError
+from datamodules.errors import UserError, as_storage_error
 from lightning_modules.console import say
+from lightning_modules.runs.folder import GO_ON
 
 FILE_NAME = "run.lock"
 """Name of the lock in a run folder; empty while nothing runs there."""
@@ -67,21 +67,14 @@ class Holder:
 
 
 class RunLock:
-    """The lock of a run folder, held by the first rank until the end of the `with` block."""
+    """The lock of a run folder, held by the first rank until `close`."""
 
     def __init__(self) -> None:
         self._held: tuple[Path, int] | None = None
         self._released = threading.Event()
 
-    def __enter__(self) -> "RunLock":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Let go of the folder, if one is held."""
         self._released.set()
         if self._held is not None:
             handle = self._held[1]
@@ -96,6 +89,7 @@ class RunLock:
 
         Raises:
             UserError: If another process runs there.
+            StorageError: If the lock cannot be written.
         """
         path = folder / FILE_NAME
         if self._held is not None or os.environ.get("NODE_RANK", "0") != "0":
@@ -104,12 +98,13 @@ class RunLock:
         elsewhere = holder is not None and holder.host != own.host
         if holder is not None and elsewhere and not holder.is_over(own) and _is_touched(path):
             raise _taken(folder, holder)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            self._claim(handle, path, own, None if elsewhere else holder)
-        except BaseException:
-            os.close(handle)
-            raise
+        with as_storage_error(path, GO_ON):
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                self._claim(handle, path, own, None if elsewhere else holder)
+            except BaseException:
+                os.close(handle)
+                raise
         self._held = path, handle
         threading.Thread(target=self._touch, args=(path,), name="run lock", daemon=True).start()
 
