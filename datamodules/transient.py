@@ -1,20 +1,16 @@
 """Faults of a disk or mount that pass: what failed is tried again, after growing waits."""
 
 import errno
-from collections import Counter
 from collections.abc import Callable, Sequence
 from time import sleep
 from typing import TypeVar
 
-__all__ = ["WAITS", "is_transient", "retried", "retry"]
+__all__ = ["WAITS", "is_transient", "retry"]
 
 Result = TypeVar("Result")
 
 WAITS = (0.2, 0.6, 2.0, 6.0)
 """Seconds before the second attempt, the third and so on."""
-
-retried: Counter[str] = Counter()
-"""Attempts of this process that were made again, by the name of the fault."""
 
 _TRANSIENT = frozenset(
     (
@@ -65,7 +61,6 @@ def retry(
                 raise
             name = _errno_name(error) or type(error).__name__
             reason = getattr(error, "strerror", None) or str(error) or "no reason given"
-        retried[name] += 1
         tell(
             f"{what} could not be read ({name}: {reason}); trying again in {seconds:g} s "
             f"(attempt {number} of {len(waits) + 1})"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from datamodules import transient
-from datamodules.transient import WAITS, is_transient, retried, retry
+from datamodules.transient import WAITS, is_transient, retry
 
 
 @pytest.fixture
@@ -15,7 +15,6 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that would have been slept."""
     slept: list[float] = []
     monkeypatch.setattr(transient, "sleep", slept.append)
-    retried.clear()
     return slept
 
 
@@ -40,7 +39,9 @@ def test_faults_that_pass_are_waited_for_named_and_counted(waits: list[float]) -
     attempt = failing(fault(errno.EIO), fault(errno.ESTALE), fault(errno.EIO))
     assert retry(attempt, "a.mp4", said.append) == "read"
     assert waits == list(WAITS[:3]) == sorted(waits)
-    assert retried == {"EIO": 2, "ESTALE": 1}
+    assert [name for line in said for name in ("EIO", "ESTALE") if name in line] == [
+        *("EIO", "ESTALE", "EIO")
+    ]
     assert said[0] == (
         "a.mp4 could not be read (EIO: Input/output error); trying again in 0.2 s (attempt 1 of 5)"
     )
@@ -69,4 +70,5 @@ def test_caller_may_know_of_other_faults_that_pass(waits: list[float]) -> None:
     faults = (MemoryError, FileNotFoundError)
     retry(attempt, "a", said.append, faults=faults, may_pass=lambda error: True, waits=(1, 2))
     assert waits == [1, 2]
-    assert retried == {"MemoryError": 1, "ENOENT": 1}
+    assert "MemoryError" in said[0]
+    assert "ENOENT" in said[1]

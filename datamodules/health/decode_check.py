@@ -6,14 +6,14 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import Literal, NamedTuple, Never, get_args
 
 import torch
 
 from datamodules.jobs.processes import Done, Lost, run_jobs
 from datamodules.video.errors import Reason
-from datamodules.video.index_cache import VERSION
+from datamodules.video.index_cache import DECODER
+from datamodules.video.quarantine import PASSING as PASSING_REASONS
 from datamodules.video.reader import VideoError, VideoSegment, open_video
 
 Verdict = Reason | Literal["time limit", "crash"]
@@ -21,11 +21,8 @@ Verdict = Reason | Literal["time limit", "crash"]
 
 VERDICTS: frozenset[Verdict] = frozenset((*get_args(Reason), "time limit", "crash"))
 
-PASSING: frozenset[Verdict] = frozenset({"missing", "unreadable", "crash"})
+PASSING: frozenset[Verdict] = frozenset((*PASSING_REASONS, "crash"))
 """Verdicts that may be gone a moment later: a busy server, a machine short of memory."""
-
-DECODER = f"PyAV {version('av')}, rules {VERSION}"
-"""The decoder and the rules of refusal, which verdicts depend on besides the file."""
 
 _CHUNK = 2**24
 """Pixels that are decoded at a time."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.atomic import append_line
-from datamodules.health.decode_check import DECODER, PASSING, VERDICTS, DecodeResult, Part
+from datamodules.health.decode_check import PASSING, VERDICTS, DecodeResult, Part
+from datamodules.video.index_cache import DECODER
 
 
 class DecodeLog:

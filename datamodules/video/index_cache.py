@@ -26,6 +26,9 @@ MAX_BYTES = 64 * 2**20
 VERSION = 3
 """Version of the files on disk, and of the rules by which a video is refused instead."""
 
+DECODER = f"PyAV {av.__version__}, rules {VERSION}"
+"""The decoder and the rules of refusal, which verdicts depend on besides the file."""
+
 _ARRAYS = ("position", "size", "seek_time", "entry", "packet", "timestamps", "checksum")
 _SCALARS = ("frame_rate", "height", "width", "skipping")
 

@@ -9,20 +9,18 @@ import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
 from datamodules.atomic import append_line
 from datamodules.video.errors import Reason, VideoError
+from datamodules.video.index_cache import DECODER
 
 FILE_NAME = "quarantine.jsonl"
 """Name of the list in a run folder."""
 
 PASSING: frozenset[Reason] = frozenset({"missing", "unreadable"})
 """Reasons that may be gone a moment later."""
-
-_DECODER = f"PyAV {version('av')}"
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ class Quarantine:
             if stamp is not None:
                 final = not attempt.is_open and not _may_pass(error)
                 told = (video_id, str(path), error.reason, error.detail)
-                self._add(Record(*told, *stamp, decoder=_DECODER, final=final))
+                self._add(Record(*told, *stamp, decoder=DECODER, final=final))
             raise
 
     def _add(self, record: Record) -> None:
@@ -170,5 +168,5 @@ def _parsed(line: bytes) -> Record | None:
         record = Record(**{field.name: values[field.name] for field in fields(Record)})
     except (ValueError, TypeError, KeyError):
         return None
-    is_usable = record.reason in get_args(Reason) and record.decoder == _DECODER
+    is_usable = record.reason in get_args(Reason) and record.decoder == DECODER
     return record if is_usable else None

@@ -57,7 +57,7 @@ def _expands_too_far(text: str) -> bool:
             if isinstance(event, yaml.AliasEvent):
                 assert event.anchor is not None
                 is_endless = any(anchor == event.anchor for anchor, _ in is_open)
-                total += MAX_EXPANDED if is_endless else anchored.get(event.anchor or "", 0)
+                total += MAX_EXPANDED if is_endless else anchored.get(event.anchor, 0)
             elif isinstance(event, yaml.CollectionStartEvent):
                 is_open.append((event.anchor, total))
             elif isinstance(event, yaml.CollectionEndEvent):

@@ -4,9 +4,9 @@ from datetime import date
 from html import escape
 from pathlib import Path
 
-from datamodules.health.decode_check import DECODER
 from datamodules.health.examination import Examination
 from datamodules.health.findings import Finding
+from datamodules.video.index_cache import DECODER
 from lightning_modules.reports.doctor_plots import plots
 from lightning_modules.reports.doctor_terminal import by_level, verdict_line
 from lightning_modules.reports.html_page import card, save_page, section, table
