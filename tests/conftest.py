@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from command_line import MESSENGER, PROJECT_ROOT, fit
 
 from datamodules.motion_shapes.generation import MotionShapesSettings, generate_motion_shapes
 from datamodules.video import reader
 
-PROJECT_ROOT = Path(__file__).resolve().parents[1]
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
     "logger": False,
@@ -96,6 +96,18 @@ def motion_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = MotionShapesSettings(num_train=64, num_val=16, num_test=16)
     generate_motion_shapes(root, settings, num_workers=0, progress=False)
     return root
+
+
+@pytest.fixture(scope="session")
+def run_folder(motion_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished little fit, with the CSV and the offline W&B logger, and a callback's secrets."""
+    runs = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KINETOSCOPE_PLUGINS", "secret_plugin")
+        patch.setattr(sys, "argv", ["kinetoscope", "fit", *MESSENGER])  # which W&B stores
+        small = ["--trainer.logger=true", "--trainer.max_epochs=2", "--run.name=small"]
+        fit(motion_root, runs, *small, *MESSENGER)
+    return runs / "small" / "0"
 
 
 @pytest.fixture

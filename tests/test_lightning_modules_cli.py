@@ -1,46 +1,19 @@
-"""The command line: what it does from end to end, and one sentence for every mistake."""
+"""The command line: what its commands do from end to end."""
 
 import csv
-import errno
 import json
 import shutil
-import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import PROJECT_ROOT
+from command_line import DEBUG, QUICKSTART, SMALL, fit, mistake
 from torch import Tensor
 
-from datamodules import atomic
 from lightning_modules import CoSTModule, open_checkpoint
 from lightning_modules.cli import main
-
-QUICKSTART = str(PROJECT_ROOT / "configs" / "quickstart.yaml")
-DEBUG = str(PROJECT_ROOT / "configs" / "override" / "debug.yaml")
-MESSENGER = [
-    "--trainer.callbacks=secret_plugin.Messenger",
-    "--trainer.callbacks.api_key=SESAME-1",
-    '--trainer.callbacks.accounts=[{"name": "me", "auth": "SESAME-2"}]',
-    "--trainer.callbacks.address=https://me:SESAME-3@chat.example/",
-]
-SMALL = ["--data.num_train=64", "--data.num_val=16", "--data.num_test=16"]
-
-
-@pytest.fixture(scope="module")
-def run_folder(motion_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished little fit, with the CSV and the offline W&B logger, and a callback's secrets."""
-    runs = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KINETOSCOPE_PLUGINS", "secret_plugin")
-        patch.setattr(sys, "argv", ["kinetoscope", "fit", *MESSENGER])  # which W&B stores
-        small = ["--trainer.logger=true", "--trainer.max_epochs=2", "--run.name=small"]
-        fit(motion_root, runs, *small, *MESSENGER)
-    return runs / "small" / "0"
 
 
 def test_no_secret_lies_in_any_file_of_a_run(run_folder: Path) -> None:
@@ -55,34 +28,6 @@ def test_no_secret_lies_in_any_file_of_a_run(run_folder: Path) -> None:
         "accounts": [{"name": "me", "auth": "(not stored)"}],
         "address": "https://(not stored)@chat.example/",
     }
-
-
-def test_mistake_beside_a_secret_does_not_tell_it(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("KINETOSCOPE_PLUGINS", "secret_plugin")
-    for wrong in ("--trainer.callbacks.api_key=[SESAME, 1]", "--trainer.callbacks.accounts=3"):
-        said = mistake(capsys, "fit", "--config", QUICKSTART, *MESSENGER, wrong)
-        assert "SESAME" not in said
-        assert "does not fit" in said or "accounts" in said, said
-
-
-def fit(root: Path, runs: Path, *more: str) -> None:
-    where = [f"--data.root={root}", f"--run.folder={runs}", *SMALL]
-    main(["fit", "--config", QUICKSTART, "--config", DEBUG, *where, *more])
-
-
-def mistake(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """The sentence that a mistaken command ends with."""
-    with pytest.raises(SystemExit) as ended:
-        main(list(words))
-    assert ended.value.code == 2
-    printed = capsys.readouterr().err
-    lines = [line for line in printed.splitlines() if line.startswith("kinetoscope: ")]
-    assert len(lines) == 1, printed
-    assert "Traceback" not in printed
-    assert "usage" not in printed.lower()
-    return lines[0]
 
 
 @pytest.mark.smoke
@@ -289,62 +234,6 @@ def test_partial_test_keeps_the_scores_of_the_whole(
     assert (run_folder / "scores_test_1x1.1.npz").read_bytes() == before
 
 
-@pytest.mark.parametrize("when", ["no access", "no room", "at the end"])
-def test_test_that_cannot_write_says_so_before_the_first_batch_or_after_the_accuracy(
-    run_folder: Path,
-    motion_root: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    opened: list[str],
-    when: str,
-) -> None:
-    def no_access(dir: Path) -> None:
-        assert dir == tmp_path / "out"
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    def no_room(file: Any, **_: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    if when == "no access":
-        monkeypatch.setattr(atomic, "TemporaryFile", no_access)
-    elif when == "no room":
-        monkeypatch.setattr(atomic.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
-    else:
-        monkeypatch.setattr(np, "savez", no_room)
-    words = ["--ckpt_path", str(run_folder / "checkpoints" / "best.ckpt"), "--out"]
-    words += [str(tmp_path / "out"), f"--data.root={motion_root}", *SMALL]
-    with pytest.raises(SystemExit) as ended:
-        main(["test", "--config", QUICKSTART, "--config", DEBUG, *words])
-    assert ended.value.code == 74
-    printed = capsys.readouterr()
-    assert "cannot be written (" in printed.err
-    assert "or name another folder with --out" in printed.err
-    assert "Traceback" not in printed.err
-    assert bool(opened) == ("video accuracy" in printed.out) == (when == "at the end")
-
-
-def test_disk_that_fails_a_fit_is_no_mistake_in_the_command(
-    motion_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "file").write_text("")
-    full = tmp_path / "small" / "0"
-    full.mkdir(parents=True)
-    (full / ".run.json.tmp").symlink_to("/dev/full")
-    for folder in (tmp_path / "file", tmp_path):
-        with pytest.raises(SystemExit) as ended:
-            fit(motion_root, folder, "--run.name=small", "--run.version=0")
-        assert ended.value.code == 74
-        said = capsys.readouterr().err
-        assert "cannot be written (" in said
-        assert "name another with --run.folder" in said
-
-
-def test_out_is_for_test_alone(motion_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--config", QUICKSTART, f"--data.root={motion_root}", "--out=x", "--ckpt_path=x"]
-    assert "--out is for test alone" in mistake(capsys, "fit", *words[:-1])
-
-
 def test_checkpoint_of_other_classes_is_refused(
     run_folder: Path, class_folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -425,175 +314,6 @@ def test_predict_reads_real_files(
     main(["predict", "--ckpt_path", checkpoint, "--out", str(out), str(test_data / "clips" / name)])
     assert out.read_text().count("\n") == 2
     assert "not labelled" not in capsys.readouterr().out
-
-
-MISTAKES = [
-    (["fti"], "did you mean fit"),
-    (["fit"], "data and model must be given"),
-    (["fit", "--config", "no.yaml"], "there is no config file"),
-    (["fit", "--trainer.max_epoch=3"], "trainer.max_epochs"),
-    (["fit", "--model.networks=x"], "did you mean network"),
-    (["fit", "--model.network=cost_a_tin"], "did you mean cost_a_tiny"),
-    (["fit", "--model.network=c2d_tiny"], "another --model"),
-    (["fit", "--model", "CoSTModul"], "did you mean CoSTModule"),
-    (["fit", "--model", "os.system"], "class os.system is refused"),
-    (["fit", "--data", "MotionShape"], "did you mean MotionShapesDataModule"),
-    (["fit", "--data.loading.batch_size=many"], "batch_size=many does not fit: it must be int"),
-    (["fit", "--data.loading.batch_size=999"], "do not fill one batch"),
-    (["fit", "--trainer.accelerator=tpuu"], "invalid accelerator"),
-    (["fit", "--run.name=a/b"], "cannot be a folder"),
-    (["fit", "--ckpt_path=gone.ckpt"], "there is no file gone.ckpt"),
-    (["fit", "--model.optimization.schedule=step"], "needs milestones"),
-    (["fit", "--model.optimization.lr=-1"], "model.optimization.lr=-1.0 must be at least 0"),
-    (["fit", "--seed_everything=-1"], "must lie in [0, 2**32)"),
-    (["fit", "--data.seed=3"], "set seed_everything"),
-    (["fit", "--model.init_args.num_classes", "3"], "the classes come from the data"),
-    (["fit", "--trainer.overfit_batches=2"], "limit_train_batches"),
-    (["fit", "--trainer.max_epochs=-1"], "needs an end"),
-    (["fit", "--model.init_from=gone.pth"], "there is no file gone.pth"),
-    (["fit", f"--ckpt_path={PROJECT_ROOT / 'README.md'}"], "is not a checkpoint"),
-    (["test"], "give them with --ckpt_path"),
-]
-
-
-@pytest.mark.parametrize(("words", "sentence"), MISTAKES, ids=[" ".join(w) for w, _ in MISTAKES])
-def test_mistakes_get_one_sentence(
-    words: list[str],
-    sentence: str,
-    motion_root: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    if (len(words) > 1 and words[1] != "--config") or words == ["test"]:
-        where = [f"--data.root={motion_root}", f"--run.folder={tmp_path}", *SMALL]
-        words = [words[0], "--config", QUICKSTART, "--config", DEBUG, *where, *words[1:]]
-    assert sentence in mistake(capsys, *words)
-    assert not list(tmp_path.rglob("*.ckpt"))
-
-
-def test_an_endless_fit_is_refused_before_it_makes_its_folder(
-    motion_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    where = [f"--data.root={motion_root}", f"--run.folder={tmp_path}", *SMALL]
-    words = ["fit", "--config", QUICKSTART, "--config", DEBUG, *where]
-    assert "needs an end" in mistake(capsys, *words, "--trainer.max_epochs=null")
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_config_holds_one_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = tmp_path / "two.yaml"
-    config.write_text("seed_everything: 1\ndata:\n  init_args:\n    seed: 2\n")
-
-    said = mistake(capsys, "fit", "--config", QUICKSTART, f"--config={config}")
-
-    assert f"{config} sets data.seed=2, but everything has one seed" in said
-
-
-def test_folders_without_videos_get_one_sentence(
-    class_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "empty").mkdir()
-    data = str(PROJECT_ROOT / "configs" / "data" / "video_folder.yaml")
-    model = str(PROJECT_ROOT / "configs" / "model" / "cost_a_tiny.yaml")
-    words = ["fit", "--config", data, "--config", model, "--config", DEBUG]
-    words += [f"--run.folder={tmp_path / 'runs'}"]
-    assert "there is no dataset folder" in mistake(capsys, *words, "--data.root=nowhere")
-    assert "at least 2 are needed" in mistake(capsys, *words, f"--data.root={tmp_path / 'empty'}")
-    (class_folders / "idle").mkdir()
-    assert "holds no video" in mistake(capsys, *words, f"--data.root={class_folders}")
-
-
-FORGED: dict[str, tuple[list[str], Any]] = {
-    "no arguments": (["hyper_parameters"], None),
-    "argument of a newer version": (["hyper_parameters", "newer"], 1),
-    "setting of a newer version": (["hyper_parameters", "optimization", "newer"], 1),
-    "argument of another kind": (["hyper_parameters", "dropout"], "much"),
-    "settings of another kind": (["hyper_parameters", "batch_norm"], {"momentum": "x"}),
-    "another network": (["hyper_parameters", "network"], "cost_b_tiny"),
-    "a number of no classes": (["hyper_parameters", "num_classes"], -3),
-    "weights of another kind": (["state_dict", "network.fc.bias"], [1.0]),
-    "a weight too few": (["state_dict", "network.fc.bias"], None),
-    "classes of another kind": (["class_names"], [1, 2]),
-    "no protocol": (["protocol"], None),
-    "protocol of another kind": (["protocol", "num_clips"], "two"),
-    "input of a newer version": (["input_spec", "crops", "newer"], 1),
-    "no sampling": (["input_spec", "sampling"], None),
-}
-"""A part of a checkpoint, and what stands there instead; None for nothing."""
-
-
-@pytest.mark.parametrize("forged", FORGED)
-def test_forged_and_newer_checkpoints_get_one_sentence(
-    forged: str,
-    run_folder: Path,
-    class_folders: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    content = torch.load(run_folder / "checkpoints" / "best.ckpt", weights_only=True)
-    keys, value = FORGED[forged]
-    part = content
-    for key in keys[:-1]:
-        part = part[key]
-    part[keys[-1]] = value
-    if value is None:
-        del part[keys[-1]]
-    path = tmp_path / "forged.ckpt"
-    torch.save(content, path)
-    video = next(class_folders.rglob("*.mp4"))
-    mistake(capsys, "predict", f"--ckpt_path={path}", f"--out={tmp_path}/x.csv", str(video))
-
-
-@pytest.mark.parametrize("forged", ["no protocol", "setting of a newer version", "no arguments"])
-def test_forged_checkpoints_are_not_resumed(
-    forged: str,
-    run_folder: Path,
-    motion_root: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    content = torch.load(run_folder / "checkpoints" / "last.ckpt", weights_only=True)
-    keys, value = FORGED[forged]
-    if value is None:
-        del content[keys[0]]
-    else:
-        content[keys[0]][keys[1]][keys[2]] = value
-    path = tmp_path / "run" / "checkpoints" / "forged.ckpt"
-    path.parent.mkdir(parents=True)
-    torch.save(content, path)
-    where = [f"--data.root={motion_root}", f"--run.folder={tmp_path}", *SMALL]
-    words = ["fit", "--config", QUICKSTART, "--config", DEBUG, *where, f"--ckpt_path={path}"]
-    mistake(capsys, *words)
-
-
-def test_predict_mistakes_get_one_sentence(
-    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    checkpoint = str(run_folder / "checkpoints" / "best.ckpt")
-    bad = tmp_path / "bad.mp4"
-    bad.write_text("nothing")
-    where = ["--out", str(tmp_path / "out.csv")]
-    start = ["predict", "--ckpt_path", checkpoint, *where]
-    assert "none of the given videos" in mistake(capsys, *start, str(bad))
-    assert "no option --tops; did you mean --top" in mistake(capsys, *start, "--tops=3", str(bad))
-    assert "holds no video" in mistake(capsys, *start, str(run_folder / "checkpoints"))
-    assert "required" in mistake(capsys, "predict", str(bad))
-    mirrored = mistake(capsys, *start, "--num_crops=2", str(bad))
-    assert "--num_crops 2 tests mirror images too, and in a mirror move_left, " in mirrored
-    for path, sentence in (
-        ("http://a.b/c.ckpt", "is an address"),
-        (str(bad), "is not a checkpoint"),
-        (str(tmp_path / "gone.ckpt"), "there is no file"),
-    ):
-        assert sentence in mistake(capsys, "predict", "--ckpt_path", path, str(bad))
-
-
-def test_forged_class_path_in_a_checkpoint_is_refused(run_folder: Path, tmp_path: Path) -> None:
-    content = torch.load(run_folder / "checkpoints" / "last.ckpt", weights_only=True)
-    content["module"] = "os.system"
-    torch.save(content, tmp_path / "forged.ckpt")
-    with pytest.raises(ValueError, match=r"os\.system"):
-        open_checkpoint(tmp_path / "forged.ckpt")
 
 
 def test_average_of_views_follows_the_setting() -> None:
