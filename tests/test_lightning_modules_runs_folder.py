@@ -1,15 +1,21 @@
 """Run folders: numbered, kept over a requeue, never overwritten."""
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from datamodules import UserError
 from lightning_modules.runs.folder import (
+    KEY,
     VERSION_VARIABLE,
+    RunIdentity,
     RunSettings,
     choose_run_folder,
     folder_of_checkpoint,
+    identify_run,
+    refuse_other_run,
 )
 
 
@@ -61,6 +67,19 @@ def test_a_run_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ValueError, match="already holds a run"):
         choose(monkeypatch, settings)
     assert choose(monkeypatch, settings, resumes=True) == folder
+
+
+def test_run_is_not_continued_in_the_folder_of_another(tmp_path: Path) -> None:
+    own, other = identify_run(tmp_path, None), RunIdentity("another1")
+    kept = {run.id: {KEY: asdict(run)} for run in (own, other)}
+    refuse_other_run(tmp_path, kept[other.id], "x.ckpt")  # nothing was saved there
+    (tmp_path / "checkpoints").mkdir()
+    refuse_other_run(tmp_path, kept[other.id], "x.ckpt")
+
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    with pytest.raises(UserError, match=r"holds another run than that of x\.ckpt"):
+        refuse_other_run(tmp_path, kept[other.id], "x.ckpt")
+    refuse_other_run(tmp_path, kept[own.id], "a copy of its own.ckpt")
 
 
 def test_launched_ranks_need_a_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

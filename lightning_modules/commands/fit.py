@@ -69,6 +69,7 @@ from lightning_modules.runs.folder import (
     folder_of_run,
     identify_run,
     newest_version,
+    refuse_other_run,
 )
 from lightning_modules.runs.lock import RunLock
 from lightning_modules.runs.loggers import default_loggers
@@ -342,6 +343,8 @@ class VideoCLI(LightningCLI):
         with as_storage_error(settings.folder, "make room, or name another with --run.folder"):
             self.run_folder = choose_run_folder(settings, self.goes_on)
             self.lock.take(self.run_folder)
+            if self.checkpoint is not None:
+                refuse_other_run(self.run_folder, self.checkpoint, path)
             is_own = path is not None and folder_of_checkpoint(path) == self.run_folder.resolve()
             identity = identify_run(self.run_folder, self.checkpoint if is_own else None)
         os.environ[VERSION_VARIABLE] = self.run_folder.name  # for the ranks that it starts

@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import string
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -214,6 +215,26 @@ def identify_run(folder: Path, checkpoint: dict[str, Any] | None) -> RunIdentity
         own = RunIdentity(known.id, known.resume_count + 1)
     _write(own, folder)
     return own
+
+
+def refuse_other_run(folder: Path, checkpoint: Mapping[str, Any], path: str) -> None:
+    """Refuse to go on with one run in the folder of another, whose files it would overwrite.
+
+    Args:
+        folder: The run folder that was asked for.
+        checkpoint: The checkpoint that the fit goes on from.
+        path: Where that lies.
+
+    Raises:
+        UserError: If the folder holds checkpoints of another run.
+    """
+    there = read_identity(folder)
+    kept = any(name in CANDIDATES for name in names_in(folder / "checkpoints"))
+    if there is not None and kept and checkpoint.get(KEY, {}).get("id") != there.id:
+        raise UserError(
+            f"{folder} holds another run than that of {path}, and would lose its checkpoints and "
+            "curves; go on in the run's own folder, or choose another --run.version"
+        )
 
 
 @rank_zero_only
