@@ -66,6 +66,8 @@ class VideoClassifier(Described, LightningModule):
             of checkpoints that hold different parts, such as two streams. Read once, at the start
             of a fit that does not resume.
         dropout: Dropout before the classifier; the network's own default where null.
+        classifier_std: Standard deviation of the classifier's first weights; the network's own
+            where null. Those are small, for a trunk that is trained already; without one, 0.1.
         batch_norm: Training of batch normalization.
         compile: If True, a fit compiles the network with `torch.compile`.
         checkpoint_activations: If True, the inside of each residual block is computed again in the
@@ -97,6 +99,7 @@ class VideoClassifier(Described, LightningModule):
         class_names: Sequence[str] = (),
         init_from: list[str] | str | None = None,
         dropout: float | None = None,
+        classifier_std: float | None = None,
         batch_norm: BatchNorm = BatchNorm(),
         compile: bool = False,
         checkpoint_activations: bool = False,
@@ -114,7 +117,7 @@ class VideoClassifier(Described, LightningModule):
         options = {"dropout": dropout, **(network_kwargs or {})}
         self.network_options = {name: v for name, v in options.items() if v is not None}
         self.network: VideoNetwork = build_network(network, num_classes, self.network_options)
-        prepare_network(self.network, batch_norm, checkpoint_activations)
+        prepare_network(self.network, batch_norm, checkpoint_activations, classifier_std)
         self.criterion = make_loss(loss, label_smoothing)
         self.num_classes = num_classes
         self.class_names = list(class_names)

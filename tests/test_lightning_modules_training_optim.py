@@ -5,8 +5,16 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.optim import AdamW
 
-from lightning_modules.training.optim import lr_factor, parameter_groups
+from datamodules import UserError
+from lightning_modules import BaselineModule
+from lightning_modules.training.optim import (
+    Optimization,
+    lr_factor,
+    make_optimizer,
+    parameter_groups,
+)
 
 
 class Net(nn.Module):
@@ -89,3 +97,19 @@ def test_step_falls_at_its_milestones() -> None:
 def test_warmup_rises_linearly_then_follows_the_schedule() -> None:
     factor = lr_factor("constant", 100, 10, warmup_epochs=0.4)
     assert [factor(s) for s in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1])
+
+
+def test_adamw_remembers_as_long_as_asked() -> None:
+    network = nn.Linear(2, 2)
+    settings = Optimization(optimizer="adamw", lr=0.1, betas=(0.8, 0.9))
+    optimizer = make_optimizer(settings, network, (), 1.0)
+    assert isinstance(optimizer, AdamW)
+    assert {group["betas"] for group in optimizer.param_groups} == {(0.8, 0.9)}
+
+
+def test_memory_of_adamw_is_checked() -> None:
+    with pytest.raises(UserError, match=r"betas=\[0\.9, 1\.0\] must lie in \[0, 1\)"):
+        Optimization(optimizer="adamw", betas=(0.9, 1.0))
+    sgd = Optimization(betas=(0.9, 0.98))
+    with pytest.raises(UserError, match=r"betas=\(0\.9, 0\.98\) is for adamw, .* is sgd"):
+        BaselineModule("tsn_tiny", num_classes=8, optimization=sgd)

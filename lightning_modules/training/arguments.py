@@ -47,6 +47,9 @@ def refuse_without_effect(
     if optimization.optimizer != "sgd":
         why = f"is for sgd, and the optimizer is {_name(optimization.optimizer)}; leave it out"
         void |= dict.fromkeys(("optimization.momentum", "optimization.nesterov"), why)
+    if optimization.optimizer != "adamw":
+        why = f"is for adamw, and the optimizer is {_name(optimization.optimizer)}; leave it out"
+        void["optimization.betas"] = why
     if not isinstance(optimization.optimizer, str):
         why = "is for sgd and adamw; give it as an argument of the optimizer instead"
         void |= dict.fromkeys(("optimization.lr", "optimization.weight_decay"), why)

@@ -185,7 +185,10 @@ def build_network(name: str, num_classes: int, options: Mapping[str, Any]) -> Vi
 
 @as_user_error()
 def prepare_network(
-    network: VideoNetwork, batch_norm: BatchNorm, checkpoint_activations: bool
+    network: VideoNetwork,
+    batch_norm: BatchNorm,
+    checkpoint_activations: bool,
+    classifier_std: float | None = None,
 ) -> None:
     """Set a network up for training, in place.
 
@@ -193,11 +196,15 @@ def prepare_network(
         network: A new network.
         batch_norm: How its batch normalization is trained.
         checkpoint_activations: Compute blocks again in the backward pass.
+        classifier_std: Standard deviation of its classifiers' first weights; None for its own.
 
     Raises:
-        UserError: If the network has nothing that a setting could apply to.
+        UserError: If the network has nothing that a setting could apply to, or a number is out of
+            its range.
     """
     store_channels_last(network)
+    if classifier_std is not None:
+        draw_classifiers(network, classifier_std)
     if batch_norm.momentum is not None:
         set_batch_norm_momentum(network, batch_norm.momentum)
     if batch_norm.batch_size is not None:
@@ -206,6 +213,31 @@ def prepare_network(
         freeze_batch_norm(network, keep_first=batch_norm.frozen == "all_but_first")
     if checkpoint_activations:
         checkpoint_blocks(network)
+
+
+def draw_classifiers(network: VideoNetwork, std: float) -> None:
+    """Draw the weights of a network's classifiers anew, in place.
+
+    The gradient that enters the trunk is proportional to them. The papers' 0.01 suits a trunk that
+    has learned already; one that begins at random hardly moves until the classifier has grown,
+    which in turn waits for features.
+
+    Args:
+        network: A new network.
+        std: Standard deviation of the weights, normal with mean 0.
+
+    Raises:
+        UserError: If it is not above 0, or no layer of a user's own network is known as one.
+    """
+    if std <= 0:
+        raise UserError(f"model.classifier_std={std} must be above 0; null is the network's own")
+    if not network.classifiers:
+        raise UserError(
+            f"model.classifier_std={std} has nothing to draw: no linear layer of the network gives "
+            "a value for each class; leave it out"
+        )
+    for name in network.classifiers:
+        nn.init.normal_(network.get_submodule(name).get_parameter("weight"), std=std)
 
 
 def store_channels_last(network: VideoNetwork) -> None:

@@ -31,6 +31,8 @@ class Optimization:
             batch really used (devices x batch size x accumulation). Null: the rate as it is.
         momentum: Momentum of SGD.
         nesterov: Use Nesterov's form in SGD.
+        betas: Memory of AdamW: of the mean of the gradient, and of that of its square. The steps
+            stay small for about 1 / (1 - the latter) steps after gradients have become small.
         weight_decay: Weight decay.
         schedule: `cosine`, `step` or `constant`, per optimizer step, or a scheduler of torch or of
             your own, stepped after each optimizer step (`ReduceLROnPlateau`: by `val/loss` after
@@ -57,6 +59,7 @@ class Optimization:
     reference_batch: int | None = None
     momentum: float = 0.9
     nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 1e-4
     schedule: Schedule | LRSchedulerCallable = "cosine"
     milestones: Sequence[int] = ()
@@ -80,6 +83,7 @@ class Optimization:
         self._check("reference_batch", batch is None or batch >= 1, "must be at least 1")
         self._check("gamma", 0 < self.gamma <= 1, "must lie in (0, 1]")
         self._check("momentum", 0 <= self.momentum < 1, "must lie in [0, 1)")
+        self._check("betas", all(0 <= b < 1 for b in self.betas), "must lie in [0, 1)")
         milestones = list(self.milestones)
         in_order = milestones == sorted(set(milestones)) and min(milestones, default=1) >= 1
         self._check("milestones", in_order, "must be epochs from 1 on, in order")
@@ -157,7 +161,7 @@ def make_optimizer(
     if settings.optimizer == "sgd":
         return SGD(groups, momentum=settings.momentum, nesterov=settings.nesterov)
     if settings.optimizer == "adamw":
-        return AdamW(groups)
+        return AdamW(groups, betas=settings.betas)
     named = [{"name": group["name"], "params": group["params"]} for group in groups]
     optimizer: Optimizer = _callable(settings.optimizer)(named)
     for made, group in zip(optimizer.param_groups, groups, strict=True):
