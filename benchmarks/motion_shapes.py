@@ -127,7 +127,7 @@ def _options() -> argparse.Namespace:
     names = [candidate.network for candidate in CANDIDATES]
     parser.add_argument("--networks", nargs="*", choices=names, help="default: all")
     parser.add_argument("--folder", type=Path, default=Path("runs/motion_shapes"))
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=6)
     add_options(parser)
     return parser.parse_args()
 

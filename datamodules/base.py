@@ -264,8 +264,12 @@ class VideoDataModule(LightningDataModule, ABC):
             raise UserError(
                 f"there is no dataset folder {self.root}; set data.root to where the videos are"
             )
-        if self.augmentation.named_classes:
-            self.augmentation.check_classes(self.class_names)
+        self.augmentation.check_classes(self.class_info)
+        if self.flow is not None and not self.augmentation.moves_flow:
+            raise UserError(
+                "data.augmentation changes clips in a way that their flow cannot follow "
+                "(reversals), and data.flow is set; leave one out"
+            )
         with without_collector():
             splits = divide(
                 {split: self._listed(split) for split in ("train", "val", "test")},

@@ -32,11 +32,14 @@ class ClassInfo:
         names: Names of the classes in label order.
         mirror_pairs: Pairs of classes that are each other's mirror image.
         never_mirrored: Classes whose mirror image is not to be shown under their name.
+        reverse_pairs: Pairs of classes that show each other when they are played backwards; a class
+            with itself where it looks alike.
     """
 
     names: Sequence[str]
     mirror_pairs: Sequence[tuple[str, str]] = ()
     never_mirrored: Sequence[str] = ()
+    reverse_pairs: Sequence[tuple[str, str]] = ()
 
     @property
     def differ_in_a_mirror(self) -> list[str]:

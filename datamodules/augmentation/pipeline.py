@@ -4,6 +4,7 @@ B batch, V views (1 in training), C channels, T frames, H, W, K classes.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -19,6 +20,7 @@ from datamodules.augmentation.functional import (
 )
 from datamodules.augmentation.mirrors import ClassInfo
 from datamodules.augmentation.mixing import Mixing, mix_clips, mix_labels, pixel_shares
+from datamodules.augmentation.reversals import with_reversals
 from datamodules.batch import VideoBatch
 from datamodules.errors import UserError
 from datamodules.plugins.described import DescribedValue
@@ -41,26 +43,31 @@ class Augmentation(DescribedValue):
         """Classes that its arguments name; each must be one of the dataset's."""
         return []
 
-    def check_classes(self, class_names: Sequence[str]) -> None:
+    def check_classes(self, classes: ClassInfo) -> None:
         """Check the names of classes.
 
         Args:
-            class_names: Names of the classes in label order.
+            classes: The dataset's classes.
 
         Raises:
             UserError: If a name is not a class.
         """
         for name in self.named_classes:
-            if name not in class_names:
+            if name not in classes.names:
                 raise UserError(
-                    f"data.augmentation (flip_exempt, flip_pairs) names {name!r}, which is not a "
-                    f"class; classes are {', '.join(class_names[:10])}"
+                    f"data.augmentation (flip_exempt, flip_pairs, reverse_pairs) names {name!r}, "
+                    f"which is not a class; classes are {', '.join(classes.names[:10])}"
                 )
 
     @property
     def mirrors(self) -> bool:
         """True if clips are mirrored as `mirrored` says."""
         return False
+
+    @property
+    def moves_flow(self) -> bool:
+        """False if it cannot change the flow of a clip alike; data with flow then refuse it."""
+        return True
 
     def mirrored(self, classes: ClassInfo) -> ClassInfo:
         """Say how the classes' mirror images are treated; as the dataset says by default.
@@ -99,7 +106,7 @@ class Augmentation(DescribedValue):
 
 
 class StandardAugmentation(Augmentation):
-    """Mirroring, colour jitter, mixup and cutmix.
+    """Mirroring, colour jitter, reversals, mixup and cutmix.
 
     Args:
         flip_probability: Share of training clips that are mirrored.
@@ -108,13 +115,17 @@ class StandardAugmentation(Augmentation):
         flip_pairs: Pairs of classes that are each other's mirror image, and get the other's label
             when they are mirrored; null for the dataset's own.
         color: Strength of brightness, contrast and saturation jitter; a quarter of it for hue.
+        reversals: Show each clip once more in its batch, backwards, under the name of the class
+            that it then shows: up to twice the clips for the network, none more to decode.
+        reverse_pairs: Pairs of classes that are each other's reversal, a class with itself where it
+            looks alike; null for the dataset's own. Clips of other classes are not reversed.
         mixup_alpha: Strength of mixup, which adds pairs of training clips; 0 for none, 0.2 to 0.8
             is usual.
         cutmix_alpha: Strength of cutmix, which pastes a box of one training clip into another; 0
             for none, 1 is usual. With both, each clip is mixed one way or the other.
 
     Raises:
-        UserError: If a number is out of its range.
+        UserError: If a number is out of its range, or arguments do not go together.
     """
 
     def __init__(
@@ -123,6 +134,8 @@ class StandardAugmentation(Augmentation):
         flip_exempt: Sequence[str] | None = None,
         flip_pairs: Sequence[tuple[str, str]] | None = None,
         color: float = 0.0,
+        reversals: bool = False,
+        reverse_pairs: Sequence[tuple[str, str]] | None = None,
         mixup_alpha: float = 0.0,
         cutmix_alpha: float = 0.0,
     ) -> None:
@@ -135,7 +148,19 @@ class StandardAugmentation(Augmentation):
         self.flip_exempt = flip_exempt
         self.flip_pairs = flip_pairs
         self.color = ColorJitter(color, color, color, color / 4) if color else None
+        self.reversals = reversals
+        self.reverse_pairs = reverse_pairs
         self.mixing = Mixing(mixup_alpha, cutmix_alpha)
+        if reversals and self.mixing:
+            raise UserError(
+                "data.augmentation.reversals and mixup_alpha or cutmix_alpha do not go together, "
+                "as a mixed clip is no reversal of another; leave one out"
+            )
+        if reverse_pairs is not None and not reversals:
+            raise UserError(
+                "data.augmentation.reverse_pairs has no effect without "
+                "data.augmentation.reversals=true; set that, or leave the pairs out"
+            )
 
     @property
     def mirrors(self) -> bool:
@@ -148,15 +173,39 @@ class StandardAugmentation(Augmentation):
         pairs = classes.mirror_pairs if given is None else [(x, y) for x, y in given]
         paired = set(chain.from_iterable(pairs))
         exempt = sorted(set(classes.never_mirrored) - paired) if own is None else list(own)
-        return ClassInfo(classes.names, pairs, exempt)
+        return replace(classes, mirror_pairs=pairs, never_mirrored=exempt)
+
+    def reversed_classes(self, classes: ClassInfo) -> ClassInfo:
+        """Replace the classes' reversals by those that the arguments give."""
+        given = self.reverse_pairs
+        return classes if given is None else replace(classes, reverse_pairs=given)
+
+    def check_classes(self, classes: ClassInfo) -> None:
+        """Check the names of classes; see `Augmentation`.
+
+        Raises:
+            UserError: If a name is not a class, or no reversals are known that are asked for.
+        """
+        super().check_classes(classes)
+        if self.reversals and not self.reversed_classes(classes).reverse_pairs:
+            raise UserError(
+                "data.augmentation.reversals=true needs the classes that are each other's "
+                "reversal; name them with data.augmentation.reverse_pairs, or leave it out"
+            )
+
+    @property
+    def moves_flow(self) -> bool:
+        """False with reversals: the flow of a reversed clip is not that of the clip, turned."""
+        return not self.reversals
 
     @property
     def named_classes(self) -> list[str]:
-        """Classes that `flip_exempt` and `flip_pairs` name."""
-        return [*(self.flip_exempt or ()), *chain.from_iterable(self.flip_pairs or ())]
+        """Classes that `flip_exempt`, `flip_pairs` and `reverse_pairs` name."""
+        pairs = chain(self.flip_pairs or (), self.reverse_pairs or ())
+        return [*(self.flip_exempt or ()), *chain.from_iterable(pairs)]
 
     def augment(self, batch: VideoBatch, draws: BatchDraws, classes: ClassInfo) -> VideoBatch:
-        """Mirror and recolour clips; mirror their flow and rename their classes alike."""
+        """Mirror, recolour and reverse clips; treat their flow and their classes alike."""
         generators = draws.generators("device")
         if self.mirrors:
             wanted = [rng.random() < self.flip_probability for rng in generators]
@@ -165,7 +214,7 @@ class StandardAugmentation(Augmentation):
             factors = torch.tensor([self.color.draw(rng) for rng in generators])
             clips = batch["clips"]
             batch["clips"] = color_jitter(clips.float() / 255, factors.to(clips.device))
-        return batch
+        return with_reversals(batch, self.reversed_classes(classes)) if self.reversals else batch
 
     def _flip(self, batch: VideoBatch, wanted: np.ndarray, classes: ClassInfo) -> None:
         labels, index = batch["label"], classes.names.index

@@ -154,8 +154,9 @@ class MotionShapesDataModule(VideoDataModule):
 
     @property
     def class_info(self) -> ClassInfo:
-        """The motions, of which four are mirror images of one another."""
-        return ClassInfo(self.class_names, mirror_pairs=MIRROR_PAIRS)
+        """The motions: each is the reversal of another, and four are mirror images."""
+        pairs = list(zip(CLASS_NAMES[::2], CLASS_NAMES[1::2], strict=True))
+        return ClassInfo(self.class_names, mirror_pairs=MIRROR_PAIRS, reverse_pairs=pairs)
 
     @cached_property
     def flow_source(self) -> FlowSource | None:
