@@ -97,7 +97,7 @@ def _row(network: str, probe: str, effects: list[Effect]) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--folder", type=Path, default=Path("runs/motion_shapes"))
-    parser.add_argument("--epochs", type=int, default=12, help="of a training that is missing")
+    parser.add_argument("--epochs", type=int, default=6, help="of a training that is missing")
     add_options(parser)
     return parser.parse_args()
 

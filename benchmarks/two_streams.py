@@ -30,12 +30,18 @@ LEARNS, CONTROL = (95.0, 100.0), (40.0, 60.0)
 LENGTH = 4
 """Flow fields of a stack, L: MotionShapes has 24 in a clip."""
 
+SETTINGS = ("--data.augmentation.reversals=false", "--data.loading.batch_size=32")
+SETTINGS += ("--model.classifier_std=null", "--model.optimization.optimizer=sgd")
+SETTINGS += ("--model.optimization.betas=[0.9,0.999]", "--model.optimization.nesterov=true")
+SETTINGS += ("--model.optimization.weight_decay=5.0e-4", "--model.optimization.warmup_epochs=1")
+"""What the phases have in the place of the quickstart's: flow cannot be reversed."""
+
 
 @dataclass(frozen=True)
 class Phase:
     """A training: the network, what is special, what it starts from, where its accuracy must lie.
 
-    `options` go beside the quickstart's settings; `starts_from` are names of phases before it.
+    `options` go beside `SETTINGS` and the quickstart's own; `starts_from` names phases before it.
     """
 
     name: str
@@ -232,7 +238,7 @@ def _measure(phase: Phase, repeat: Repeat, folder: Path, options: argparse.Names
     if not scores.is_file():
         common = ["--config", "configs/quickstart.yaml", "--model", "STResNetModule"]
         common += ["--model.network", phase.network, "--trainer.max_epochs", str(phase.epochs)]
-        common += ["--data.root", str(options.data), *phase.options]
+        common += ["--data.root", str(options.data), *SETTINGS, *phase.options]
         common += _flow_options(phase, options.flow_root)
         sources = [str(folder / name / "0" / "checkpoints/last.ckpt") for name in phase.starts_from]
         start = [f"--model.init_from={_as_list(sources)}"] if sources else []
