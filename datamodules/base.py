@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from datamodules.annotations.folder_index import FolderIndex
-from datamodules.annotations.listed_videos import ListedVideo, ListedVideos, Split
+from datamodules.annotations.listed_videos import SPLITS, ListedVideo, ListedVideos, Split
 from datamodules.annotations.splits import (
     divide,
     held_out_videos,
+    name_of_test,
     report_missing,
     without_collector,
 )
@@ -73,6 +74,8 @@ class VideoDataModule(LightningDataModule, ABC):
         train_set: Training videos, after `setup`.
         val_set: Validation videos.
         test_set: Test videos.
+        test_split_name: What the test videos really are, after `setup`: `test`, `validation` where
+            the field reports that, or the validation videos for want of a test list, in words.
         spec: The clips: sampling, crops, normalization, flow.
 
     Raises:
@@ -82,6 +85,9 @@ class VideoDataModule(LightningDataModule, ABC):
     train_set: VideoDataset
     val_set: VideoDataset
     test_set: VideoDataset
+    test_split_name: str
+    reported_split: ClassVar[Split] = "test"
+    """Split that the field reports: `val` where the test videos have no public labels."""
     official_splits: ClassVar[int] = 1
     """Number of ways in which the dataset's authors divide the same videos."""
     number: int = 1
@@ -267,12 +273,9 @@ class VideoDataModule(LightningDataModule, ABC):
         if self.augmentation.named_classes:
             self.augmentation.check_classes(self.class_names)
         with without_collector():
-            splits = divide(
-                {split: self._listed(split) for split in ("train", "val", "test")},
-                self.official_counts(),
-                self._hold_out,
-                self.remarks,
-            )
+            lists = {split: self._listed(split) for split in SPLITS}
+            splits = divide(lists, self.official_counts(), self._hold_out, self.remarks)
+        self.test_split_name = name_of_test(lists, self.reported_split)
         self.remark_on_mirrors()
         num_crops = self.evaluation.num_crops
         if count_mirrored(num_crops):

@@ -88,6 +88,7 @@ def test_layout_is_read(layout: str, timed: bool, tmp_path: Path, motion_root: P
     data = FineGymDataModule(str(tmp_path), **CLIP)
     data.setup()
     assert data.class_names == CLASSES
+    assert data.test_split_name == "validation"
     for part, split in ((data.train_set, "train"), (data.val_set, "val"), (data.test_set, "val")):
         assert labelled(part) == {name: int(label) for name, label in NAMES[split]}
         assert part.missing == []

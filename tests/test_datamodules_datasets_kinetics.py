@@ -85,6 +85,7 @@ def test_layout_is_read(layout: str, tmp_path: Path, motion_root: Path) -> None:
     data = KineticsDataModule(str(tmp_path), **CLIP)
     data.setup()
     assert data.class_names == CLASSES
+    assert data.test_split_name == "validation"
     for dataset, split in (
         (data.train_set, "train"),
         (data.val_set, "val"),

@@ -63,6 +63,8 @@ class KineticsDataModule(VideoDataModule):
         UserError: If arguments do not fit together.
     """
 
+    reported_split = "val"
+
     def __init__(
         self,
         root: str = "data/kinetics",
