@@ -21,7 +21,7 @@ from datamodules.annotations.splits import (
     report_missing,
     without_collector,
 )
-from datamodules.annotations.table import make_table, write_missing
+from datamodules.annotations.table import PackedStrings, make_table, write_missing
 from datamodules.augmentation.functional import normalize, normalize_flow
 from datamodules.augmentation.mirrors import (
     ClassInfo,
@@ -229,6 +229,24 @@ class VideoDataModule(LightningDataModule, ABC):
         """Name a video's group, never divided between train and val; by default the video."""
         return video.video_id
 
+    def source_of(self, video: ListedVideo) -> str:
+        """Name the scene, source video or person that a video's likes are alike in.
+
+        By default its group; empty where that is no more than the video itself.
+        """
+        group = self.group_of(video)
+        return "" if group == video.video_id else group
+
+    def _sources(self, videos: ListedVideos) -> PackedStrings:
+        """Name the source of each video; empty, too, where a name does not tell it."""
+        sources = []
+        for video in videos:
+            try:
+                sources.append(self.source_of(video))
+            except UserError:  # of a name that tells no group, which only holding out needs
+                sources.append("")
+        return PackedStrings(sources)
+
     def input_spec(self) -> dict[str, Any]:
         """Describe the clips in plain values, for the checkpoint."""
         source = self.flow_source
@@ -312,6 +330,7 @@ class VideoDataModule(LightningDataModule, ABC):
             num_crops=self.evaluation.num_crops if split == "test" else 1,
             flow=self.flow_source,
             probe=self.probe,
+            groups=self._sources(videos) if split == "test" else None,
         )
 
     def write_missing(self, folder: Path) -> list[Path]:

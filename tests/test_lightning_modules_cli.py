@@ -79,6 +79,7 @@ def test_test_writes_scores_and_protocol(
     assert scores["logits"].dtype == np.float32
     assert scores["class_names"].tolist() == open_checkpoint(checkpoint).class_names
     assert len(set(scores["video_ids"].tolist())) == 16
+    assert scores["groups"].tolist() == [""] * 16  # each of these is drawn on its own
     protocol = json.loads(str(scores["protocol"]))
     assert protocol["videos_used"] == protocol["videos_listed"] == 16
     assert protocol["broken"] == protocol["missing"] == []

@@ -121,6 +121,9 @@ class ScoreFile(Callback):
         order = np.argsort([position[name] for name in merged["video_ids"].tolist()], kind="stable")
         for key in ("video_ids", "labels", "logits"):
             merged[key] = merged[key][order]
+        groups = data.test_set.groups
+        found = [groups[position[name]] for name in merged["video_ids"].tolist()]
+        merged["groups"] = np.array(found, dtype=np.str_)
         assert len(set(merged["video_ids"].tolist())) == len(order), "a video was scored twice"
         merged["broken"] = sorted(set(map(tuple, merged["broken"].tolist())))
         for path in paths:
@@ -138,6 +141,7 @@ class ScoreFile(Callback):
                 file,
                 video_ids=merged["video_ids"],
                 labels=merged["labels"],
+                groups=merged["groups"],
                 logits=logits.astype(stored),
                 class_names=np.array(data.class_names, dtype=np.str_),
                 protocol=np.array(json.dumps(details)),

@@ -51,12 +51,15 @@ class Contest:
         labels: Their classes, (N,).
         class_names: Names of the K classes.
         contenders: The models; all scores are in the order of `video_ids` and `class_names`.
+        groups: The scene, source video or person of each video, as an index, (N,); a video of which
+            none is known is a group of its own.
     """
 
     video_ids: Sequence[str]
     labels: Integers
     class_names: Sequence[str]
     contenders: Sequence[Contender]
+    groups: Integers
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class _File:
     path: Path
     video_ids: list[str]
     labels: Integers
+    groups: list[str]
     logits: Floats
     class_names: list[str]
     protocol: dict[str, Any]
@@ -96,7 +100,14 @@ def read_contest(files: Mapping[str, Sequence[Path]]) -> Contest:
         means = [views.mean(axis=1) for views in logits]
         contenders.append(Contender(name, scores, opened[0].protocol, means))
     assert first is not None, "there is at least one name"
-    return Contest(first.video_ids, first.labels, first.class_names, contenders)
+    groups = indices(first.groups)
+    return Contest(first.video_ids, first.labels, first.class_names, contenders, groups)
+
+
+def indices(groups: Sequence[str]) -> Integers:
+    """Number groups from 0 on; each that has no name is one of its own, (N,)."""
+    numbers: dict[str | int, int] = {}
+    return np.array([numbers.setdefault(name or i, len(numbers)) for i, name in enumerate(groups)])
 
 
 def probabilities(logits: Floats) -> Floats:
@@ -116,6 +127,9 @@ def _read(path: Path) -> _File:
             if missing:
                 raise UserError(f"it lacks {', '.join(missing)}")
             values = {field: stored[field] for field in FIELDS}
+            groups = (
+                stored["groups"].tolist() if "groups" in stored else [""] * values["labels"].size
+            )
         protocol = json.loads(str(values["protocol"]))
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
@@ -124,7 +138,7 @@ def _read(path: Path) -> _File:
     ids, names = values["video_ids"].tolist(), values["class_names"].tolist()
     logits, labels = values["logits"].astype(np.float64), values["labels"].astype(np.int64)
     shape_fits = logits.ndim == 3 and logits.shape[::2] == (len(ids), len(names))
-    if not (shape_fits and logits.size and labels.shape == (len(ids),)):
+    if not (shape_fits and logits.size and labels.shape == (len(ids),) == (len(groups),)):
         raise UserError(
             f"{path} is damaged: {len(ids)} videos, {labels.size} labels, logits of the shape "
             f"{logits.shape} and {len(names)} classes do not fit together; test again"
@@ -133,7 +147,7 @@ def _read(path: Path) -> _File:
         raise UserError(
             f"{path} names a video twice, or holds scores that are not finite; test again"
         )
-    return _File(path, ids, labels, logits, names, protocol)
+    return _File(path, ids, labels, groups, logits, names, protocol)
 
 
 def _aligned(file: _File, first: _File) -> Floats:
