@@ -16,10 +16,10 @@ from lightning_modules.evaluation.probe_drops import ClassDrop, class_drops, pro
 from lightning_modules.evaluation.score_files import (
     Contender,
     Contest,
-    probabilities,
     read_contest,
     read_external,
 )
+from lightning_modules.evaluation.stored_scores import probabilities
 
 Array = NDArray[Any]
 
@@ -203,7 +203,7 @@ def test_files_that_cannot_be_compared_are_refused(
 
 def test_file_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("no scores")
-    with pytest.raises(ValueError, match="not a score file"):
+    with pytest.raises(ValueError, match="is not a whole score file"):
         read_contest({"a": [tmp_path / "text.npz"]})
     with pytest.raises(ValueError, match="there is no score file"):
         read_contest({"a": [tmp_path / "absent.npz"]})
@@ -270,7 +270,7 @@ def test_probe_is_shown_by_what_it_costs_each_class(
     assert float(rows[0]["drop"]) == 1.0
     assert "What reversed costs each class" in (out / "compare.html").read_text()
     assert not list(probed_contenders(read_contest({"b": [other], "a": [plain]})))
-    with pytest.raises(ValueError, match="files of a were not tested under one probe"):
+    with pytest.raises(ValueError, match="not seeds of one thing: probe differs"):
         read_contest({"a": [plain, other]})
 
 
