@@ -267,6 +267,8 @@ class VideoDataModule(LightningDataModule, ABC):
             num_crops=self.evaluation.num_crops,
             frames_per_segment=self.spec.sampling.frames_per_segment,
             flow=None if source is None else source.spec,
+            seed=self.seed,
+            validation={"videos": len(self.val_set), "list": self.val_set.table.digest},
         )
 
     def setup(self, stage: str | None = None) -> None:

@@ -218,23 +218,6 @@ def test_resumed_fit_keeps_its_settings_and_its_epoch(
     assert "lr=0.7 (was 0.1)" in capsys.readouterr().err
 
 
-def test_partial_test_keeps_the_scores_of_the_whole(
-    run_folder: Path, motion_root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    checkpoint = str(run_folder / "checkpoints" / "best.ckpt")
-    where = [f"--data.root={motion_root}", *SMALL, "--data.loading.num_workers=0"]
-    words = ["test", "--config", QUICKSTART, "--ckpt_path", checkpoint, *where]
-    main(words)
-    before = (run_folder / "scores_test_1x1.npz").read_bytes()
-    main([*words, "--data.loading.batch_size=2", "--trainer.limit_test_batches=2"])
-    printed = capsys.readouterr().out
-    assert "4 / 16 videos" in printed
-    assert "only a part was tested" in printed
-    assert (run_folder / "scores_test_1x1.npz").read_bytes() == before
-    main([*words, "--data.crops.size=48", "--data.crops.short_side=64"])
-    assert (run_folder / "scores_test_1x1.1.npz").read_bytes() == before
-
-
 def test_checkpoint_of_other_classes_is_refused(
     run_folder: Path, class_folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
