@@ -1,4 +1,4 @@
-"""Where scores come from: whether files belong under one name, and what tells names apart."""
+"""Provenance of scores: whether files belong under one name, and what tells names apart."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

@@ -149,9 +149,17 @@ def _contender(
                 f"{file.path} and {first.path} disagree on the class of {len(wrong)} videos, such "
                 f"as {ids[wrong[0]]}; compare tests of one version of the annotation"
             )
-        scores.append(file.scores[rows][:, columns])
-        logits.append(file.logits[rows][:, columns])
+        scores.append(_taken(file.scores, rows, columns))
+        logits.append(_taken(file.logits, rows, columns))
     return Contender(name, scores, seeds[0].protocol, logits)
+
+
+def _taken(values: Floats, rows: Integers, columns: Integers) -> Floats:
+    """Take rows and columns in an order; the values themselves where it is theirs."""
+    wanted = zip((rows, columns), values.shape, strict=True)
+    if all(np.array_equal(order, np.arange(count)) for order, count in wanted):
+        return values
+    return values[np.ix_(rows, columns)]
 
 
 def _shared(listed: Sequence[Sequence[str]]) -> list[str]:
