@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from datamodules.annotations.folder_index import FolderIndex
-from datamodules.annotations.listed_videos import ListedVideo, ListedVideos, Split
+from datamodules.annotations.listed_videos import SPLITS, ListedVideo, ListedVideos, Split
 from datamodules.annotations.splits import (
     divide,
     held_out_videos,
+    name_of_test,
     report_missing,
     without_collector,
 )
-from datamodules.annotations.table import make_table, write_missing
+from datamodules.annotations.table import PackedStrings, make_table, write_missing
 from datamodules.augmentation.functional import normalize, normalize_flow
 from datamodules.augmentation.mirrors import (
     ClassInfo,
@@ -73,6 +74,8 @@ class VideoDataModule(LightningDataModule, ABC):
         train_set: Training videos, after `setup`.
         val_set: Validation videos.
         test_set: Test videos.
+        test_split_name: What the test videos really are, after `setup`: `test`, `validation` where
+            the field reports that, or the validation videos for want of a test list, in words.
         spec: The clips: sampling, crops, normalization, flow.
 
     Raises:
@@ -82,6 +85,9 @@ class VideoDataModule(LightningDataModule, ABC):
     train_set: VideoDataset
     val_set: VideoDataset
     test_set: VideoDataset
+    test_split_name: str
+    reported_split: ClassVar[Split] = "test"
+    """Split that the field reports: `val` where the test videos have no public labels."""
     official_splits: ClassVar[int] = 1
     """Number of ways in which the dataset's authors divide the same videos."""
     number: int = 1
@@ -223,6 +229,24 @@ class VideoDataModule(LightningDataModule, ABC):
         """Name a video's group, never divided between train and val; by default the video."""
         return video.video_id
 
+    def source_of(self, video: ListedVideo) -> str:
+        """Name the scene, source video or person that a video's likes are alike in.
+
+        By default its group; empty where that is no more than the video itself.
+        """
+        group = self.group_of(video)
+        return "" if group == video.video_id else group
+
+    def _sources(self, videos: ListedVideos) -> PackedStrings:
+        """Name the source of each video; empty, too, where a name does not tell it."""
+        sources = []
+        for video in videos:
+            try:
+                sources.append(self.source_of(video))
+            except UserError:  # of a name that tells no group, which only holding out needs
+                sources.append("")
+        return PackedStrings(sources)
+
     def input_spec(self) -> dict[str, Any]:
         """Describe the clips in plain values, for the checkpoint."""
         source = self.flow_source
@@ -243,6 +267,8 @@ class VideoDataModule(LightningDataModule, ABC):
             num_crops=self.evaluation.num_crops,
             frames_per_segment=self.spec.sampling.frames_per_segment,
             flow=None if source is None else source.spec,
+            seed=self.seed,
+            validation={"videos": len(self.val_set), "list": self.val_set.table.digest},
         )
 
     def setup(self, stage: str | None = None) -> None:
@@ -271,12 +297,9 @@ class VideoDataModule(LightningDataModule, ABC):
                 "(reversals), and data.flow is set; leave one out"
             )
         with without_collector():
-            splits = divide(
-                {split: self._listed(split) for split in ("train", "val", "test")},
-                self.official_counts(),
-                self._hold_out,
-                self.remarks,
-            )
+            lists = {split: self._listed(split) for split in SPLITS}
+            splits = divide(lists, self.official_counts(), self._hold_out, self.remarks)
+        self.test_split_name = name_of_test(lists, self.reported_split)
         self.remark_on_mirrors()
         num_crops = self.evaluation.num_crops
         if count_mirrored(num_crops):
@@ -313,6 +336,7 @@ class VideoDataModule(LightningDataModule, ABC):
             num_crops=self.evaluation.num_crops if split == "test" else 1,
             flow=self.flow_source,
             probe=self.probe,
+            groups=self._sources(videos) if split == "test" else None,
         )
 
     def write_missing(self, folder: Path) -> list[Path]:

@@ -28,6 +28,9 @@ class DataSpec:
         num_crops: Crops per clip in `test`.
         frames_per_segment: Consecutive frames out of each segment.
         flow: The optical flow beside the frames; None for none.
+        seed: Seed of the random choices; None where that is not known.
+        validation: Number of the validation videos and digest of their list; empty where that is
+            not known.
     """
 
     class_names: tuple[str, ...] = ()
@@ -40,3 +43,5 @@ class DataSpec:
     num_crops: NumCrops = 1
     frames_per_segment: int = 1
     flow: FlowSpec | None = None
+    seed: int | None = None
+    validation: Mapping[str, Any] = field(default_factory=dict)

@@ -48,6 +48,8 @@ class VideoDataset(Dataset[VideoItem]):
         num_crops: Crops per clip of an evaluation.
         flow: Source of the optical flow of the same frames; None for none.
         probe: Change of an evaluation's clips; None for none.
+        groups: Scene, source video or person of each video, N names, empty where unknown; None for
+            all unknown.
 
     Attributes:
         quarantine: Videos that could not be read, which training does not try again; at first of
@@ -66,6 +68,7 @@ class VideoDataset(Dataset[VideoItem]):
         num_crops: NumCrops = 1,
         flow: FlowSource | None = None,
         probe: Probe | None = None,
+        groups: PackedStrings | None = None,
     ) -> None:
         self.table = table
         self.root = root
@@ -76,6 +79,7 @@ class VideoDataset(Dataset[VideoItem]):
         self.num_crops: NumCrops = num_crops
         self.flow = flow
         self.probe = probe
+        self.groups = PackedStrings([""] * len(table)) if groups is None else groups
         self.quarantine = Quarantine()
 
     @property

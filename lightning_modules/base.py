@@ -21,6 +21,7 @@ from datamodules.data_spec import DataSpec
 from datamodules.errors import UserError, as_user_error
 from datamodules.plugins.described import Described, class_path_of, plain
 from lightning_modules.resume.checkpoint_io import read_checkpoint
+from lightning_modules.runs.origin import Origin
 from lightning_modules.runs.versions import library_versions
 from lightning_modules.training.arguments import (
     check_network_name,
@@ -37,6 +38,7 @@ from lightning_modules.training.metrics import (
     confusion_matrix,
     make_loss,
     mean_metric,
+    refuse_not_finite,
 )
 from lightning_modules.training.optim import (
     BatchNorm,
@@ -84,6 +86,7 @@ class VideoClassifier(Described, LightningModule):
 
     Attributes:
         data: Facts about the data, from `setup` on.
+        origin: Where the weights come from, if they were loaded from a checkpoint.
 
     Raises:
         UserError: If the network does not belong to the family or an argument does not fit.
@@ -129,6 +132,7 @@ class VideoClassifier(Described, LightningModule):
         self.data = DataSpec(tuple(class_names))
         self.input_spec: dict[str, Any] = {}
         self.protocol: dict[str, Any] = {}
+        self.origin = Origin()
         self.has_weights = False
         self.views_at_once: int | None = None
         self._stored_arguments: dict[str, Any] = {}
@@ -277,15 +281,19 @@ class VideoClassifier(Described, LightningModule):
 
         Returns:
             `video_id` (list), `label` (N,) and `logits` (N, V, K) of the valid videos.
+
+        Raises:
+            UserError: If a score is not finite.
         """
         valid = batch["valid"]
         logits, labels = self.view_logits(batch)[valid], batch["label"][valid]
+        ids = [name for name, keep in zip(batch["video_id"], valid.tolist(), strict=True) if keep]
+        refuse_not_finite(logits, ids)
         if len(labels):
             scores = self.video_scores(logits)
             self.test_metrics.update(scores, labels)
             self.test_confusion.update(scores, labels)
         self.log_dict(dict(self.test_metrics.items()), on_epoch=True)
-        ids = [name for name, keep in zip(batch["video_id"], valid.tolist(), strict=True) if keep]
         return {"video_id": ids, "label": labels.cpu(), "logits": logits.cpu()}
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -338,6 +346,11 @@ class VideoClassifier(Described, LightningModule):
                 "num_clips": self.data.num_clips,
                 "num_crops": self.data.num_crops,
                 "average": self.average,
+                "seed": self.data.seed,
+                "validation": {
+                    **self.data.validation,
+                    "in_part": self.trainer.limit_val_batches != 1.0,
+                },
             }
             self._read_init_from()
             if self.compiles:
@@ -365,7 +378,7 @@ class VideoClassifier(Described, LightningModule):
         rank_zero_info(f"weights from {source}\n{report}")
 
     def on_train_start(self) -> None:
-        """Note that the classifier is no longer random.
+        """Note that the classifier is no longer random, nor what a checkpoint held.
 
         Raises:
             UserError: If the trainer took layers away that the arguments set up.
@@ -377,6 +390,7 @@ class VideoClassifier(Described, LightningModule):
                 "model.batch_norm.batch_size; leave it false, or give neither"
             )
         self.has_weights = True
+        self.origin = Origin()
 
     def on_test_start(self) -> None:
         """Refuse to test a classifier that nothing was loaded into; limit the views at once.
@@ -410,6 +424,7 @@ class VideoClassifier(Described, LightningModule):
         self.class_names = list(checkpoint["class_names"])
         self.input_spec = dict(checkpoint["input_spec"])
         self.protocol = dict(checkpoint["protocol"])
+        self.origin = Origin.of(checkpoint)
         self.has_weights = True
 
     @classmethod

@@ -179,6 +179,20 @@ def test_group_holds_across_classes_unless_the_pattern_takes_the_class_in(
         assert len({data.group_of(ListedVideo(name, "0", name)) for name in names}) == count
 
 
+def test_groups_of_test_videos_are_named_where_they_are_known(
+    class_folders: Path, tmp_path: Path
+) -> None:
+    for split in ("train", "test"):
+        shutil.copytree(class_folders, tmp_path / split)
+    # the first video of each class has no number that the second pattern takes
+    for pattern, known in ((None, ()), (r"_(0+[1-5])\]", (1, 2, 3, 4, 5))):
+        data = VideoFolderDataModule(str(tmp_path), group_pattern=pattern, val_fraction=0, **CLIP)
+        data.setup()
+        expected = [f"{n:05d}" if n in known else "" for n in range(6)] * 3
+        assert list(data.test_set.groups) == expected
+        assert list(data.train_set.groups) == [""] * 18
+
+
 def test_pictures_beside_videos_do_not_hide_their_class(class_folders: Path) -> None:
     (class_folders / "grow" / "Thumbs.jpg").write_bytes(b"")
     data = VideoFolderDataModule(str(class_folders), **CLIP)

@@ -128,6 +128,7 @@ def test_real_list_has_the_official_counts(test_data: Path, tmp_path: Path) -> N
     assert data.class_names[0] == "Back+15som+05Twis+FREE"
     assert len(data.train_set) + len(data.val_set) == 15027
     assert data.group_of(ListedVideo("", "0", "-mmq0PT-u8k_00155")) == "-mmq0PT-u8k"
+    assert list(data.test_set.groups) == ["AbCdEfGhIjK"]
     parts = (data.train_set, data.val_set)
     groups = [{name.rpartition("_")[0] for name in part.video_ids} for part in parts]
     assert [len(groups[0]) + len(groups[1]), len(groups[0] & groups[1])] == [58, 0]

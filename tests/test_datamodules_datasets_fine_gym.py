@@ -88,6 +88,7 @@ def test_layout_is_read(layout: str, timed: bool, tmp_path: Path, motion_root: P
     data = FineGymDataModule(str(tmp_path), **CLIP)
     data.setup()
     assert data.class_names == CLASSES
+    assert data.test_split_name == "validation"
     for part, split in ((data.train_set, "train"), (data.val_set, "val"), (data.test_set, "val")):
         assert labelled(part) == {name: int(label) for name, label in NAMES[split]}
         assert part.missing == []
@@ -191,6 +192,8 @@ def test_real_lists_have_the_official_counts(
     first = data.train_set.video_ids[0]
     assert first == "A0xAXXysHUo_E_002184_002237_A_0035_0036"
     assert data.group_of(ListedVideo("", "0", first)) == "A0xAXXysHUo"
+    pairs = zip(data.test_set.groups, data.test_set.video_ids, strict=True)
+    assert all(name.startswith(f"{group}_E_") for group, name in pairs)
 
 
 def test_official_counts_of_gym288(tmp_path: Path) -> None:

@@ -112,6 +112,11 @@ def test_real_lists_have_the_official_counts(
         for part in (data.train_set, data.val_set)
     ]
     assert not films[0] & films[1]
+    known = [
+        data.group_of(ListedVideo(name, name.split("/")[0], name))
+        for name in data.test_set.video_ids
+    ]
+    assert list(data.test_set.groups) == known
 
 
 def test_every_odd_name_is_found(test_data: Path, tmp_path: Path) -> None:

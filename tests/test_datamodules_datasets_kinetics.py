@@ -85,6 +85,7 @@ def test_layout_is_read(layout: str, tmp_path: Path, motion_root: Path) -> None:
     data = KineticsDataModule(str(tmp_path), **CLIP)
     data.setup()
     assert data.class_names == CLASSES
+    assert data.test_split_name == "validation"
     for dataset, split in (
         (data.train_set, "train"),
         (data.val_set, "val"),
@@ -258,6 +259,8 @@ def test_real_lists_have_the_official_counts(test_data: Path, tmp_path: Path) ->
     assert data.class_names == (lists / "label_map_k400.txt").read_text().splitlines()
     assert data.val_set.video_ids[0] == "0wR5jVB-WPk_000417_000427"
     assert data.train_set.video_ids[1] == "_axE99QAhe8_000026_000036"
+    assert data.test_set.groups[0] == "0wR5jVB-WPk"
+    assert {len(name) for name in data.test_set.groups} == {11}
     with pytest.raises(ValueError, match="column 'label'"):
         KineticsDataModule(
             str(tmp_path), val_list=str(lists / "kinetics-600_test.csv"), **options

@@ -47,6 +47,7 @@ def test_layout_is_read(layout: str, tmp_path: Path, motion_root: Path) -> None:
     data = MomentsInTimeDataModule(str(tmp_path), **CLIP)
     data.setup()
     assert data.class_names == CLASSES
+    assert data.test_split_name == "validation"
     for dataset, split in (
         (data.train_set, "training"),
         (data.val_set, "validation"),

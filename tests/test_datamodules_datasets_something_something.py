@@ -61,6 +61,7 @@ def expect(data: Any, place: str, order: list[str]) -> None:
     """Both splits are read as they were written, each video from its own place."""
     data.setup()
     assert data.class_names == order
+    assert data.test_split_name == "validation"
     for dataset, split in (
         (data.train_set, "train"),
         (data.val_set, "validation"),

@@ -141,6 +141,10 @@ def test_real_lists_have_the_official_counts(
     assert len(data.train_set) + len(data.val_set) == train
     assert len(data.test_set) == test
     assert data.num_classes == 101
+    scenes = set(data.test_set.groups)
+    # seven groups gNN of each class
+    assert scenes == {name.rpartition("/")[2].split("_c")[0] for name in data.test_set.video_ids}
+    assert len(scenes) == 707
     assert data.class_names[:4] == ["ApplyEyeMakeup", "ApplyLipstick", "Archery", "BabyCrawling"]
     found = {
         path.split("/")[1]

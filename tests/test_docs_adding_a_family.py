@@ -67,7 +67,7 @@ def test_added_family_trains_tests_and_predicts(copy: Path, class_folders: Path)
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "max_tsn_tiny" in done.stdout
-    (scores,) = copy.glob("runs/*/0/scores_test_*.npz")
+    (scores,) = copy.glob("runs/*/0/scores_*.npz")
     with np.load(scores) as file:
         tested = dict(file)
     assert '"network": "max_tsn_tiny"' in str(tested["protocol"])

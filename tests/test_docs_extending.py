@@ -126,7 +126,7 @@ def test_predict_is_equal_to_test(
     kinetoscope(COMMANDS[2], *CPU)
     assert "FixedRate(num_frames=4, rate=10.0)" in capsys.readouterr().out
     kinetoscope(COMMANDS[3], "--top=3", f"--out={beside / 'labels.csv'}")
-    (scores,) = trained.glob("scores_test_*.npz")
+    (scores,) = trained.glob("scores_*.npz")
     with np.load(scores) as file:
         tested = dict(file)
     rows = [line.split(",") for line in (beside / "labels.csv").read_text().splitlines()[1:]]

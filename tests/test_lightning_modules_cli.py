@@ -79,6 +79,7 @@ def test_test_writes_scores_and_protocol(
     assert scores["logits"].dtype == np.float32
     assert scores["class_names"].tolist() == open_checkpoint(checkpoint).class_names
     assert len(set(scores["video_ids"].tolist())) == 16
+    assert scores["groups"].tolist() == [""] * 16  # each of these is drawn on its own
     protocol = json.loads(str(scores["protocol"]))
     assert protocol["videos_used"] == protocol["videos_listed"] == 16
     assert protocol["broken"] == protocol["missing"] == []
@@ -215,23 +216,6 @@ def test_resumed_fit_keeps_its_settings_and_its_epoch(
             "--model.optimization.lr=0.7",
         )
     assert "lr=0.7 (was 0.1)" in capsys.readouterr().err
-
-
-def test_partial_test_keeps_the_scores_of_the_whole(
-    run_folder: Path, motion_root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    checkpoint = str(run_folder / "checkpoints" / "best.ckpt")
-    where = [f"--data.root={motion_root}", *SMALL, "--data.loading.num_workers=0"]
-    words = ["test", "--config", QUICKSTART, "--ckpt_path", checkpoint, *where]
-    main(words)
-    before = (run_folder / "scores_test_1x1.npz").read_bytes()
-    main([*words, "--data.loading.batch_size=2", "--trainer.limit_test_batches=2"])
-    printed = capsys.readouterr().out
-    assert "4 / 16 videos" in printed
-    assert "only a part was tested" in printed
-    assert (run_folder / "scores_test_1x1.npz").read_bytes() == before
-    main([*words, "--data.crops.size=48", "--data.crops.short_side=64"])
-    assert (run_folder / "scores_test_1x1.1.npz").read_bytes() == before
 
 
 def test_checkpoint_of_other_classes_is_refused(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from datamodules.errors import UserError
 
 Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Seconds = NDArray[np.float32]
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "divide",
     "held_out_groups",
     "held_out_videos",
+    "name_of_test",
     "report_counts",
     "report_missing",
     "without_collector",
@@ -76,6 +77,22 @@ def divide(
         fitted = [train.video_ids, val.video_ids] if held_out else [train.video_ids]
         check_disjoint("test", test.video_ids, fitted)
     return {"train": train, "val": val, "test": test}
+
+
+def name_of_test(lists: Mapping[Split, ListedVideos | None], reported: Split) -> str:
+    """Say what the test videos of `divide` really are.
+
+    Args:
+        lists: The listed videos of each split; None where there is no such list.
+        reported: Split that the field reports.
+
+    Returns:
+        `test`; `validation` where the field reports that; else why validation videos are tested.
+    """
+    if lists["test"] is not None:
+        return "test"
+    name = "validation" if lists["val"] is not None else "validation held out of training"
+    return name if reported == "val" else f"{name} (no test list)"
 
 
 def held_out_videos(

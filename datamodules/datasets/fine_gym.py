@@ -55,6 +55,8 @@ class FineGymDataModule(VideoDataModule):
         UserError: If arguments do not fit together.
     """
 
+    reported_split = "val"
+
     def __init__(
         self,
         root: str = "data/finegym",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from datamodules.annotations.class_files import index_of_letters, read_label_map
 from datamodules.annotations.folder_index import FolderIndex
-from datamodules.annotations.listed_videos import ListedVideos
+from datamodules.annotations.listed_videos import ListedVideo, ListedVideos
 from datamodules.annotations.search_folders import OfficialLists
 from datamodules.annotations.text_files import read_columns
 from datamodules.base import Split, VideoDataModule
@@ -62,6 +62,8 @@ class KineticsDataModule(VideoDataModule):
     Raises:
         UserError: If arguments do not fit together.
     """
+
+    reported_split = "val"
 
     def __init__(
         self,
@@ -124,6 +126,10 @@ class KineticsDataModule(VideoDataModule):
         paths, found = _locate(self.files, split, classes, youtube_ids, names)
         letters = {name: letters_of(name) for name in set(classes)}
         return ListedVideos(paths, [letters[name] for name in classes], names, found=found)
+
+    def source_of(self, video: ListedVideo) -> str:
+        """Name the YouTube video of a clip."""
+        return video.video_id.rsplit("_", 2)[0]
 
     def setup(self, stage: str | None = None) -> None:
         """Read the splits, see `VideoDataModule.setup`."""

@@ -42,6 +42,8 @@ class MomentsInTimeDataModule(VideoDataModule):
         UserError: If arguments do not fit together.
     """
 
+    reported_split = "val"
+
     def __init__(
         self,
         root: str = "data/moments_in_time",

@@ -31,6 +31,7 @@ class _SomethingSomethingDataModule(VideoDataModule):
         kwargs: Arguments of `VideoDataModule`.
     """
 
+    reported_split = "val"
     video_folders: ClassVar[Sequence[str]]
     """Folders that may hold the videos, the likeliest first."""
     suffix: ClassVar[str]

@@ -98,6 +98,12 @@ class UCF101DataModule(VideoDataModule):
             )
         return found[1]
 
+    def source_of(self, video: ListedVideo) -> str:
+        """Name the scene of a video, `v_<Class>_gNN`: groups of two classes are not one scene."""
+        group = self.group_of(video)
+        name = video.video_id.rpartition("/")[2]
+        return name[: name.index(f"_{group}_")] + f"_{group}"
+
     @cached_property
     def _lists(self) -> OfficialLists:
         return OfficialLists(self.root, self.annotations, LIST_FOLDERS)

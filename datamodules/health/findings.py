@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.annotations.listed_videos import Split
+from datamodules.annotations.listed_videos import SPLITS, Split
 from datamodules.annotations.splits import without_collector
 from datamodules.annotations.table import VideoTable, make_table
 from datamodules.base import VideoDataModule
@@ -136,9 +136,8 @@ def read_lists(data: VideoDataModule) -> list[ListedSplit]:
     """
     class_index = data.class_index()
     found: list[ListedSplit] = []
-    names: tuple[Split, ...] = ("train", "val", "test")
     with without_collector():
-        for name in names:
+        for name in SPLITS:
             videos = data.read_split(name)
             if videos is not None:
                 videos = videos.inside(data.root)

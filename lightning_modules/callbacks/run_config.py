@@ -15,6 +15,7 @@ from datamodules.atomic import write_atomically
 from datamodules.errors import as_storage_error
 from datamodules.redaction import without_secrets
 from lightning_modules.runs.folder import GO_ON, KEY, RunIdentity
+from lightning_modules.runs.origin import RUN_NAME
 
 
 class RunConfig(SaveConfigCallback):
@@ -32,8 +33,9 @@ class RunConfig(SaveConfigCallback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Store the identity of the run in its checkpoint."""
+        """Store the identity of the run in its checkpoint, and its name and version."""
         checkpoint[KEY] = asdict(self.identity)
+        checkpoint[RUN_NAME] = "/".join(Path(trainer.default_root_dir).parts[-2:])
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write `config.yaml`, whatever the loggers are, and send it to those that keep one."""

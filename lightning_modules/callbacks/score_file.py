@@ -1,22 +1,27 @@
 """The score file of a test: every view of every listed video, once, whatever the devices."""
 
-import json
-import os
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
+from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules import VideoDataModule
-from datamodules.atomic import check_room, writing_binary
+from datamodules.atomic import check_room, locked, writing_binary
 from datamodules.csv_tables import write_rows
 from datamodules.errors import as_storage_error
 from lightning_modules.base import VideoClassifier
 from lightning_modules.console import say
-from lightning_modules.evaluation.protocol import Protocol, describe_protocol
+from lightning_modules.evaluation.protocol import (
+    Protocol,
+    describe_protocol,
+    digest_of_weights,
+)
+from lightning_modules.evaluation.result_files import choose_files, name_of_test
 from lightning_modules.reports.classes import write_confusion, write_per_class
 from lightning_modules.training.metrics import per_class_accuracy
 
@@ -49,9 +54,11 @@ class ScoreFile(Callback):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._parts: list[dict[str, Any]] = []
+        self._weights = ""
+        self._token = ""
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin with no scores, where there is room for them.
+        """Begin with no scores, where there is room for them; digest the weights.
 
         Raises:
             StorageError: If the folder takes no files, or not so many.
@@ -61,6 +68,8 @@ class ScoreFile(Callback):
         views = len(data.test_set.table.present) * data.evaluation.num_views
         with as_storage_error(self.folder, ADVICE):
             check_room(self.folder, _COPIES * views * data.num_classes * _BYTES)
+        self._weights = digest_of_weights(trainer.strategy.lightning_module_state_dict())
+        self._token = trainer.strategy.broadcast(secrets.token_hex(4))
 
     def on_test_batch_end(
         self,
@@ -77,6 +86,8 @@ class ScoreFile(Callback):
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say the accuracy; then write this rank's part; then rank 0 merges all and reports.
 
+        A part of a test is reported, but no file is written of it.
+
         Raises:
             StorageError: If a file cannot be written.
         """
@@ -87,7 +98,7 @@ class ScoreFile(Callback):
         pl_module.log("test/mean_class", mean_class, rank_zero_only=True)
         top1 = float(trainer.callback_metrics["test/top1"])
         say(f"video accuracy: top-1 {100 * top1:.2f} %, mean over classes {100 * mean_class:.2f} %")
-        part = self._part_path(data, trainer.global_rank)
+        part = self._part_path(trainer.global_rank)
         with as_storage_error(self.folder, ADVICE):
             _write_part(part, self._parts, data.evaluation.num_views, data.num_classes)
         trainer.strategy.barrier("score parts written")
@@ -100,79 +111,76 @@ class ScoreFile(Callback):
         """Merge the ranks' parts, write them and report."""
         data: VideoDataModule = trainer.datamodule  # type: ignore[attr-defined]
         merged = self._merge(data, trainer.world_size)
-        scored = len(merged["video_ids"])
-        protocol = describe_protocol(trainer, module, data, scored, merged["broken"])
+        merged["logits"] = _as_stored(merged["logits"])
+        protocol = describe_protocol(trainer, module, data, merged, self._weights)
         say(f"protocol: {protocol}")
-        if scored + len(merged["broken"]) == len(data.test_set.table.present):
-            say(f"scores: {self._write(data, merged, protocol)}")
-            self._write_classes(data, confusion)
-        else:
+        broken: list[tuple[str, str]] = merged["broken"]
+        unused = [(name, "missing") for name in data.test_set.missing]
+        unused += [(name, f"broken: {reason}") for name, reason in broken]
+        for name, reason in unused[:NAMED_UNUSED]:
+            say(f"not tested, {reason}: {name}")
+        if len(merged["video_ids"]) + len(broken) < len(data.test_set.table.present):
             say("scores: none, only a part was tested")
-        self._report_unused(data, merged["broken"])
+            return
+        with locked(self.folder / ".test.lock", wait=True):  # two tests may end at once
+            files = choose_files(self.folder, name_of_test(data), protocol)
+            _write_scores(files.scores, merged, data.class_names, protocol)
+            write_per_class(files.per_class, data.class_names, confusion)
+            write_confusion(files.confusion, data.class_names, confusion, files.stem)
+            files.not_tested.unlink(missing_ok=True)
+            if unused:
+                _write_unused(files.not_tested, unused)
+        say(f"scores: {files.scores}")
+        say(f"by class: {files.per_class}, {files.confusion}")
+        if unused:
+            listed = len(data.test_set)
+            say(f"not tested: {len(unused)} of {listed} videos, all in {files.not_tested}")
 
-    def _part_path(self, data: VideoDataModule, rank: int) -> Path:
-        return self.folder / f".scores_{name_of_test(data)}.part{rank}.npz"
+    def _part_path(self, rank: int) -> Path:
+        return self.folder / f".scores_{self._token}.part{rank}.npz"
 
     def _merge(self, data: VideoDataModule, world_size: int) -> dict[str, Any]:
-        paths = [self._part_path(data, rank) for rank in range(world_size)]
+        paths = [self._part_path(rank) for rank in range(world_size)]
         parts = [dict(np.load(path)) for path in paths]
         merged: dict[str, Any] = {key: np.concatenate([p[key] for p in parts]) for key in parts[0]}
         position = {name: i for i, name in enumerate(data.test_set.video_ids)}
         order = np.argsort([position[name] for name in merged["video_ids"].tolist()], kind="stable")
         for key in ("video_ids", "labels", "logits"):
             merged[key] = merged[key][order]
+        groups = data.test_set.groups
+        found = [groups[position[name]] for name in merged["video_ids"].tolist()]
+        merged["groups"] = np.array(found, dtype=np.str_)
         assert len(set(merged["video_ids"].tolist())) == len(order), "a video was scored twice"
         merged["broken"] = sorted(set(map(tuple, merged["broken"].tolist())))
         for path in paths:
             path.unlink()
         return merged
 
-    def _write(self, data: VideoDataModule, merged: dict[str, Any], protocol: Protocol) -> Path:
-        logits = merged["logits"]
-        stored = np.float16 if logits.nbytes > HALF_PRECISION_BYTES else np.float32
-        details = {**protocol.as_dict(), "logits_dtype": np.dtype(stored).name}
-        path = self.folder / f"scores_{name_of_test(data)}.npz"
-        _keep_other(path, details)
-        with writing_binary(path, lone=True) as file:
-            np.savez(
-                file,
-                video_ids=merged["video_ids"],
-                labels=merged["labels"],
-                logits=logits.astype(stored),
-                class_names=np.array(data.class_names, dtype=np.str_),
-                protocol=np.array(json.dumps(details)),
-            )
-        return path
 
-    def _write_classes(self, data: VideoDataModule, confusion: Tensor) -> None:
-        name = name_of_test(data)
-        table, picture = (
-            self.folder / f"per_class_{name}.csv",
-            self.folder / f"confusion_{name}.png",
+def _as_stored(logits: NDArray[np.float32]) -> NDArray[Any]:
+    """Convert logits that take much room to half precision, where that can hold them."""
+    largest = max(logits.max(initial=0.0), -logits.min(initial=0.0))
+    if logits.nbytes <= HALF_PRECISION_BYTES or largest > np.finfo(np.float16).max:
+        return logits
+    return logits.astype(np.float16)
+
+
+def _write_scores(
+    path: Path, merged: Mapping[str, Any], class_names: Sequence[str], protocol: Protocol
+) -> None:
+    with writing_binary(path, lone=True) as file:
+        np.savez(
+            file,
+            **{key: merged[key] for key in ("video_ids", "labels", "groups")},
+            logits=np.ascontiguousarray(merged["logits"]),
+            class_names=np.array(class_names, dtype=np.str_),
+            protocol=np.array(protocol.as_json()),
         )
-        write_per_class(table, data.class_names, confusion)
-        write_confusion(picture, data.class_names, confusion, name)
-        say(f"by class: {table}, {picture}")
-
-    def _report_unused(self, data: VideoDataModule, broken: list[tuple[str, str]]) -> None:
-        """Print the first few listed videos that were not tested, and write all to a file."""
-        unused = [(name, "missing") for name in data.test_set.missing]
-        unused += [(name, f"broken: {reason}") for name, reason in broken]
-        path = self.folder / f"not_tested_{name_of_test(data)}.csv"
-        path.unlink(missing_ok=True)
-        if not unused:
-            return
-        for name, reason in unused[:NAMED_UNUSED]:
-            say(f"not tested, {reason}: {name}")
-        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            write_rows(file, [("video_id", "reason"), *unused])
-        say(f"not tested: {len(unused)} of {len(data.test_set)} videos, all in {path}")
 
 
-def name_of_test(data: VideoDataModule) -> str:
-    """Name the files of a test by its views and probe."""
-    probe = "" if data.probe is None else f"_{data.probe.file_part}"
-    return f"test_{data.evaluation.num_clips}x{data.evaluation.num_crops}{probe}"
+def _write_unused(path: Path, unused: Sequence[tuple[str, str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        write_rows(file, [("video_id", "reason"), *unused])
 
 
 def _write_part(path: Path, parts: list[dict[str, Any]], views: int, classes: int) -> None:
@@ -187,18 +195,3 @@ def _write_part(path: Path, parts: list[dict[str, Any]], views: int, classes: in
         logits=np.concatenate([np.zeros((0, views, classes), np.float32), *logits]),
         broken=np.array(broken, dtype=np.str_).reshape(-1, 2),
     )
-
-
-def _keep_other(path: Path, details: dict[str, Any]) -> None:
-    """Set aside the scores of an earlier test that had another dataset, sampling or size."""
-    if not path.exists():
-        return
-    with np.load(path) as old:
-        earlier = json.loads(str(old["protocol"]))
-    keys = ("dataset", "network", "videos_listed", "sampling", "size", "average")
-    if any(earlier.get(key) != details[key] for key in keys):
-        number = 1
-        while (aside := path.with_name(f"{path.stem}.{number}.npz")).exists():
-            number += 1
-        os.replace(path, aside)
-        say(f"the scores of an earlier test under another protocol are kept as {aside}")

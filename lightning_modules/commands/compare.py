@@ -18,7 +18,12 @@ from lightning_modules.evaluation.fusion import (
     search_fusion,
 )
 from lightning_modules.evaluation.probe_drops import drop_rows, probed_contenders
-from lightning_modules.evaluation.score_files import Contest, read_contest, read_external
+from lightning_modules.evaluation.score_files import (
+    Contest,
+    read_contest,
+    read_external,
+    reading_notes,
+)
 from lightning_modules.reports.comparison import (
     accuracy_rows,
     external_sentence,
@@ -44,12 +49,13 @@ def run(words: Sequence[str]) -> None:
     if options.replicates < 100:
         fail(f"--replicates {options.replicates} is too few for an interval; give at least 100")
     files = _files(options.contenders)
-    contest = read_contest(files)
+    external = _external(options.external)
+    contest = read_contest(files, common=options.common, external=external.values())
     found = compare(contest, options.replicates, options.seed)
     fusion = _fusion(contest, options.weights)
     sentences = [] if fusion is None else [fusion_sentence(contest, fusion)]
-    for name, path in _external(options.external).items():
-        fused = fuse_external(contest, read_external(path, contest))
+    for name, path in external.items():
+        fused = fuse_external(contest, read_external(path, contest, common=options.common))
         sentences += [external_sentence(name, model) for model in fused]
     _print("accuracy, % [95 % interval]", *accuracy_rows(contest, found))
     if found.against_first:
@@ -61,7 +67,7 @@ def run(words: Sequence[str]) -> None:
         _print(title, headings, rows[:PRINTED_CLASSES])
         if len(rows) > PRINTED_CLASSES:
             say(f"the {PRINTED_CLASSES} classes that lose most of {len(rows)}; all in drops.csv")
-    for line in [*protocol_notes(contest), *sentences]:
+    for line in [*protocol_notes(contest), *reading_notes(contest), *sentences]:
         say(line)
     folder: Path = options.out
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,6 +110,11 @@ def _parser() -> ToolParser:
         metavar="NAME=FILE",
         help="scores of another method (CSV or npz) to average with each model's, each scaled to "
         "length 1 per video, as ST-ResNet's with those of improved trajectories",
+    )
+    parser.add_argument(
+        "--common",
+        action="store_true",
+        help="compare on the videos that all files share; without it, other videos are refused",
     )
     parser.add_argument("--replicates", type=int, default=2000, help="bootstrap replicates")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from jsonargparse import Namespace
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -35,6 +34,13 @@ from lightning_modules.callbacks.validation_report import ValidationReport
 from lightning_modules.callbacks.watchdog import Watchdog
 from lightning_modules.commands.config_names import with_configs_found
 from lightning_modules.commands.expected_warnings import ignore_expected_warnings
+from lightning_modules.commands.from_checkpoint import (
+    check_data,
+    check_resumed,
+    given_model,
+    honoured,
+    refuse_other_model,
+)
 from lightning_modules.commands.null_words import set_nulls, split_nulls
 from lightning_modules.commands.parsing import (
     LINKED,
@@ -45,14 +51,7 @@ from lightning_modules.commands.parsing import (
 )
 from lightning_modules.console import COMMAND, say
 from lightning_modules.resume import slurm
-from lightning_modules.resume.changed_settings import (
-    changes_since,
-    refuse_changed_settings,
-    refuse_finished,
-    refuse_other_network,
-)
 from lightning_modules.resume.checkpoint_io import AtomicCheckpointIO, read_checkpoint
-from lightning_modules.resume.exact_resume import KEY as EXACT_RESUME
 from lightning_modules.resume.exact_resume import ExactResume
 from lightning_modules.resume.last_checkpoint import LastCheckpoint
 from lightning_modules.resume.preemption import Preemption
@@ -76,7 +75,6 @@ from lightning_modules.runs.loggers import default_loggers
 from lightning_modules.runs.wandb_runs import finish_wandb, outlive_service
 from lightning_modules.training.checkpoint_content import check_content
 from lightning_modules.training.gpu_libraries import refuse_known_bad_cudnn
-from lightning_modules.training.initialization import refuse_seen_test_videos
 from lightning_modules.training.length import refuse_endless
 from models import count_macs, count_parameters
 
@@ -123,6 +121,7 @@ class VideoCLI(LightningCLI):
     ) -> None:
         self.run_folder: Path | None = None
         self.checkpoint: dict[str, Any] | None = None
+        self.given: dict[str, Any] = {}
         self.goes_on = False
         self.stop = stop
         self.signals = signals
@@ -177,25 +176,16 @@ class VideoCLI(LightningCLI):
             self._resolve_last(config)
         elif config.ckpt_path is not None:
             self.checkpoint = read_checkpoint(config.ckpt_path)
-        if self.checkpoint is not None:
-            check_content(self.checkpoint, config.ckpt_path)
-        if self.checkpoint is not None and self.config.subcommand == "fit":
-            if "absent" not in self.checkpoint.get(EXACT_RESUME, {}):
-                raise UserError(
-                    f"{config.ckpt_path} does not hold all that a resumed run needs, as another "
-                    "version wrote it; start a new run from its weights with --model.init_from"
-                )
-            trained = self.checkpoint["hyper_parameters"]
-            refuse_changed_settings(trained, config.model.init_args.as_dict())
-            saved = folder_of_checkpoint(config.ckpt_path) / "config.yaml"
-            text = self._subcommand_parsers["fit"].dump(config, skip_none=False)
-            changes = changes_since(saved, yaml.safe_load(text))
-            refuse_finished(self.checkpoint, config.trainer, changes, config.ckpt_path)
-            for change in changes:
-                say(f"changed since the checkpoint: {change}")
+        if self.checkpoint is None:
+            return
+        check_content(self.checkpoint, config.ckpt_path)
+        if self.config.subcommand == "fit":
+            check_resumed(self.checkpoint, config, self._subcommand_parsers["fit"])
+        else:
+            self.given = given_model(parser, words)
 
     def _parse_ckpt_path(self) -> None:
-        """Let the module be what the checkpoint says, whatever the config does.
+        """Let the module be what the checkpoint says, but for what a test may have others of.
 
         Instead of Lightning's own, which reads the file once more and knows no old keys.
         """
@@ -204,7 +194,7 @@ class VideoCLI(LightningCLI):
         module, arguments = self.checkpoint["module"], self.checkpoint["hyper_parameters"]
         resolve(module, VideoClassifier)  # says whose plugin is missing
         stored = {k: v for k, v in arguments.items() if f"model.{k}" not in LINKED}
-        model = {"class_path": module, "init_args": stored}
+        model = {"class_path": module, "init_args": stored | honoured(self.given)}
         asked = {self.config.subcommand: {"model": model}}
         self.config = self.parser.parse_object(asked, self.config)
 
@@ -244,28 +234,16 @@ class VideoCLI(LightningCLI):
             config.ckpt_path = str(path)
 
     def after_instantiate_classes(self) -> None:
-        """Hold the checkpoint against the data and the network.
+        """Hold the checkpoint against what is asked for, the data and the network.
 
         Raises:
-            UserError: If the classes differ, the weights do not fit, or they have seen the test
-                videos.
+            UserError: If they do not go together.
         """
         if self.checkpoint is None:
             return
-        data, trained_on = self.datamodule, self.checkpoint["protocol"]["dataset"]
-        refuse_seen_test_videos(trained_on, data.dataset_name, data.seen_by, "the checkpoint")
-        ours, theirs = data.class_names, self.checkpoint["class_names"]
-        if list(ours) != list(theirs):
-            raise UserError(
-                f"the checkpoint's {len(theirs)} classes ({', '.join(theirs[:5])}, ...) are not "
-                f"the data's {len(ours)} ({', '.join(ours[:5])}, ...); use the data it was trained "
-                "for, or start a fit with --model.init_from"
-            )
-        spec, training = data.input_spec(), self.subcommand == "fit"
-        for part, trained in self.checkpoint["input_spec"].items():
-            if spec.get(part) != trained and (training or part != "augmentation"):
-                say(f"note: {part} differs: trained with {trained}, now {spec.get(part)}")
-        refuse_other_network(self.checkpoint["state_dict"], self.model.state_dict())
+        refuse_other_model(self.given, self.model)
+        fits = self.subcommand == "fit"
+        check_data(self.checkpoint, self.datamodule, self.model, fits=fits)
 
     def before_instantiate_classes(self) -> None:
         """Check what does not go together before anything is made."""

@@ -35,6 +35,7 @@ from datamodules.video.suffixes import is_video
 from lightning_modules.base import VideoClassifier
 from lightning_modules.checkpoints import open_checkpoint
 from lightning_modules.console import ToolParser, fail, say
+from lightning_modules.training.metrics import refuse_not_finite
 
 ADVICE = "make room, or name another file with --out"
 """What helps where nothing can be written; the end of a sentence."""
@@ -245,13 +246,21 @@ def label(module: VideoClassifier, loader: DataLoader[Any], top: int) -> Iterato
 def _video_probabilities(
     module: VideoClassifier, batch: VideoBatch, spec: InputSpec
 ) -> torch.Tensor:
-    """Compute the probabilities of each video, (B, K), its views averaged as in the test."""
+    """Compute the probabilities of each video, (B, K), its views averaged as in the test.
+
+    Raises:
+        UserError: If a score is not finite.
+    """
     clips = batch["clips"].to(module.device)
     dtype = next(module.parameters()).dtype
     batch["clips"] = normalize(clips, spec.normalization.mean, spec.normalization.std, dtype)
     if "flow" in batch:
         batch["flow"] = normalize_flow(batch["flow"].to(module.device), dtype)
-    scores = module.video_scores(module.view_logits(batch))
+    logits = module.view_logits(batch)
+    read = batch["valid"].tolist()
+    ids = [video for video, is_read in zip(batch["video_id"], read, strict=True) if is_read]
+    refuse_not_finite(logits[torch.tensor(read)], ids)
+    scores = module.video_scores(logits)
     averaged_logits = module.average == "logits"
     return (scores.softmax(dim=-1) if averaged_logits else scores).cpu()
 

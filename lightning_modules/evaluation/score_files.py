@@ -1,22 +1,37 @@
-"""Score files, read and brought to one order of videos and classes."""
+"""Score files brought to one order of videos and classes."""
 
-import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from datamodules.csv_tables import read_rows
 from datamodules.errors import UserError
+from lightning_modules.evaluation.provenance import notes_on_models, refuse_other_things
+from lightning_modules.evaluation.stored_scores import (
+    Floats,
+    Integers,
+    StoredScores,
+    read_scores,
+)
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+__all__ = [
+    "COMMON_ADVICE",
+    "Contender",
+    "Contest",
+    "Floats",
+    "Integers",
+    "positions",
+    "read_contest",
+    "read_external",
+    "reading_notes",
+]
 
-FIELDS = ("video_ids", "labels", "logits", "class_names", "protocol")
+COMMON_ADVICE = "compare tests of the same data, or the videos that all share with --common"
+"""What helps where videos differ; the end of a sentence."""
 
 
 @dataclass(frozen=True)
@@ -51,111 +66,130 @@ class Contest:
         labels: Their classes, (N,).
         class_names: Names of the K classes.
         contenders: The models; all scores are in the order of `video_ids` and `class_names`.
+        groups: The scene, source video or person of each video, as an index, (N,); a video of which
+            none is known is a group of its own.
+        left_out: Videos that some files hold and others do not.
     """
 
     video_ids: Sequence[str]
     labels: Integers
     class_names: Sequence[str]
     contenders: Sequence[Contender]
+    groups: Integers
+    left_out: int = 0
 
 
-@dataclass(frozen=True)
-class _File:
-    """The content of a score file."""
-
-    path: Path
-    video_ids: list[str]
-    labels: Integers
-    logits: Floats
-    class_names: list[str]
-    protocol: dict[str, Any]
-
-
-def read_contest(files: Mapping[str, Sequence[Path]]) -> Contest:
+def read_contest(
+    files: Mapping[str, Sequence[Path]],
+    *,
+    common: bool = False,
+    external: Iterable[Path] = (),
+) -> Contest:
     """Read score files and align them by video id and class name with the first one.
 
     Args:
         files: For each name the score files of its seeds.
+        common: Take the videos that all files share, instead of refusing files of others.
+        external: Files of other methods' scores that will be read for this contest.
 
     Raises:
         UserError: If a file is invalid, its videos, labels or classes are not those of the first,
-            or it was tested under another probe than another seed of its name.
+            or the files of a name are not seeds of one thing.
     """
-    first: _File | None = None
-    contenders = []
+    opened: dict[str, list[StoredScores]] = {}
     for name, paths in files.items():
-        opened = [_read(path) for path in paths]
-        if len({file.protocol.get("probe") for file in opened}) > 1:
+        opened[name] = [read_scores(path) for path in paths]
+        refuse_other_things(name, paths, [file.protocol for file in opened[name]])
+    everything = [file for seeds in opened.values() for file in seeds]
+    first = everything[0]
+    listed: list[Sequence[str]] = [file.video_ids for file in everything]
+    ids: Sequence[str] = first.video_ids
+    if common:
+        listed += [_read_external(path)[0] for path in external]
+        ids = _shared(listed)
+    labels = first.labels[positions(first.video_ids, ids)]
+    contenders = [
+        _contender(name, seeds, first, ids, labels, common) for name, seeds in opened.items()
+    ]
+    left_out = len(set[str]().union(*listed)) - len(ids)
+    groups = _groups(everything, ids)
+    return Contest(ids, labels, first.class_names, contenders, groups, left_out)
+
+
+def reading_notes(contest: Contest) -> list[str]:
+    """Write a line on videos left out, on how the models differ, and on what is not known."""
+    notes = notes_on_models({c.name: c.protocol for c in contest.contenders})
+    if contest.left_out:
+        count = len(contest.video_ids)
+        notes.insert(
+            0, f"note: of {count + contest.left_out:,} videos, the {count:,} that all share"
+        )
+    return notes
+
+
+def _contender(
+    name: str,
+    seeds: Sequence[StoredScores],
+    first: StoredScores,
+    ids: Sequence[str],
+    labels: Integers,
+    common: bool,
+) -> Contender:
+    """Bring the files of a name to the order of `ids` and of the first file's classes."""
+    scores, logits = [], []
+    for file in seeds:
+        _refuse_others("classes", file.path, file.class_names, first.path, first.class_names)
+        if not common:
+            _refuse_others("videos", file.path, file.video_ids, first.path, ids, COMMON_ADVICE)
+        rows = positions(file.video_ids, ids)
+        columns = positions(file.class_names, first.class_names)
+        wrong = np.flatnonzero(file.labels[rows] != columns[labels])
+        if len(wrong):
             raise UserError(
-                f"the files of {name} were not tested under one probe; give each probe's file a "
-                "name of its own"
+                f"{file.path} and {first.path} disagree on the class of {len(wrong)} videos, such "
+                f"as {ids[wrong[0]]}; compare tests of one version of the annotation"
             )
-        first = first or opened[0]
-        logits = [_aligned(file, first) for file in opened]
-        scores = [_averaged(views, file) for views, file in zip(logits, opened, strict=True)]
-        means = [views.mean(axis=1) for views in logits]
-        contenders.append(Contender(name, scores, opened[0].protocol, means))
-    assert first is not None, "there is at least one name"
-    return Contest(first.video_ids, first.labels, first.class_names, contenders)
+        scores.append(_taken(file.scores, rows, columns))
+        logits.append(_taken(file.logits, rows, columns))
+    return Contender(name, scores, seeds[0].protocol, logits)
 
 
-def probabilities(logits: Floats) -> Floats:
-    """Take the softmax over the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
+def _taken(values: Floats, rows: Integers, columns: Integers) -> Floats:
+    """Take rows and columns in an order; the values themselves where it is theirs."""
+    wanted = zip((rows, columns), values.shape, strict=True)
+    if all(np.array_equal(order, np.arange(count)) for order, count in wanted):
+        return values
+    return values[np.ix_(rows, columns)]
 
 
-def _read(path: Path) -> _File:
-    if not path.is_file():
-        raise UserError(
-            f"there is no score file {path}; `kinetoscope test` writes one, named in its last lines"
-        )
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            missing = [field for field in FIELDS if field not in stored]
-            if missing:
-                raise UserError(f"it lacks {', '.join(missing)}")
-            values = {field: stored[field] for field in FIELDS}
-        protocol = json.loads(str(values["protocol"]))
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path} is not a score file of `kinetoscope test` ({error}); give one"
-        ) from error
-    ids, names = values["video_ids"].tolist(), values["class_names"].tolist()
-    logits, labels = values["logits"].astype(np.float64), values["labels"].astype(np.int64)
-    shape_fits = logits.ndim == 3 and logits.shape[::2] == (len(ids), len(names))
-    if not (shape_fits and logits.size and labels.shape == (len(ids),)):
-        raise UserError(
-            f"{path} is damaged: {len(ids)} videos, {labels.size} labels, logits of the shape "
-            f"{logits.shape} and {len(names)} classes do not fit together; test again"
-        )
-    if len(set(ids)) < len(ids) or not np.isfinite(logits).all():
-        raise UserError(
-            f"{path} names a video twice, or holds scores that are not finite; test again"
-        )
-    return _File(path, ids, labels, logits, names, protocol)
+def _shared(listed: Sequence[Sequence[str]]) -> list[str]:
+    """List the videos that all files hold, in the first one's order."""
+    shared = set(listed[0]).intersection(*listed[1:])
+    if not shared:
+        raise UserError("the files share no video; compare tests of the same data")
+    return [name for name in listed[0] if name in shared]
 
 
-def _aligned(file: _File, first: _File) -> Floats:
-    """Bring a file's logits to the first one's order of videos and classes, (N, V, K)."""
-    _refuse_others("classes", file.path, file.class_names, first.path, first.class_names)
-    _refuse_others("videos", file.path, file.video_ids, first.path, first.video_ids)
-    rows = positions(file.video_ids, first.video_ids)
-    columns = positions(file.class_names, first.class_names)
-    wrong = np.flatnonzero(file.labels[rows] != columns[first.labels])
-    if len(wrong):
-        raise UserError(
-            f"{file.path} and {first.path} disagree on the class of {len(wrong)} videos, such as "
-            f"{first.video_ids[wrong[0]]}; compare tests of one version of the annotation"
-        )
-    return np.asarray(file.logits[rows][:, :, columns])
+def _groups(files: Sequence[StoredScores], ids: Sequence[str]) -> Integers:
+    """Number the groups of videos from 0 on; each of which none is known is one of its own, (N,).
 
-
-def _averaged(logits: Floats, file: _File) -> Floats:
-    """Average probabilities over views, (N, V, K) to (N, K), as the file's protocol says."""
-    if file.protocol.get("average", "probabilities") == "logits":
-        return probabilities(logits.mean(axis=1))
-    return np.asarray(probabilities(logits).mean(axis=1))
+    Raises:
+        UserError: If files name other groups.
+    """
+    names: dict[str, tuple[str, Path]] = {}
+    for file in files:
+        for video, group in zip(file.video_ids, file.groups, strict=True):
+            if not group:
+                continue
+            known, path = names.setdefault(video, (group, file.path))
+            if known != group:
+                raise UserError(
+                    f"{path} and {file.path} name other groups (scenes, source videos or persons) "
+                    f"for {video}, {known} and {group}; test again with one rule for them"
+                )
+    numbers: dict[tuple[str, str], int] = {}
+    keys = [("group", names[v][0]) if v in names else ("video", v) for v in ids]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys])
 
 
 def positions(names: Sequence[str], wanted: Sequence[str]) -> Integers:
@@ -165,19 +199,23 @@ def positions(names: Sequence[str], wanted: Sequence[str]) -> Integers:
 
 
 def _refuse_others(
-    what: str, path: Path, names: Sequence[str], first: Path, wanted: Sequence[str]
+    what: str,
+    path: Path,
+    names: Sequence[str],
+    first: Path,
+    wanted: Sequence[str],
+    advice: str = "compare tests of the same data",
 ) -> None:
     extra, lacking = sorted(set(names) - set(wanted)), sorted(set(wanted) - set(names))
     if extra or lacking:
         example = (extra or lacking)[0]
         raise UserError(
             f"{path} and {first} were not tested on the same {what}: {len(extra)} are "
-            f"only in the former, {len(lacking)} only in the latter, such as {example}; compare "
-            "tests of the same data"
+            f"only in the former, {len(lacking)} only in the latter, such as {example}; {advice}"
         )
 
 
-def read_external(path: Path, contest: Contest) -> Floats:
+def read_external(path: Path, contest: Contest, *, common: bool = False) -> Floats:
     """Read scores of another method, such as an SVM on hand-made features, in a contest's order.
 
     A CSV has the header `video_id,CLASS,CLASS,...` and a row for each video; a npz holds
@@ -186,6 +224,8 @@ def read_external(path: Path, contest: Contest) -> Floats:
     Args:
         path: The file, .csv or .npz.
         contest: The models that it is to be fused with.
+        common: Leave out videos that the contest does not have; it was read with this file as
+            `external`.
 
     Returns:
         Scores in the contest's order of videos and classes, (N, K); of any scale.
@@ -194,6 +234,17 @@ def read_external(path: Path, contest: Contest) -> Floats:
         UserError: If the file cannot be read, or lacks videos or classes of the contest or has
             others.
     """
+    ids, names, scores = _read_external(path)
+    tested = Path("the tested models")
+    _refuse_others("classes", path, names, tested, contest.class_names)
+    if not common:
+        _refuse_others("videos", path, ids, tested, contest.video_ids, COMMON_ADVICE)
+    rows, columns = positions(ids, contest.video_ids), positions(names, contest.class_names)
+    return np.asarray(scores[rows][:, columns])
+
+
+def _read_external(path: Path) -> tuple[list[str], list[str], Floats]:
+    """Read the video ids, the class names and the scores, (N, K), of another method."""
     if not path.is_file():
         raise UserError(f"there is no file of external scores {path}; give a .csv or .npz")
     try:
@@ -210,11 +261,7 @@ def read_external(path: Path, contest: Contest) -> Floats:
         )
     if len(set(ids)) < len(ids) or len(set(names)) < len(names):
         raise UserError(f"{path} names a video or a class twice; name each once")
-    tested = Path("the tested models")
-    _refuse_others("classes", path, names, tested, contest.class_names)
-    _refuse_others("videos", path, ids, tested, contest.video_ids)
-    rows, columns = positions(ids, contest.video_ids), positions(names, contest.class_names)
-    return np.asarray(scores[rows][:, columns])
+    return ids, names, scores
 
 
 def _external_npz(path: Path) -> tuple[list[str], list[str], Floats]:

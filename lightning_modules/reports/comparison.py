@@ -16,6 +16,7 @@ from datamodules.csv_tables import write_rows
 from lightning_modules.evaluation.comparison import Comparison, Estimate
 from lightning_modules.evaluation.fusion import ExternalFusion, Fusion
 from lightning_modules.evaluation.probe_drops import class_drops, drop_rows, probed_contenders
+from lightning_modules.evaluation.provenance import notes_on_tests
 from lightning_modules.evaluation.score_files import Contender, Contest
 from lightning_modules.reports.html_page import card, save_page, section, table
 from lightning_modules.reports.page_plots import ACCENT, BAD, MUTED, draw
@@ -23,8 +24,6 @@ from lightning_modules.reports.page_plots import ACCENT, BAD, MUTED, draw
 TITLES = {"top1": "top-1", "top5": "top-5", "mean_class": "mean class"}
 MOST_CLASSES = 5
 """Classes that are named on each side as gained and lost."""
-
-_NOTED = ("dataset", "sampling", "num_clips", "num_crops", "probe", "size", "average", "precision")
 
 Rows = list[list[str]]
 
@@ -103,14 +102,7 @@ def external_sentence(name: str, fusion: ExternalFusion) -> str:
 
 def protocol_notes(contest: Contest) -> list[str]:
     """Write a line for each part of the protocol in which the tests differ."""
-    notes = []
-    for key in _NOTED:
-        default = "none" if key == "probe" else "unknown"
-        values = {c.name: str(c.protocol.get(key) or default) for c in contest.contenders}
-        if len(set(values.values())) > 1:
-            listed = ", ".join(f"{name} {value}" for name, value in values.items())
-            notes.append(f"note: {key} differs: {listed}")
-    return notes
+    return notes_on_tests({c.name: c.protocol for c in contest.contenders})
 
 
 def write_tables(contest: Contest, found: Comparison, folder: Path) -> Iterator[Path]:

@@ -13,6 +13,7 @@ from datamodules.transient import is_transient, retry
 from lightning_modules.console import say
 from lightning_modules.old_checkpoints import up_to_date
 from lightning_modules.runs.folder import GO_ON, LAST, PREVIOUS
+from lightning_modules.runs.origin import WRITTEN_AS
 from models.weights_file import DamagedFileError, read_weights_file
 
 _NOT_THE_FILES = (OSError, MemoryError, RuntimeError)
@@ -35,7 +36,7 @@ class AtomicCheckpointIO(CheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        """Write a checkpoint.
+        """Write a checkpoint, which holds the name of its file, too.
 
         Args:
             checkpoint: Content of the file.
@@ -51,7 +52,7 @@ class AtomicCheckpointIO(CheckpointIO):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with writing_binary(target, lone=True, keep=keep, flush_folder=True) as file:
-                _write(checkpoint, file)
+                _write({**checkpoint, WRITTEN_AS: target.name}, file)
         except (OSError, RuntimeError) as error:
             reason = _reason(error)
             if reason is None:

@@ -17,7 +17,7 @@ def code_commit() -> str:
 
     An installation without a git checkout gives its release version instead.
     """
-    folder = Path(__file__).resolve().parents[1]
+    folder = Path(__file__).resolve().parents[2]
     try:
         # an installation may lie inside another project's checkout
         if Path(_git(folder, "rev-parse", "--show-toplevel")).resolve() == folder:

@@ -1,8 +1,9 @@
 """The metrics of a split, fresh for each split so that no state leaks between them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 
+import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
@@ -62,6 +63,26 @@ def confusion_matrix(num_classes: int) -> MulticlassConfusionMatrix:
 def mean_metric() -> MeanMetric:
     """Make a mean weighted by the number of samples, right for batches of unequal size."""
     return MeanMetric()
+
+
+def refuse_not_finite(scores: Tensor, video_ids: Sequence[str]) -> None:
+    """Refuse scores that are not finite, of which no accuracy or label has a meaning.
+
+    Args:
+        scores: Of each video, (N, ...).
+        video_ids: Names of the N videos.
+
+    Raises:
+        UserError: If some are NaN or infinite; the first such video is named.
+    """
+    finite = torch.isfinite(scores.flatten(1)).all(dim=1)
+    if not finite.all():
+        first = video_ids[int(finite.int().argmin())]
+        raise UserError(
+            f"the network's scores of {first} are not finite, so nothing can be said of it: either "
+            "its weights are not, as after a training that diverged, or its arithmetic overflows; "
+            "take an earlier checkpoint, or a higher precision"
+        )
 
 
 def per_class_accuracy(confusion: Tensor) -> Tensor:
