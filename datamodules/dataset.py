@@ -14,8 +14,9 @@ from datamodules.annotations.table import PackedStrings, VideoTable
 from datamodules.batch import VideoItem, Views
 from datamodules.clips.chunks import stack_centres
 from datamodules.clips.crops import NumCrops, count_crops, count_mirrored
+from datamodules.clips.figures import FigureSource, without_figure
 from datamodules.clips.input_spec import InputSpec
-from datamodules.clips.probes import Probe
+from datamodules.clips.probes import ClipChange
 from datamodules.clips.sampling import FrameIndices
 from datamodules.errors import UserError
 from datamodules.flow.sources import FlowSource, flow_views, read_stacks
@@ -48,6 +49,7 @@ class VideoDataset(Dataset[VideoItem]):
         num_crops: Crops per clip of an evaluation.
         flow: Source of the optical flow of the same frames; None for none.
         probe: Change of an evaluation's clips; None for none.
+        figures: Source of what moves in the videos; None where nobody knows it.
 
     Attributes:
         quarantine: Videos that could not be read, which training does not try again; at first of
@@ -65,7 +67,8 @@ class VideoDataset(Dataset[VideoItem]):
         num_clips: int = 1,
         num_crops: NumCrops = 1,
         flow: FlowSource | None = None,
-        probe: Probe | None = None,
+        probe: ClipChange | None = None,
+        figures: FigureSource | None = None,
     ) -> None:
         self.table = table
         self.root = root
@@ -76,6 +79,7 @@ class VideoDataset(Dataset[VideoItem]):
         self.num_crops: NumCrops = num_crops
         self.flow = flow
         self.probe = probe
+        self.figures = figures
         self.quarantine = Quarantine()
 
     @property
@@ -167,11 +171,14 @@ class VideoDataset(Dataset[VideoItem]):
             fixed = self.spec.sampling.test(count, self.num_clips, video.frame_rate)
             chosen = self._checked(fixed, self.num_clips, count) + first
             if self.probe is not None:
-                chosen = self.probe.order(chosen, self.seed, index)
+                chosen = self.probe.order(chosen, count, self.video_ids[index])
             frames = video.get_frames(chosen.ravel())
             fields = self._fields(index, chosen.ravel(), video)
         if self.probe is not None:
-            frames = self.probe.pixels(frames, self.seed, index)
+            frames = self.probe.pixels(frames, chosen, self.video_ids[index])
+            if self.probe.removes_figure and self.figures is not None:
+                figure = self.figures.read(self.table.paths[index])
+                frames = without_figure(frames, figure, chosen)
         # (M, N*T, C, H, W) -> (M, N, T, C, H, W) -> (N, M, C, T, H, W) -> (V, C, T, H, W)
         crops = self.spec.crops.test(frames, self.num_crops)
         clips = crops.view(len(crops), *chosen.shape, *crops.shape[2:])

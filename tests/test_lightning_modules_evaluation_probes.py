@@ -34,8 +34,12 @@ CLIPS = np.array([[10, 12, 14, 16, 18, 20, 22, 24], [30, 32, 34, 36, 38, 40, 42,
 
 
 def order(words: str, index: int = 0, seed: int = 0) -> list[list[int]]:
-    shown: list[list[int]] = Probe.parse(words).order(CLIPS, seed, index).tolist()
+    shown: list[list[int]] = Probe.parse(words, seed).order(CLIPS, 60, f"video {index}").tolist()
     return shown
+
+
+def changed_pixels(words: str, frames: Tensor, index: int = 0) -> Tensor:
+    return Probe.parse(words).pixels(frames, np.arange(len(frames))[None], f"video {index}")
 
 
 def noise(*shape: int) -> Tensor:
@@ -44,7 +48,7 @@ def noise(*shape: int) -> Tensor:
 
 
 def test_every_probe_is_tested_here() -> None:
-    assert {words.partition("(")[0] for words in ORDER + PIXELS} == set(PROBES)
+    assert {words.partition("(")[0] for words in ORDER + PIXELS} | {"background"} == set(PROBES)
 
 
 @pytest.mark.parametrize("words", ORDER + PIXELS)
@@ -103,7 +107,7 @@ def test_order_probes_show_the_same_frames_in_a_stated_order() -> None:
 
 def test_shuffled_reaches_every_order_equally_often() -> None:
     probe, frames = Probe.parse("shuffled"), np.array([[0, 1, 2]])
-    drawn = [tuple(probe.order(frames, 0, index)[0].tolist()) for index in range(1000)]
+    drawn = [tuple(probe.order(frames, 3, str(index))[0].tolist()) for index in range(1000)]
     counts = {order: drawn.count(order) for order in set(drawn)}
     assert len(counts) == 5
     assert min(counts.values()) > 150
@@ -134,7 +138,7 @@ def test_occlusion_covers_a_share_of_the_frame_at_one_place() -> None:
     frames = noise(5, 3, 60, 80)
     places = set()
     for index in range(30):
-        changed = Probe.parse("occlusion(0.25)").pixels(frames, 0, index)
+        changed = changed_pixels("occlusion(0.25)", frames, index)
         differs = (changed != frames).any(dim=(0, 1))
         rows, columns = (torch.where(differs.any(dim))[0] for dim in (1, 0))
         box = (slice(None), slice(None), slice(rows[0], rows[-1] + 1))
@@ -150,7 +154,7 @@ def test_motion_blur_smears_a_dot_into_a_line() -> None:
     dot[:, :, 50, 60] = 250
     angles = set()
     for index in range(20):
-        changed = Probe.parse("motion_blur(0.1)").pixels(dot, 0, index)
+        changed = changed_pixels("motion_blur(0.1)", dot, index)
         rows, columns = torch.where(changed[0, 0] > 0)
         assert 8 <= len(rows) <= 10
         assert changed[0, 0].sum() == pytest.approx(250, abs=10)
@@ -158,14 +162,14 @@ def test_motion_blur_smears_a_dot_into_a_line() -> None:
         angles.add((int(np.ptp(rows.numpy())), int(np.ptp(columns.numpy()))))
     assert len(angles) > 5
     grey = torch.full((2, 3, 30, 40), 77, dtype=torch.uint8)
-    assert torch.equal(Probe.parse("motion_blur(0.5)").pixels(grey, 0, 0), grey)
+    assert torch.equal(changed_pixels("motion_blur(0.5)", grey), grey)
 
 
 def test_recompression_is_a_jpeg_of_that_quality() -> None:
     frames = torch.from_numpy(scene(3, 62, 71)).permute(0, 3, 1, 2)
     error = {}
     for quality in (5, 20, 80):
-        changed = Probe.parse(f"recompression({quality})").pixels(frames, 0, 0)
+        changed = changed_pixels(f"recompression({quality})", frames)
         for frame, got in zip(frames, changed, strict=True):
             file = io.BytesIO()
             picture = Image.fromarray(frame.permute(1, 2, 0).numpy())
@@ -185,7 +189,10 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def views(video: Path, probe: str | None, *, train: bool = False, index: int = 0) -> Tensor:
     """All views of one video, 2 clips x 3 crops, (6, C, T, H, W)."""
     table = VideoTable(
-        PackedStrings(["a", "b"]), PackedStrings([video.name] * 2), np.zeros(2, int), np.arange(2)
+        PackedStrings(["video 0", "video 1"]),
+        PackedStrings([video.name] * 2),
+        np.zeros(2, int),
+        np.arange(2),
     )
     spec = InputSpec(FrameSampler(8, 2), Crops(size=32, short_side=48))
     dataset = VideoDataset(
@@ -208,7 +215,8 @@ def test_dataset_shows_probed_views(video: Path) -> None:
     assert torch.equal(views(video, "sparse(2)"), plain[:, :, [0, 0, 2, 2, 4, 4, 6, 6]])
     shuffled = views(video, "shuffled")
     for clip in (0, 1):
-        order = Probe.parse("shuffled").order(np.arange(8)[None].repeat(2, 0), 0, 0)[clip]
+        plain_order = np.arange(8)[None].repeat(2, 0)
+        order = Probe.parse("shuffled").order(plain_order, 8, "video 0")[clip]
         assert torch.equal(shuffled[3 * clip : 3 * clip + 3], plain[3 * clip :][:3, :, order])
     assert not torch.equal(shuffled, views(video, "shuffled", index=1))
 
@@ -216,7 +224,7 @@ def test_dataset_shows_probed_views(video: Path) -> None:
 def test_dataset_changes_whole_frames_before_it_crops(video: Path) -> None:
     # the box of the whole frame (24 x 32 of 48 x 64), seen by each crop where it lies in it
     whole = torch.from_numpy(scene(40, 48, 64)).permute(0, 3, 1, 2)
-    changed = Probe.parse("occlusion(0.25)").pixels(whole, 0, 0)
+    changed = changed_pixels("occlusion(0.25)", whole)
     got = views(video, "occlusion(0.25)")
     starts = (0, 25)
     for clip, crop in np.ndindex(2, 3):
