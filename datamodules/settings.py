@@ -98,7 +98,8 @@ class Evaluation:
     def __post_init__(self) -> None:
         _check_at_least("evaluation.num_clips", self.num_clips, 1)
         _check_at_least("evaluation.probe_seed", self.probe_seed, 0)
-        if self.probe is not None and self.planned_corruptions:
+        planned = self.planned_corruptions
+        if self.probe is not None and planned:
             raise UserError(
                 f"data.evaluation.probe={self.probe} and data.evaluation.corruptions="
                 f"{self.corruptions} are two tests; give one of them"

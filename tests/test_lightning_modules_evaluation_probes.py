@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,15 @@ from PIL import Image
 from torch import Tensor
 from video_files import scene, write
 
-from datamodules import FlowInput, MotionShapesDataModule
+from datamodules import FlowInput, MotionShapesDataModule, VideoFolderDataModule
 from datamodules.annotations.table import PackedStrings, VideoTable
 from datamodules.clips.clip_sampler import FrameSampler
 from datamodules.clips.crops import Crops
+from datamodules.clips.figures import Figure, without_figure
 from datamodules.clips.input_spec import InputSpec
 from datamodules.clips.probes import GREY, PROBES, Probe
 from datamodules.dataset import VideoDataset
+from datamodules.errors import UserError
 from datamodules.samplers import SampleKey
 from datamodules.settings import Evaluation, Loading
 from lightning_modules import BaselineModule
@@ -275,6 +278,98 @@ def test_probed_test_has_its_own_files_and_says_so(
     names = {path.name for path in tmp_path.glob("scores*")}
     ends = ("", "_reversed", "_occlusion-0.25")
     assert names == {f"scores_test_1x1{end}.npz" for end in ends}
+
+
+@pytest.mark.parametrize("words", ["shuffled", "occlusion(0.25)", "gaussian_noise@2", "jumbling@3"])
+def test_every_run_is_shown_the_same_changed_clips(motion_root: Path, words: str) -> None:
+    """Whatever its own seed, which used to decide what a probe draws."""
+
+    def shown(seed: int, probe_seed: int = 0) -> Tensor:
+        data = MotionShapesDataModule(
+            str(motion_root),
+            num_train=64,
+            num_val=16,
+            num_test=16,
+            crops=Crops(size=64),
+            sampling=FrameSampler(num_frames=6, frame_stride=3),
+            evaluation=Evaluation(probe=words, probe_seed=probe_seed),
+            seed=seed,
+        )
+        data.setup("test")
+        return torch.stack([data.test_set[index]["clips"] for index in range(4)])
+
+    assert torch.equal(shown(seed=1), shown(seed=2))
+    assert not torch.equal(shown(seed=1), shown(seed=1, probe_seed=5))
+
+
+def motion_shapes(root: Path, **evaluation: Any) -> MotionShapesDataModule:
+    sizes = {"num_train": 64, "num_val": 16, "num_test": 16}
+    data = MotionShapesDataModule(str(root), **sizes, evaluation=Evaluation(**evaluation))
+    data.setup("test")
+    return data
+
+
+def test_background_leaves_a_scene_at_rest_and_nothing_of_the_shape(motion_root: Path) -> None:
+    """So all that tells the classes is gone: frames are equal, whatever moved before."""
+    plain, alone = (motion_shapes(motion_root, probe=probe) for probe in (None, "background"))
+    for index in range(16):
+        before = plain.test_set[index]["clips"][0].int()  # (C, T, H, W)
+        after = alone.test_set[index]["clips"][0].int()
+        path = alone.test_set.table.paths[index]
+        seen = torch.from_numpy(~alone.figures.read(path).mask.any(axis=0))
+        assert (before - before[:, :1]).abs().max() > 40
+        assert torch.equal(after, after[:, :1].expand_as(after))
+        # the colours are those of the clip, where its shape never is
+        assert (after - before)[..., seen].abs().float().mean() < 1
+
+
+def test_unknown_background_is_filled_with_the_mean_colour_around() -> None:
+    frames = torch.full((2, 3, 30, 30), 100, dtype=torch.uint8)
+    frames[:, :, :, 15:] = 200
+    mask = np.zeros((3, 30, 30), dtype=np.bool_)
+    mask[1, 10:12, 2:5] = True
+    got = without_figure(frames, Figure(mask), np.array([[0, 1]]))
+    assert torch.equal(got[0], frames[0])
+    covered = torch.zeros(30, 30, dtype=torch.bool)
+    covered[6:16, :9] = True  # four pixels around
+    assert torch.equal(got[1][:, ~covered], frames[1][:, ~covered])
+    counts = (450 - 90, 450)
+    mean = (100 * counts[0] + 200 * counts[1]) / sum(counts)
+    assert (got[1][:, covered] == round(mean)).all()
+
+
+def test_background_needs_masks(class_folders: Path) -> None:
+    data = VideoFolderDataModule(
+        str(class_folders), sampling=FrameSampler(8, 2), evaluation=Evaluation(probe="background")
+    )
+    with pytest.raises(UserError, match="takes out what moves, and nothing marks that in VideoFol"):
+        data.setup("test")
+
+
+def test_mask_that_cannot_be_read_is_a_broken_video(motion_root: Path, tmp_path: Path) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(motion_root, root)
+    data = motion_shapes(root, probe="background")
+    (root / data.test_set.table.paths[0]).with_suffix(".npz").unlink()
+    item = data.test_set[0]
+    assert (item["valid"], item["broken"]) == (False, [(item["video_id"], "unreadable")])
+
+
+def test_evaluation_is_one_thing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="corruptions=noise are two tests; give one of them"):
+        Evaluation(probe="reversed", corruptions="noise")
+    with pytest.raises(UserError, match=r"data.evaluation.probe_seed=-1 is too small"):
+        Evaluation(probe_seed=-1)
+    with pytest.raises(UserError, match="'fog' is no corruption"):
+        Evaluation(corruptions="fog")
+    with pytest.raises(UserError, match=r"corruptions=all changes frames, and data.flow is that"):
+        MotionShapesDataModule(
+            str(tmp_path), evaluation=Evaluation(corruptions="all"), flow=FlowInput()
+        )
+    data = MotionShapesDataModule(str(tmp_path), evaluation=Evaluation(corruptions="blur"))
+    for stage in ("fit", "validate"):
+        with pytest.raises(UserError, match=r"corruptions=blur is a series of tests; leave it out"):
+            data.setup(stage)
 
 
 def test_fit_is_not_probed(

@@ -46,10 +46,11 @@ class FigureSource(Protocol):
 
 
 def without_figure(frames: Tensor, figure: Figure, numbers: FrameIndices) -> Tensor:
-    """Fill what moves, and a rim around it, with the background.
+    """Show the scene without what moves in it.
 
-    Where the background is not known, each frame's mean colour outside the figure fills it; its
-    outline can then still be seen.
+    A known background is shown in all frames, so that nothing of the figure can be left, not even
+    what coding spread around it. Where nobody knows it, the figure and a rim around it are filled
+    with the mean colour of the rest of the frame; the outline can then still be seen.
 
     Args:
         frames: Frames of one video, (N, C, H, W) uint8.
@@ -59,12 +60,10 @@ def without_figure(frames: Tensor, figure: Figure, numbers: FrameIndices) -> Ten
     Returns:
         Frames of the same shape.
     """
+    if figure.background is not None:
+        return torch.from_numpy(figure.background).permute(2, 0, 1).expand_as(frames)
     mask = torch.from_numpy(figure.mask[numbers.ravel()])[:, None]  # (N, 1, H, W)
     covered = max_pool2d(mask.float(), 2 * RIM + 1, stride=1, padding=RIM) > 0
-    if figure.background is not None:
-        fill = torch.from_numpy(figure.background).permute(2, 0, 1)
-    else:
-        seen = frames * ~covered
-        counts = (~covered).sum(dim=(-2, -1), keepdim=True).clamp(min=1)
-        fill = (seen.sum(dim=(-2, -1), keepdim=True) / counts).round().to(torch.uint8)
-    return torch.where(covered, fill, frames)
+    counts = (~covered).sum(dim=(-2, -1), keepdim=True).clamp(min=1)
+    mean = (frames * ~covered).sum(dim=(-2, -1), keepdim=True) / counts
+    return torch.where(covered, mean.round().to(torch.uint8), frames)

@@ -203,7 +203,9 @@ def read_motion(video: Path) -> tuple[npt.NDArray[np.bool_], Motion]:
 
 
 def draw_background_of(path: str, settings: MotionShapesSettings) -> npt.NDArray[np.uint8]:
-    """Draw the background of a clip anew, as it is behind and around its shape.
+    """Draw the background of a clip anew, and code it as the clip is.
+
+    So it has the colours of the decoded clip, where no shape is.
 
     Args:
         path: Path of the video below the root.
@@ -219,7 +221,10 @@ def draw_background_of(path: str, settings: MotionShapesSettings) -> npt.NDArray
     number = int(file.removeprefix(f"{name}_").removesuffix(".mp4"))
     clip = _ClipId(cast(Split, split), CLASS_NAMES.index(name), number)
     background = draw_background(clip.generator(settings.seed), settings.size)
-    return np.rint(background * 255).astype(np.uint8)
+    coded = encode_frames(np.rint(background * 255).astype(np.uint8)[None])
+    with av.open(io.BytesIO(coded), "r") as container:
+        (frame,) = container.decode(video=0)
+        return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
 def encode_frames(frames: npt.NDArray[np.uint8]) -> bytes:

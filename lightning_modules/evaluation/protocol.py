@@ -1,8 +1,10 @@
 """The protocol of a test: everything a reader needs to know to compare its number."""
 
+import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 
 from datamodules import VideoDataModule
@@ -35,6 +37,7 @@ class Protocol:
             are then counted for as if it were square.
         average: Quantity that is averaged over views: `probabilities` or `logits`.
         precision: Precision of the arithmetic.
+        weights: Digest of the weights.
         network: Name of the network.
         network_options: Its options that were given.
         module: Class of the module that it was trained by.
@@ -60,6 +63,7 @@ class Protocol:
     size: int
     average: str
     precision: str
+    weights: str
     network: str
     network_options: dict[str, Any]
     module: str
@@ -121,6 +125,7 @@ def describe_protocol(
         size=size,
         average=module.average,
         precision=str(trainer.precision),
+        weights=_digest_of(module),
         network=module.network_name,
         network_options=plain(module.network_options, "model.network_kwargs"),
         module=class_path_of(type(module)),
@@ -129,3 +134,12 @@ def describe_protocol(
         commit=code_commit(),
         versions=library_versions(),
     )
+
+
+def _digest_of(module: VideoClassifier) -> str:
+    """Digest the network's weights and statistics by name, 16 hex digits."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, value in sorted(module.network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import TypeAlias
 
 import av
@@ -43,7 +44,9 @@ def as_mpeg4(frames: Tensor, quantizer: int, numbers: Numbers, _: VideoDraws) ->
 
 def as_h264(frames: Tensor, rate_factor: int, numbers: Numbers, _: VideoDraws) -> Tensor:
     """Store each clip as H.264 of a constant rate factor up to 51, (N, C, H, W)."""
-    return _as_video(frames, numbers, "libx264", {"crf": str(rate_factor)})
+    # with macroblock trees, two encodings of the same frames in one process differ at some sizes
+    options = {"crf": str(rate_factor), "x264-params": "mbtree=0"}
+    return _as_video(frames, numbers, "libx264", options)
 
 
 def _constant(quantizer: int) -> dict[str, str]:
@@ -81,8 +84,10 @@ def _coded(clip: NDArray[np.uint8], codec: str, options: Mapping[str, str]) -> b
         stream.height, stream.width = clip.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1  # so that the file does not depend on the machine
-        for frame in clip:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        for number, picture in enumerate(clip):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, FRAME_RATE)  # the rate depends on them
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return file.getvalue()
 
