@@ -1,4 +1,4 @@
-"""What moves in a video, where a dataset knows it, and frames without it."""
+"""Figures: the moving part of a video, where a dataset knows it, and frames without it."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,7 +19,7 @@ RIM = 4
 
 @dataclass(frozen=True)
 class Figure:
-    """What moves in a video.
+    """The moving part of a video.
 
     Attributes:
         mask: Pixels that it covers in each frame of the video, (T, H, W).
