@@ -35,7 +35,7 @@ def test_robustness_is_that_of_the_paper() -> None:
     assert found.accuracy() == 40
     assert found.accuracy("noise") == 20
     assert found.sentence() == (
-        "plain top-1 80.00 %, mean of 6 corrupted tests 40.00 % (noise 20.00 %, digital 60.00 %): "
+        "plain top-1 80.00 %, mean of 6 corrupted test(s) 40.00 % (noise 20.00 %, digital 60.00 %): "
         "absolute robustness 0.600, relative 0.500"
     )
     assert "relative not defined at 0 %" in Robustness(0, outcomes("jpeg@5", 60)).sentence()
@@ -96,7 +96,7 @@ def test_finished_tests_are_not_run_again(
     said = capsys.readouterr().out
     assert "robustness: the plain test, then 6 of corrupted clips" in said
     assert "2 of 6: speckle_noise@2, 0 s left" in said
-    assert "plain top-1 100.00 %, mean of 6 corrupted tests 37.50 %" in said
+    assert "plain top-1 100.00 %, mean of 6 corrupted test(s) 37.50 %" in said
     rows = list(csv.DictReader((tmp_path / f"{STEM}.csv").read_text().splitlines()))
     assert [row["corruption"] for row in rows] == ["none", *["speckle_noise"] * 5, "jpeg"]
     assert rows[6] == {
@@ -160,7 +160,7 @@ def test_series_of_the_command_runs_the_tests_that_single_commands_run(
     main([*words, "--data.evaluation.corruptions=sampling@5", f"--out={together}"])
     said = capsys.readouterr().out
     assert "1 of 1: sampling@5" in said
-    assert "mean of 1 corrupted tests" in said
+    assert "mean of 1 corrupted test(s)" in said
     main([*words, "--data.evaluation.probe=sampling@5", f"--out={alone}"])
     name = "test_1x1_sampling-5"
     for kind in (f"per_class_{name}.csv", f"confusion_{name}.png"):

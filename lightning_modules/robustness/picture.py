@@ -20,7 +20,7 @@ def draw_severities(path: Path, found: Robustness, title: str) -> None:
         title: Written above.
     """
     families = found.families
-    figure = Figure(figsize=(3.4 * len(families) + 0.6, 3.9), layout="constrained")
+    figure = Figure(figsize=(3.4 * len(families) + 0.6, 4.4), layout="constrained")
     panels = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]
     for axes, family in zip(panels, families, strict=True):
         _draw_family(axes, found, family)
@@ -44,4 +44,5 @@ def _draw_family(axes: Axes, found: Robustness, family: str) -> None:
     axes.set_xlim(-0.2, 5.2)
     axes.set_ylim(0, 102)
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=7, loc="lower left")
+    # below, as it would lie on some line anywhere inside
+    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)

@@ -65,7 +65,7 @@ class Robustness:
         parts = [f"{family} {self.accuracy(family):.2f} %" for family in self.families]
         ratio = relative(self.plain, mean)
         return (
-            f"plain top-1 {self.plain:.2f} %, mean of {len(self.tests)} corrupted tests "
+            f"plain top-1 {self.plain:.2f} %, mean of {len(self.tests)} corrupted test(s) "
             f"{mean:.2f} % ({', '.join(parts)}): absolute robustness "
             f"{absolute(self.plain, mean):.3f}, relative "
             f"{'not defined at 0 %' if ratio is None else f'{ratio:.3f}'}"
