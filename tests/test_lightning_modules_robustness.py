@@ -35,8 +35,8 @@ def test_robustness_is_that_of_the_paper() -> None:
     assert found.accuracy() == 40
     assert found.accuracy("noise") == 20
     assert found.sentence() == (
-        "plain top-1 80.00 %, mean of 6 corrupted test(s) 40.00 % (noise 20.00 %, digital 60.00 %): "
-        "absolute robustness 0.600, relative 0.500"
+        "plain top-1 80.00 %, mean of 6 corrupted test(s) 40.00 % (noise 20.00 %, digital "
+        "60.00 %): absolute robustness 0.600, relative 0.500"
     )
     assert "relative not defined at 0 %" in Robustness(0, outcomes("jpeg@5", 60)).sentence()
 

@@ -14,9 +14,8 @@ Rows = list[list[str]]
 WEIGHTS = "weights"
 """Part of a protocol that tells which weights were tested, by a digest."""
 
-_CHANGE = ("probe", "probe_seed")
-_FOUND = ("videos_used", "missing", "broken", "logits_dtype")
-"""Parts that say what came out of a test, not what it was."""
+_OF_A_PROBE = ("probe", "probe_seed", "logits_dtype")
+"""Parts of a protocol that a probe changes: itself, and how far its scores reach."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def differences_beside_probe(plain: Mapping[str, Any], probed: Mapping[str, Any]
         plain: Protocol of one test.
         probed: Protocol of the other.
     """
-    parts = [part for part in {**plain, **probed} if part not in (*_CHANGE, *_FOUND)]
+    parts = [part for part in {**plain, **probed} if part not in _OF_A_PROBE]
     found = [part for part in parts if plain.get(part) != probed.get(part)]
     if not plain.get(WEIGHTS) and not probed.get(WEIGHTS):
         found.append(WEIGHTS)
