@@ -4,7 +4,7 @@ Three trained networks are tested on plain clips and on clips whose frames come 
 Claims: of the clips that CoST labels correctly, `reversed` turns at least 90 % into the partner
 class, the exact reversal; `shuffled` and `frozen` leave at most 60 % right. `reversed` changes no
 score of C2D (released pools, an even number of frames) by more than 1e-5, and `reversed` and
-`shuffled` none of TSN.
+`shuffled` none of TSN. `background`, the scene without the shape, brings all three to chance.
 
     uv run python benchmarks/time_probes.py        # on the runs of benchmarks/motion_shapes.py
 
@@ -26,14 +26,17 @@ from numpy.typing import NDArray
 from repeated_runs import PAIRS, Repeat, add_options, repeats, run_all, spread
 
 ORDER = ("reversed", "shuffled", "frozen")
+SCENE = "background"
 MORE = ("sparse(2)", "frame_drops(0.25)", "occlusion(0.25)", "motion_blur(0.1)")
 PROBES = {
-    "cost_a_tiny": (*ORDER, *MORE, "recompression(10)"),
-    "c2d_tiny": ORDER,
-    "tsn_tiny": ORDER,
+    "cost_a_tiny": (*ORDER, SCENE, *MORE, "recompression(10)"),
+    "c2d_tiny": (*ORDER, SCENE),
+    "tsn_tiny": (*ORDER, SCENE),
 }
 """Probes of each network."""
 SAME_SCORES = 1e-5
+CHANCE, AROUND = 12.5, 5.0
+"""Percent of eight classes, and three standard errors of it over 400 clips."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,10 @@ def claims(effects: dict[tuple[str, str], list[Effect]]) -> dict[str, list[bool]
     for probe in ("shuffled", "frozen"):
         held[f"{probe} leaves at most 60 % of CoST's right clips right"] = [
             effect.kept <= 60 for effect in cost[probe]
+        ]
+    for network in PROBES:
+        held[f"{SCENE} brings {network} to chance"] = [
+            abs(effect.top1 - CHANCE) <= AROUND for effect in effects[network, SCENE]
         ]
     for network, probe in (
         ("c2d_tiny", "reversed"),

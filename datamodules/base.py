@@ -33,8 +33,9 @@ from datamodules.augmentation.pipeline import Augmentation, StandardAugmentation
 from datamodules.batch import VideoBatch, VideoItem
 from datamodules.clips.clip_sampler import ClipSampler, FrameSampler
 from datamodules.clips.crops import Crops, count_mirrored
+from datamodules.clips.figures import FigureSource
 from datamodules.clips.input_spec import InputSpec, Normalization
-from datamodules.clips.probes import Probe
+from datamodules.clips.probes import ClipChange
 from datamodules.data_spec import DataSpec
 from datamodules.dataset import VideoDataset
 from datamodules.errors import UserError
@@ -122,29 +123,15 @@ class VideoDataModule(LightningDataModule, ABC):
         self.loading = loading
         self.evaluation = evaluation
         self.flow = flow
-        self.probe = self._checked_probe()
+        self.spec.sampling.test(1, evaluation.num_clips)
+        self.spec.crops.check_crops(evaluation.num_crops)
+        self.probe = evaluation.change(self.spec.sampling.test_len, flow is not None)
         self.val_fraction = val_fraction
         self.allow_missing = allow_missing
         self.max_broken_fraction = max_broken_fraction
         self.seed = seed
         self.remarks = Remarks()
         self._resume_position = (0, 0)  # epoch, and batches of it that a resumed run has done
-
-    def _checked_probe(self) -> Probe | None:
-        """Parse the probe; refuse an evaluation that does not fit the clips."""
-        evaluation, spec = self.evaluation, self.spec
-        spec.sampling.test(1, evaluation.num_clips)
-        spec.crops.check_crops(evaluation.num_crops)
-        if evaluation.probe is None:
-            return None
-        probe = Probe.parse(evaluation.probe)
-        if self.flow is not None:
-            raise UserError(
-                f"data.evaluation.probe={probe} changes frames, and data.flow is that of the "
-                "unchanged video; leave one of them out"
-            )
-        probe.check_clip(spec.sampling.test_len)
-        return probe
 
     @cached_property
     @abstractmethod
@@ -204,6 +191,11 @@ class VideoDataModule(LightningDataModule, ABC):
             UserError: If there is no flow, or its method is not known.
         """
         return None if self.flow is None else StoredFlow.of(self.flow)
+
+    @property
+    def figures(self) -> FigureSource | None:
+        """Source of what moves in each video; None where the dataset does not know it."""
+        return None
 
     @abstractmethod
     def read_split(self, split: Split) -> ListedVideos | None:
@@ -276,14 +268,11 @@ class VideoDataModule(LightningDataModule, ABC):
 
         Raises:
             UserError: If the root is missing, none of the listed files is there, a video is in
-                training and in another split, a flipped class is unknown, a fit is to be probed, or
-                mirror images are to be tested of classes that differ in a mirror.
+                training and in another split, a flipped class is unknown, a fit is to be probed,
+                nothing is known of the figure that is to be taken out, or mirror images are to be
+                tested of classes that differ in a mirror.
         """
-        if stage == "fit" and self.probe is not None:
-            raise UserError(
-                f"data.evaluation.probe={self.probe} changes the clips of an evaluation and would "
-                "mislead a fit; leave it out, and give it to `kinetoscope test`"
-            )
+        self.evaluation.check_stage(stage)
         if hasattr(self, "train_set"):
             return
         if not self.root.is_dir():
@@ -295,6 +284,11 @@ class VideoDataModule(LightningDataModule, ABC):
             raise UserError(
                 "data.augmentation changes clips in a way that their flow cannot follow "
                 "(reversals), and data.flow is set; leave one out"
+            )
+        if self.probe is not None and self.probe.removes_figure and self.figures is None:
+            raise UserError(
+                f"data.evaluation.probe={self.probe} takes out what moves, and nothing marks that "
+                f"in {self.dataset_name}; use a dataset with masks, such as MotionShapes"
             )
         with without_collector():
             lists = {split: self._listed(split) for split in SPLITS}
@@ -337,7 +331,18 @@ class VideoDataModule(LightningDataModule, ABC):
             flow=self.flow_source,
             probe=self.probe,
             groups=self._sources(videos) if split == "test" else None,
+            figures=self.figures,
         )
+
+    def show(self, change: ClipChange | None) -> None:
+        """Change the clips of the next evaluation in another way than settings say.
+
+        Args:
+            change: A corruption; None for plain clips.
+        """
+        self.probe = change
+        if hasattr(self, "test_set"):
+            self.test_set.probe = change
 
     def write_missing(self, folder: Path) -> list[Path]:
         """Write `missing_<split>.csv` for every split of which listed videos were not found.

@@ -14,8 +14,9 @@ from datamodules.annotations.table import PackedStrings, VideoTable
 from datamodules.batch import VideoItem, Views
 from datamodules.clips.chunks import stack_centres
 from datamodules.clips.crops import NumCrops, count_crops, count_mirrored
+from datamodules.clips.figures import FigureSource, without_figure
 from datamodules.clips.input_spec import InputSpec
-from datamodules.clips.probes import Probe
+from datamodules.clips.probes import ClipChange
 from datamodules.clips.sampling import FrameIndices
 from datamodules.errors import UserError
 from datamodules.flow.sources import FlowSource, flow_views, read_stacks
@@ -50,6 +51,7 @@ class VideoDataset(Dataset[VideoItem]):
         probe: Change of an evaluation's clips; None for none.
         groups: Scene, source video or person of each video, N names, empty where unknown; None for
             all unknown.
+        figures: Source of what moves in the videos; None where nobody knows it.
 
     Attributes:
         quarantine: Videos that could not be read, which training does not try again; at first of
@@ -67,8 +69,9 @@ class VideoDataset(Dataset[VideoItem]):
         num_clips: int = 1,
         num_crops: NumCrops = 1,
         flow: FlowSource | None = None,
-        probe: Probe | None = None,
+        probe: ClipChange | None = None,
         groups: PackedStrings | None = None,
+        figures: FigureSource | None = None,
     ) -> None:
         self.table = table
         self.root = root
@@ -80,6 +83,7 @@ class VideoDataset(Dataset[VideoItem]):
         self.flow = flow
         self.probe = probe
         self.groups = PackedStrings([""] * len(table)) if groups is None else groups
+        self.figures = figures
         self.quarantine = Quarantine()
 
     @property
@@ -171,11 +175,14 @@ class VideoDataset(Dataset[VideoItem]):
             fixed = self.spec.sampling.test(count, self.num_clips, video.frame_rate)
             chosen = self._checked(fixed, self.num_clips, count) + first
             if self.probe is not None:
-                chosen = self.probe.order(chosen, self.seed, index)
+                chosen = self.probe.order(chosen, count, self.video_ids[index])
             frames = video.get_frames(chosen.ravel())
             fields = self._fields(index, chosen.ravel(), video)
         if self.probe is not None:
-            frames = self.probe.pixels(frames, self.seed, index)
+            frames = self.probe.pixels(frames, chosen, self.video_ids[index])
+            if self.probe.removes_figure and self.figures is not None:
+                figure = self.figures.read(self.table.paths[index])
+                frames = without_figure(frames, figure, chosen)
         # (M, N*T, C, H, W) -> (M, N, T, C, H, W) -> (N, M, C, T, H, W) -> (V, C, T, H, W)
         crops = self.spec.crops.test(frames, self.num_crops)
         clips = crops.view(len(crops), *chosen.shape, *crops.shape[2:])

@@ -5,12 +5,13 @@ seed and the sample's position in it. The same clip then comes out whatever the 
 devices, and a resumed run continues exactly.
 """
 
+import hashlib
 import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["BatchDraws", "sample_generator"]
+__all__ = ["BatchDraws", "VideoDraws", "sample_generator"]
 
 _WORD = 0xFFFFFFFF
 
@@ -75,3 +76,31 @@ class BatchDraws:
             view: View of the samples.
         """
         return [sample_generator(self.seed, self.epoch, i, view, purpose) for i in self.indices]
+
+
+@dataclass(frozen=True)
+class VideoDraws:
+    """The source of all random choices about how a test video is changed.
+
+    It knows the video by its name: the same draws come out in every run, on every network, and
+    whatever else the list holds.
+
+    Attributes:
+        seed: Seed of the change, not of the run.
+        video_id: Name of the video.
+        purpose: Word that keeps the draws of one change apart from another's.
+    """
+
+    seed: int
+    video_id: str
+    purpose: str
+
+    def generator(self, view: int = 0) -> np.random.Generator:
+        """Make a generator, an equal one on every call.
+
+        Args:
+            view: Clip or frame of the video that the draws are for.
+        """
+        name = self.video_id.encode("utf-8", "surrogateescape")
+        index = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big")
+        return sample_generator(self.seed, 0, index, view, self.purpose)

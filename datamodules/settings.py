@@ -6,7 +6,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datamodules.batch import VideoItem, collate_videos
+from datamodules.clips.corruptions.catalogue import Corruption, parse_corruptions
 from datamodules.clips.crops import NumCrops, count_crops
+from datamodules.clips.probes import ClipChange, parse_change
 from datamodules.errors import UserError
 from datamodules.samplers import SampleKey
 
@@ -75,18 +77,83 @@ class Evaluation:
             frame, `full_flip` for that and its mirror image.
         probe: Change of an evaluation's clips, to see what a network relies on: `shuffled`,
             `reversed`, `frozen`, `sparse(2)`, `frame_drops(0.25)`, `occlusion(0.25)`,
-            `motion_blur(0.05)` or `recompression(10)`; null for nothing. Not in a fit.
+            `motion_blur(0.05)`, `recompression(10)`, `background`, or a corruption in one severity,
+            such as `jpeg@3`; null for nothing. Not in a fit.
+        corruptions: Corruptions that `test` runs one after another, beside the plain test: `all`,
+            families (`noise`, `blur`, `digital`, `temporal`, `camera`) or names, separated by
+            commas, each in all five severities or, as in `noise@3`, in one; null for none.
+        probe_seed: Seed of what a probe or corruption draws; not the run's, so that every network
+            is shown the same changed clips.
 
     Raises:
-        UserError: If a number is too small.
+        UserError: If a number is too small, or there is no such corruption.
     """
 
     num_clips: int = 1
     num_crops: NumCrops = 1
     probe: str | None = None
+    corruptions: str | None = None
+    probe_seed: int = 0
 
     def __post_init__(self) -> None:
         _check_at_least("evaluation.num_clips", self.num_clips, 1)
+        _check_at_least("evaluation.probe_seed", self.probe_seed, 0)
+        planned = self.planned_corruptions
+        if self.probe is not None and planned:
+            raise UserError(
+                f"data.evaluation.probe={self.probe} and data.evaluation.corruptions="
+                f"{self.corruptions} are two tests; give one of them"
+            )
+
+    @property
+    def planned_corruptions(self) -> list[Corruption]:
+        """The corruptions to run, one severity after another."""
+        if self.corruptions is None:
+            return []
+        return parse_corruptions(self.corruptions, self.probe_seed)
+
+    def change(self, clip_len: int, has_flow: bool) -> ClipChange | None:
+        """Parse the probe; None where clips are left as they are.
+
+        Args:
+            clip_len: Frames of a clip, T.
+            has_flow: True if optical flow stands beside the frames.
+
+        Raises:
+            UserError: If there is no such probe, or clips cannot be changed so.
+        """
+        asked = {"probe": self.probe, "corruptions": self.corruptions}
+        given = [f"data.evaluation.{key}={word}" for key, word in asked.items() if word is not None]
+        if has_flow and given:
+            raise UserError(
+                f"{given[0]} changes frames, and data.flow is that of the unchanged video; leave "
+                "one of them out"
+            )
+        if self.probe is None:
+            return None
+        change = parse_change(self.probe, self.probe_seed)
+        change.check_clip(clip_len)
+        return change
+
+    def check_stage(self, stage: str | None) -> None:
+        """Refuse changed clips where they would mislead.
+
+        Args:
+            stage: `fit`, `validate`, `test`; None where data is only looked at.
+
+        Raises:
+            UserError: If clips are to be changed in a fit, or a series of tests is no test.
+        """
+        if stage in ("fit", "validate") and self.corruptions is not None:
+            raise UserError(
+                f"data.evaluation.corruptions={self.corruptions} is a series of tests; leave it "
+                f"out of {'a fit' if stage == 'fit' else stage}, and give it to `kinetoscope test`"
+            )
+        if stage == "fit" and self.probe is not None:
+            raise UserError(
+                f"data.evaluation.probe={self.probe} changes the clips of an evaluation and would "
+                "mislead a fit; leave it out, and give it to `kinetoscope test`"
+            )
 
     @property
     def num_views(self) -> int:

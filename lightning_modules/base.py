@@ -404,6 +404,7 @@ class VideoClassifier(Described, LightningModule):
                 "test with --ckpt_path"
             )
         self.views_at_once = self.data.batch_size
+        self.test_confusion.reset()  # of an earlier test of the same trainer
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what `predict`, `explain` and `export` need to work from the file alone."""

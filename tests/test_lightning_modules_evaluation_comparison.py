@@ -238,7 +238,7 @@ def plain_and_reversed(folder: Path) -> tuple[Path, Path]:
     labels = np.array([0, 1, 2, 0, 1, 2, 0, 1])
     right = np.eye(3)[labels][:, None].repeat(2, 1)
     swapped = np.eye(3)[np.array([1, 1, 2])[labels]][:, None].repeat(2, 1)
-    protocol = {"average": "logits", "network": "cost_a_tiny", "probe": None}
+    protocol = {"average": "logits", "network": "cost_a_tiny", "weights": "5a", "probe": None}
     usual = ["walk", "run", "jump"]
     plain, other = folder / "plain.npz", folder / "reversed.npz"
     write_scores(plain, np.arange(8), usual, logits=right, protocol=np.array(json.dumps(protocol)))
@@ -272,6 +272,33 @@ def test_probe_is_shown_by_what_it_costs_each_class(
     assert not list(probed_contenders(read_contest({"b": [other], "a": [plain]})))
     with pytest.raises(ValueError, match="not seeds of one thing: probe differs"):
         read_contest({"a": [plain, other]})
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [({"weights": "6b"}, "weights"), ({"size": 112}, "size"), ({"weights": None}, "weights")],
+)
+def test_probe_of_other_weights_or_clips_costs_nothing(
+    changed: dict[str, Any], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The name of the network was all that was looked at."""
+    plain, other = plain_and_reversed(tmp_path)
+    with np.load(other) as stored:
+        values = dict(stored)
+    protocol = json.loads(str(values["protocol"]))
+    values["protocol"] = np.array(json.dumps({**protocol, **changed}))
+    np.savez(other, **values)
+    if changed == {"weights": None}:  # both of an earlier version
+        with np.load(plain) as stored:
+            values = dict(stored)
+        values["protocol"] = np.array(str(values["protocol"]).replace('"5a"', "null"))
+        np.savez(plain, **values)
+    assert not list(probed_contenders(read_contest({"plain": [plain], "reversed": [other]})))
+    out = tmp_path / "out"
+    main(["compare", f"plain={plain}", f"reversed={other}", "--out", str(out)])
+    printed = capsys.readouterr().out
+    assert "costs each class" not in printed
+    assert f"note: reversed is not plain under a probe: {named} differ, or are not known" in printed
 
 
 @pytest.mark.parametrize("kind", ["csv", "npz"])

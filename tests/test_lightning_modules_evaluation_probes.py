@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,15 @@ from PIL import Image
 from torch import Tensor
 from video_files import scene, write
 
-from datamodules import FlowInput, MotionShapesDataModule
+from datamodules import FlowInput, MotionShapesDataModule, VideoFolderDataModule
 from datamodules.annotations.table import PackedStrings, VideoTable
 from datamodules.clips.clip_sampler import FrameSampler
 from datamodules.clips.crops import Crops
+from datamodules.clips.figures import Figure, without_figure
 from datamodules.clips.input_spec import InputSpec
 from datamodules.clips.probes import GREY, PROBES, Probe
 from datamodules.dataset import VideoDataset
+from datamodules.errors import UserError
 from datamodules.samplers import SampleKey
 from datamodules.settings import Evaluation, Loading
 from lightning_modules import BaselineModule
@@ -34,8 +37,12 @@ CLIPS = np.array([[10, 12, 14, 16, 18, 20, 22, 24], [30, 32, 34, 36, 38, 40, 42,
 
 
 def order(words: str, index: int = 0, seed: int = 0) -> list[list[int]]:
-    shown: list[list[int]] = Probe.parse(words).order(CLIPS, seed, index).tolist()
+    shown: list[list[int]] = Probe.parse(words, seed).order(CLIPS, 60, f"video {index}").tolist()
     return shown
+
+
+def changed_pixels(words: str, frames: Tensor, index: int = 0) -> Tensor:
+    return Probe.parse(words).pixels(frames, np.arange(len(frames))[None], f"video {index}")
 
 
 def noise(*shape: int) -> Tensor:
@@ -44,7 +51,7 @@ def noise(*shape: int) -> Tensor:
 
 
 def test_every_probe_is_tested_here() -> None:
-    assert {words.partition("(")[0] for words in ORDER + PIXELS} == set(PROBES)
+    assert {words.partition("(")[0] for words in ORDER + PIXELS} | {"background"} == set(PROBES)
 
 
 @pytest.mark.parametrize("words", ORDER + PIXELS)
@@ -103,7 +110,7 @@ def test_order_probes_show_the_same_frames_in_a_stated_order() -> None:
 
 def test_shuffled_reaches_every_order_equally_often() -> None:
     probe, frames = Probe.parse("shuffled"), np.array([[0, 1, 2]])
-    drawn = [tuple(probe.order(frames, 0, index)[0].tolist()) for index in range(1000)]
+    drawn = [tuple(probe.order(frames, 3, str(index))[0].tolist()) for index in range(1000)]
     counts = {order: drawn.count(order) for order in set(drawn)}
     assert len(counts) == 5
     assert min(counts.values()) > 150
@@ -134,7 +141,7 @@ def test_occlusion_covers_a_share_of_the_frame_at_one_place() -> None:
     frames = noise(5, 3, 60, 80)
     places = set()
     for index in range(30):
-        changed = Probe.parse("occlusion(0.25)").pixels(frames, 0, index)
+        changed = changed_pixels("occlusion(0.25)", frames, index)
         differs = (changed != frames).any(dim=(0, 1))
         rows, columns = (torch.where(differs.any(dim))[0] for dim in (1, 0))
         box = (slice(None), slice(None), slice(rows[0], rows[-1] + 1))
@@ -150,7 +157,7 @@ def test_motion_blur_smears_a_dot_into_a_line() -> None:
     dot[:, :, 50, 60] = 250
     angles = set()
     for index in range(20):
-        changed = Probe.parse("motion_blur(0.1)").pixels(dot, 0, index)
+        changed = changed_pixels("motion_blur(0.1)", dot, index)
         rows, columns = torch.where(changed[0, 0] > 0)
         assert 8 <= len(rows) <= 10
         assert changed[0, 0].sum() == pytest.approx(250, abs=10)
@@ -158,14 +165,14 @@ def test_motion_blur_smears_a_dot_into_a_line() -> None:
         angles.add((int(np.ptp(rows.numpy())), int(np.ptp(columns.numpy()))))
     assert len(angles) > 5
     grey = torch.full((2, 3, 30, 40), 77, dtype=torch.uint8)
-    assert torch.equal(Probe.parse("motion_blur(0.5)").pixels(grey, 0, 0), grey)
+    assert torch.equal(changed_pixels("motion_blur(0.5)", grey), grey)
 
 
 def test_recompression_is_a_jpeg_of_that_quality() -> None:
     frames = torch.from_numpy(scene(3, 62, 71)).permute(0, 3, 1, 2)
     error = {}
     for quality in (5, 20, 80):
-        changed = Probe.parse(f"recompression({quality})").pixels(frames, 0, 0)
+        changed = changed_pixels(f"recompression({quality})", frames)
         for frame, got in zip(frames, changed, strict=True):
             file = io.BytesIO()
             picture = Image.fromarray(frame.permute(1, 2, 0).numpy())
@@ -185,7 +192,10 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def views(video: Path, probe: str | None, *, train: bool = False, index: int = 0) -> Tensor:
     """All views of one video, 2 clips x 3 crops, (6, C, T, H, W)."""
     table = VideoTable(
-        PackedStrings(["a", "b"]), PackedStrings([video.name] * 2), np.zeros(2, int), np.arange(2)
+        PackedStrings(["video 0", "video 1"]),
+        PackedStrings([video.name] * 2),
+        np.zeros(2, int),
+        np.arange(2),
     )
     spec = InputSpec(FrameSampler(8, 2), Crops(size=32, short_side=48))
     dataset = VideoDataset(
@@ -208,7 +218,8 @@ def test_dataset_shows_probed_views(video: Path) -> None:
     assert torch.equal(views(video, "sparse(2)"), plain[:, :, [0, 0, 2, 2, 4, 4, 6, 6]])
     shuffled = views(video, "shuffled")
     for clip in (0, 1):
-        order = Probe.parse("shuffled").order(np.arange(8)[None].repeat(2, 0), 0, 0)[clip]
+        plain_order = np.arange(8)[None].repeat(2, 0)
+        order = Probe.parse("shuffled").order(plain_order, 8, "video 0")[clip]
         assert torch.equal(shuffled[3 * clip : 3 * clip + 3], plain[3 * clip :][:3, :, order])
     assert not torch.equal(shuffled, views(video, "shuffled", index=1))
 
@@ -216,7 +227,7 @@ def test_dataset_shows_probed_views(video: Path) -> None:
 def test_dataset_changes_whole_frames_before_it_crops(video: Path) -> None:
     # the box of the whole frame (24 x 32 of 48 x 64), seen by each crop where it lies in it
     whole = torch.from_numpy(scene(40, 48, 64)).permute(0, 3, 1, 2)
-    changed = Probe.parse("occlusion(0.25)").pixels(whole, 0, 0)
+    changed = changed_pixels("occlusion(0.25)", whole)
     got = views(video, "occlusion(0.25)")
     starts = (0, 25)
     for clip, crop in np.ndindex(2, 3):
@@ -267,6 +278,98 @@ def test_probed_test_has_its_own_files_and_says_so(
     names = {path.name for path in tmp_path.glob("scores*")}
     ends = ("", "_reversed", "_occlusion-0.25")
     assert names == {f"scores_test_1x1{end}.npz" for end in ends}
+
+
+@pytest.mark.parametrize("words", ["shuffled", "occlusion(0.25)", "gaussian_noise@2", "jumbling@3"])
+def test_every_run_is_shown_the_same_changed_clips(motion_root: Path, words: str) -> None:
+    """Whatever its own seed, which used to decide what a probe draws."""
+
+    def shown(seed: int, probe_seed: int = 0) -> Tensor:
+        data = MotionShapesDataModule(
+            str(motion_root),
+            num_train=64,
+            num_val=16,
+            num_test=16,
+            crops=Crops(size=64),
+            sampling=FrameSampler(num_frames=6, frame_stride=3),
+            evaluation=Evaluation(probe=words, probe_seed=probe_seed),
+            seed=seed,
+        )
+        data.setup("test")
+        return torch.stack([data.test_set[index]["clips"] for index in range(4)])
+
+    assert torch.equal(shown(seed=1), shown(seed=2))
+    assert not torch.equal(shown(seed=1), shown(seed=1, probe_seed=5))
+
+
+def motion_shapes(root: Path, **evaluation: Any) -> MotionShapesDataModule:
+    sizes = {"num_train": 64, "num_val": 16, "num_test": 16}
+    data = MotionShapesDataModule(str(root), **sizes, evaluation=Evaluation(**evaluation))
+    data.setup("test")
+    return data
+
+
+def test_background_leaves_a_scene_at_rest_and_nothing_of_the_shape(motion_root: Path) -> None:
+    """So all that tells the classes is gone: frames are equal, whatever moved before."""
+    plain, alone = (motion_shapes(motion_root, probe=probe) for probe in (None, "background"))
+    for index in range(16):
+        before = plain.test_set[index]["clips"][0].int()  # (C, T, H, W)
+        after = alone.test_set[index]["clips"][0].int()
+        path = alone.test_set.table.paths[index]
+        seen = torch.from_numpy(~alone.figures.read(path).mask.any(axis=0))
+        assert (before - before[:, :1]).abs().max() > 40
+        assert torch.equal(after, after[:, :1].expand_as(after))
+        # the colours are those of the clip, where its shape never is
+        assert (after - before)[..., seen].abs().float().mean() < 1
+
+
+def test_unknown_background_is_filled_with_the_mean_colour_around() -> None:
+    frames = torch.full((2, 3, 30, 30), 100, dtype=torch.uint8)
+    frames[:, :, :, 15:] = 200
+    mask = np.zeros((3, 30, 30), dtype=np.bool_)
+    mask[1, 10:12, 2:5] = True
+    got = without_figure(frames, Figure(mask), np.array([[0, 1]]))
+    assert torch.equal(got[0], frames[0])
+    covered = torch.zeros(30, 30, dtype=torch.bool)
+    covered[6:16, :9] = True  # four pixels around
+    assert torch.equal(got[1][:, ~covered], frames[1][:, ~covered])
+    counts = (450 - 90, 450)
+    mean = (100 * counts[0] + 200 * counts[1]) / sum(counts)
+    assert (got[1][:, covered] == round(mean)).all()
+
+
+def test_background_needs_masks(class_folders: Path) -> None:
+    data = VideoFolderDataModule(
+        str(class_folders), sampling=FrameSampler(8, 2), evaluation=Evaluation(probe="background")
+    )
+    with pytest.raises(UserError, match="takes out what moves, and nothing marks that in VideoFol"):
+        data.setup("test")
+
+
+def test_mask_that_cannot_be_read_is_a_broken_video(motion_root: Path, tmp_path: Path) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(motion_root, root)
+    data = motion_shapes(root, probe="background")
+    (root / data.test_set.table.paths[0]).with_suffix(".npz").unlink()
+    item = data.test_set[0]
+    assert (item["valid"], item["broken"]) == (False, [(item["video_id"], "unreadable")])
+
+
+def test_evaluation_is_one_thing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="corruptions=noise are two tests; give one of them"):
+        Evaluation(probe="reversed", corruptions="noise")
+    with pytest.raises(UserError, match=r"data.evaluation.probe_seed=-1 is too small"):
+        Evaluation(probe_seed=-1)
+    with pytest.raises(UserError, match="'fog' is no corruption"):
+        Evaluation(corruptions="fog")
+    with pytest.raises(UserError, match=r"corruptions=all changes frames, and data.flow is that"):
+        MotionShapesDataModule(
+            str(tmp_path), evaluation=Evaluation(corruptions="all"), flow=FlowInput()
+        )
+    data = MotionShapesDataModule(str(tmp_path), evaluation=Evaluation(corruptions="blur"))
+    for stage in ("fit", "validate"):
+        with pytest.raises(UserError, match=r"corruptions=blur is a series of tests; leave it out"):
+            data.setup(stage)
 
 
 def test_fit_is_not_probed(

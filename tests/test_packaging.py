@@ -194,6 +194,7 @@ def test_only_the_decoder_and_the_generator_touch_av() -> None:
         if any(name.split(".")[0] == "av" for name in imported_modules(path))
     }
     assert users == {
+        "datamodules/clips/corruptions/digital.py",
         "datamodules/flow/storage.py",
         "datamodules/motion_shapes/generation.py",
         "datamodules/video/completeness.py",

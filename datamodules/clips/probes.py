@@ -1,8 +1,10 @@
 """Probes: an evaluation on the same videos, with the order of frames or their pixels changed.
 
 Order probes ask whether a network uses time: the frames are the same, their order is not.
-Robustness probes measure a score on worse videos. A probe's random choices about a video are drawn
-from (seed, index), so every network is shown the same changed clip.
+Robustness probes measure a score on worse videos, and `background` one on the scene alone. A
+probe's random choices about a video are drawn from (the probe's own seed, the video's name), never
+from the run's seed, so every network is shown the same changed clip. The corruptions of
+`corruptions/` are used in the same way.
 
 | probe              | a clip of T frames becomes                                               |
 |--------------------|--------------------------------------------------------------------------|
@@ -14,28 +16,103 @@ from (seed, index), so every network is shown the same changed clip.
 | occlusion(s)       | a grey box over a share s of the frame, the same in all frames           |
 | motion_blur(s)     | every frame smeared along a line of s times its short side               |
 | recompression(q)   | every frame stored as a JPEG of quality q, from 1 to 95                  |
+| background         | the same without what moves in it, where the dataset knows that          |
 
 Pixels are changed in the whole decoded frame, before it is resized and cropped.
 """
 
-import io
 import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from datamodules.clips.corruptions.catalogue import CORRUPTIONS, parse_corruptions
+from datamodules.clips.corruptions.digital import as_jpeg
 from datamodules.clips.sampling import FrameIndices
 from datamodules.errors import UserError
-from datamodules.randomness import sample_generator
+from datamodules.randomness import VideoDraws
 
-__all__ = ["PROBES", "Probe"]
+__all__ = ["PROBES", "ClipChange", "Probe", "parse_change"]
 
 GREY = 128
+
+
+class ClipChange(Protocol):
+    """A change of the clips of an evaluation: a probe, or a corruption in one severity."""
+
+    @property
+    def file_part(self) -> str:
+        """Name of the change in file names."""
+        ...
+
+    @property
+    def removes_figure(self) -> bool:
+        """True if what moves is to be taken out of the frames."""
+        ...
+
+    def check_clip(self, clip_len: int) -> None:
+        """Refuse a strength that leaves nothing of a clip, or changes nothing in it.
+
+        Args:
+            clip_len: Frames of a clip, T.
+
+        Raises:
+            UserError: If a clip has too few frames for the change.
+        """
+        ...
+
+    def order(self, chosen: FrameIndices, num_frames: int, video_id: str) -> FrameIndices:
+        """Reorder the chosen frames.
+
+        Args:
+            chosen: Frame indices of the clips of one video, (num_clips, T).
+            num_frames: Frames of the video.
+            video_id: Name of the video.
+
+        Returns:
+            Frame indices, (num_clips, T); the chosen ones for changes of pixels.
+        """
+        ...
+
+    def pixels(self, frames: Tensor, numbers: FrameIndices, video_id: str) -> Tensor:
+        """Change the pixels of the decoded frames.
+
+        Args:
+            frames: Frames of all clips of one video, (num_clips * T, C, H, W) uint8.
+            numbers: Their indices in the video, (num_clips, T).
+            video_id: Name of the video.
+
+        Returns:
+            Frames of the same shape; the same ones for changes of order.
+        """
+        ...
+
+
+def parse_change(words: str, seed: int) -> ClipChange:
+    """Read a probe, such as `occlusion(0.25)`, or a corruption, such as `jpeg@3`.
+
+    Args:
+        words: What was given as `data.evaluation.probe`.
+        seed: Seed of its draws.
+
+    Raises:
+        UserError: If there is no such probe or corruption, or its strength is not possible.
+    """
+    name, _, severity = words.strip().partition("@")
+    if name not in CORRUPTIONS or (name in PROBES and not severity):
+        return Probe.parse(words, seed)
+    asked = parse_corruptions(words, seed)
+    if len(asked) > 1:
+        raise UserError(
+            f"data.evaluation.probe={words} stands for {len(asked)} severities; give one, say "
+            f"data.evaluation.probe={name}@3, or all with data.evaluation.corruptions={name}"
+        )
+    return asked[0]
 
 
 @dataclass(frozen=True)
@@ -66,6 +143,7 @@ PROBES: Mapping[str, Strength | None] = {
     "occlusion": Strength(0.01, 0.99, False, "occlusion(0.25)"),
     "motion_blur": Strength(0.01, 0.5, False, "motion_blur(0.05)"),
     "recompression": Strength(1, 95, True, "recompression(10)"),
+    "background": None,
 }
 """Each probe's range of strengths; None for a probe that has none."""
 
@@ -77,13 +155,15 @@ class Probe:
     Attributes:
         name: One of `PROBES`.
         strength: Amount of change; None for probes without strength.
+        seed: Seed of its draws, the same for every network.
     """
 
     name: str
     strength: float | None = None
+    seed: int = 0
 
     @classmethod
-    def parse(cls, words: str) -> "Probe":
+    def parse(cls, words: str, seed: int = 0) -> "Probe":
         """Read `reversed`, `occlusion(0.25)` and the like.
 
         Raises:
@@ -93,7 +173,8 @@ class Probe:
         name = found[1] if found else words
         if name not in PROBES:
             raise UserError(
-                f"data.evaluation.probe={words} is no probe; choose one of {', '.join(_EXAMPLES)}"
+                f"data.evaluation.probe={words} is no probe; choose one of {', '.join(_EXAMPLES)}, "
+                f"or a corruption, such as jpeg@3, of {', '.join(CORRUPTIONS)}"
             )
         assert found is not None
         allowed, given = PROBES[name], found[2]
@@ -103,14 +184,14 @@ class Probe:
                 f"data.evaluation.probe={name}"
             )
         if allowed is None:
-            return cls(name)
+            return cls(name, None, seed)
         value = _number(given)
         if not allowed.holds(value):
             raise UserError(
                 f"data.evaluation.probe={words}: the strength of {name} is {allowed}; "
                 f"set, say, data.evaluation.probe={allowed.example}"
             )
-        return cls(name, value)
+        return cls(name, value, seed)
 
     def __str__(self) -> str:
         return self.name if self.strength is None else f"{self.name}({self.strength:g})"
@@ -120,15 +201,13 @@ class Probe:
         """Name of the probe in file names, such as `occlusion-0.25`."""
         return self.name if self.strength is None else f"{self.name}-{self.strength:g}"
 
+    @property
+    def removes_figure(self) -> bool:
+        """True for `background`."""
+        return self.name == "background"
+
     def check_clip(self, clip_len: int) -> None:
-        """Refuse a strength that leaves nothing of a clip, or changes nothing in it.
-
-        Args:
-            clip_len: Frames of a clip, T.
-
-        Raises:
-            UserError: If a clip has too few frames for the probe.
-        """
+        """Refuse clips of too few frames; see `ClipChange.check_clip`."""
         if self.name == "sparse" and (self.strength or 0) >= clip_len:
             raise UserError(
                 f"data.evaluation.probe={self} leaves one frame of {clip_len}; choose a smaller "
@@ -141,39 +220,21 @@ class Probe:
                 "raise data.sampling.num_frames, or choose another probe"
             )
 
-    def order(self, chosen: FrameIndices, seed: int, index: int) -> FrameIndices:
-        """Reorder the chosen frames.
-
-        Args:
-            chosen: Frame indices of the clips of one video, (num_clips, T).
-            seed: The run's seed.
-            index: The video's position in its table.
-
-        Returns:
-            Frame indices, (num_clips, T); the chosen ones for probes of pixels.
-        """
+    def order(self, chosen: FrameIndices, num_frames: int, video_id: str) -> FrameIndices:
+        """Reorder the frames of each clip; see `ClipChange.order`."""
         if self.name not in _ORDERS:
             return chosen
         changed = []
         for clip, frames in enumerate(chosen):
-            rng = sample_generator(seed, 0, index, view=clip, purpose="probe order")
+            rng = VideoDraws(self.seed, video_id, "probe order").generator(clip)
             changed.append(frames[_ORDERS[self.name](len(frames), self.strength or 0, rng)])
         return np.stack(changed)
 
-    def pixels(self, frames: Tensor, seed: int, index: int) -> Tensor:
-        """Change the pixels of the decoded frames.
-
-        Args:
-            frames: Frames of one video, (N, C, H, W) uint8.
-            seed: The run's seed.
-            index: The video's position in its table.
-
-        Returns:
-            Frames of the same shape; the same ones for probes of order.
-        """
+    def pixels(self, frames: Tensor, numbers: FrameIndices, video_id: str) -> Tensor:
+        """Change all frames of a video alike; see `ClipChange.pixels`."""
         if self.name not in _PIXELS:
             return frames
-        rng = sample_generator(seed, 0, index, purpose="probe pixels")
+        rng = VideoDraws(self.seed, video_id, "probe pixels").generator()
         return _PIXELS[self.name](frames, self.strength or 0, rng)
 
 
@@ -244,13 +305,7 @@ def _motion_blur(frames: Tensor, share: float, rng: np.random.Generator) -> Tens
 
 
 def _recompression(frames: Tensor, quality: float, _: np.random.Generator) -> Tensor:
-    changed = []
-    for frame in frames.permute(0, 2, 3, 1).numpy():  # (N, C, H, W) -> (N, H, W, C)
-        stored = io.BytesIO()
-        Image.fromarray(frame).save(stored, format="JPEG", quality=int(quality))
-        with Image.open(stored) as image:
-            changed.append(torch.from_numpy(np.array(image)))
-    return torch.stack(changed).permute(0, 3, 1, 2)
+    return as_jpeg(frames, int(quality))
 
 
 _EXAMPLES = [name if kind is None else kind.example for name, kind in PROBES.items()]

@@ -18,12 +18,14 @@ from datamodules.augmentation.pipeline import Augmentation, StandardAugmentation
 from datamodules.base import Split, VideoDataModule
 from datamodules.clips.clip_sampler import ClipSampler, FrameSampler
 from datamodules.clips.crops import Crops
+from datamodules.clips.figures import Figure, FigureSource
 from datamodules.clips.input_spec import FlowSpec
 from datamodules.errors import UserError
 from datamodules.flow.coding import FlowCoding
 from datamodules.flow.sources import BOUND, FlowInput, FlowReading, FlowSource
 from datamodules.motion_shapes.generation import (
     MotionShapesSettings,
+    draw_background_of,
     generate_motion_shapes,
     read_motion,
 )
@@ -105,6 +107,28 @@ class _RenderedFields:
         """Do nothing: no file is open."""
 
 
+@dataclass(frozen=True)
+class RenderedFigures:
+    """The shapes of MotionShapes: masks stored beside the videos, backgrounds drawn anew.
+
+    Attributes:
+        root: Folder of the dataset.
+        settings: Settings that it was made with.
+    """
+
+    root: Path
+    settings: MotionShapesSettings
+
+    def read(self, path: str) -> Figure:
+        """See `FigureSource.read`."""
+        try:
+            mask, _ = read_motion(self.root / path)
+            return Figure(mask, draw_background_of(path, self.settings))
+        except (OSError, ValueError, KeyError) as error:
+            reason = f"the mask beside it: {error}"
+            raise VideoError(self.root / path, "unreadable", reason) from error
+
+
 class MotionShapesDataModule(VideoDataModule):
     """Generated videos of eight motions in four reversal pairs; only motion tells the classes.
 
@@ -164,6 +188,11 @@ class MotionShapesDataModule(VideoDataModule):
         if self.flow is None or self.flow.root is not None:
             return super().flow_source
         return RenderedFlow.of(self.root, self.flow, self.settings.size)
+
+    @property
+    def figures(self) -> FigureSource:
+        """The shapes, and what is behind them."""
+        return RenderedFigures(self.root, self.settings)
 
     def prepare_data(self) -> None:
         """Make the dataset, or complete it; once, on the first process."""

@@ -22,7 +22,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Never
+from typing import Any, NamedTuple, Never, cast
 
 import av
 import numpy as np
@@ -33,10 +33,17 @@ from datamodules.atomic import write_atomically
 from datamodules.errors import UserError
 from datamodules.jobs.processes import Lost, num_cores, run_jobs
 from datamodules.jobs.progress import progress_bar
-from datamodules.motion_shapes.rendering import CLASS_NAMES, Motion, RenderedClip, render_clip
+from datamodules.motion_shapes.rendering import (
+    CLASS_NAMES,
+    Motion,
+    RenderedClip,
+    draw_background,
+    render_clip,
+)
 
 __all__ = [
     "MotionShapesSettings",
+    "draw_background_of",
     "encode_frames",
     "generate_motion_shapes",
     "read_motion",
@@ -118,6 +125,14 @@ class _ClipId(NamedTuple):
         name = CLASS_NAMES[self.label]
         return f"{self.split}/{name}/{name}_{self.number:05d}.mp4"
 
+    def generator(self, seed: int) -> np.random.Generator:
+        """Make the source of its look and speed; a sequence of numbers seeds a stream of its own.
+
+        Args:
+            seed: Seed of the dataset.
+        """
+        return np.random.default_rng([seed, SPLITS.index(self.split), self.label, self.number])
+
 
 def generate_motion_shapes(
     root: Path,
@@ -185,6 +200,31 @@ def read_motion(video: Path) -> tuple[npt.NDArray[np.bool_], Motion]:
         mask = np.unpackbits(arrays["mask_bits"], count=int(np.prod(shape))).reshape(shape)
         motion = Motion(arrays["center"], arrays["angle"], arrays["scale"])
     return mask.astype(np.bool_), motion
+
+
+def draw_background_of(path: str, settings: MotionShapesSettings) -> npt.NDArray[np.uint8]:
+    """Draw the background of a clip anew, and code it as the clip is.
+
+    So it has the colours of the decoded clip, where no shape is.
+
+    Args:
+        path: Path of the video below the root.
+        settings: Settings of the dataset.
+
+    Returns:
+        The background, (H, W, 3).
+
+    Raises:
+        ValueError: If the path is not one of the dataset's.
+    """
+    split, name, file = path.split("/")
+    number = int(file.removeprefix(f"{name}_").removesuffix(".mp4"))
+    clip = _ClipId(cast(Split, split), CLASS_NAMES.index(name), number)
+    background = draw_background(clip.generator(settings.seed), settings.size)
+    coded = encode_frames(np.rint(background * 255).astype(np.uint8)[None])
+    with av.open(io.BytesIO(coded), "r") as container:
+        (frame,) = container.decode(video=0)
+        return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
 def encode_frames(frames: npt.NDArray[np.uint8]) -> bytes:
@@ -312,10 +352,7 @@ class _ClipWriter:
 
     def __call__(self, clip: _ClipId) -> Generator[Never, None, None]:
         yield from ()  # no steps within a clip
-        # A sequence of numbers seeds the split's, the class's and the clip's own stream.
-        rng = np.random.default_rng(
-            [self.settings.seed, SPLITS.index(clip.split), clip.label, clip.number]
-        )
+        rng = clip.generator(self.settings.seed)
         rendered = render_clip(rng, clip.label, self.settings.num_frames, self.settings.size)
         video = self.root / clip.path
         write_atomically(video.with_suffix(".npz"), _encode_truth(rendered))

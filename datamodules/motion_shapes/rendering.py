@@ -17,7 +17,14 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CLASS_NAMES", "Motion", "RenderedClip", "flow_from_motion", "render_clip"]
+__all__ = [
+    "CLASS_NAMES",
+    "Motion",
+    "RenderedClip",
+    "draw_background",
+    "flow_from_motion",
+    "render_clip",
+]
 
 CLASS_NAMES = (
     "move_left",
@@ -110,7 +117,7 @@ def render_clip(
         num_frames: Frames, T. The whole motion is spread over them.
         size: Height and width of the frames, in pixels.
     """
-    background = _draw_background(rng, size)
+    background = draw_background(rng, size)
     shape = _draw_shape(rng, background.mean(axis=(0, 1)))
     motion = _draw_motion(rng, label // 2, num_frames, size)
     frames, mask = _paint(shape, motion, background)
@@ -147,8 +154,13 @@ def flow_from_motion(motion: Motion, mask: Mask) -> Floats:
     return flow
 
 
-def _draw_background(rng: np.random.Generator, size: int) -> Floats:
-    """Draw smooth colours, (H, W, 3): a mean colour and a few low spatial frequencies."""
+def draw_background(rng: np.random.Generator, size: int) -> Floats:
+    """Draw smooth colours, (H, W, 3) in [0, 1]: a mean colour and a few low spatial frequencies.
+
+    Args:
+        rng: A generator of nothing else yet; that of a clip gives the clip's background.
+        size: Height and width, in pixels.
+    """
     mean = rng.uniform(0.25, 0.75) + rng.uniform(-0.2, 0.2, size=3)
     order = np.arange(6)
     falloff = rng.uniform(0.1, 0.2) / (1 + np.hypot(order[:, None], order)) ** 1.3

@@ -17,7 +17,11 @@ from lightning_modules.evaluation.fusion import (
     fuse_external,
     search_fusion,
 )
-from lightning_modules.evaluation.probe_drops import drop_rows, probed_contenders
+from lightning_modules.evaluation.probe_drops import (
+    drop_rows,
+    probed_contenders,
+    unmatched_probes,
+)
 from lightning_modules.evaluation.score_files import (
     Contest,
     read_contest,
@@ -67,7 +71,8 @@ def run(words: Sequence[str]) -> None:
         _print(title, headings, rows[:PRINTED_CLASSES])
         if len(rows) > PRINTED_CLASSES:
             say(f"the {PRINTED_CLASSES} classes that lose most of {len(rows)}; all in drops.csv")
-    for line in [*protocol_notes(contest), *reading_notes(contest), *sentences]:
+    notes = [*protocol_notes(contest), *reading_notes(contest), *unmatched_probes(contest)]
+    for line in [*notes, *sentences]:
         say(line)
     folder: Path = options.out
     folder.mkdir(parents=True, exist_ok=True)

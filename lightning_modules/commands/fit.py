@@ -58,6 +58,7 @@ from lightning_modules.resume.preemption import Preemption
 from lightning_modules.resume.resume_point import find_resume_point
 from lightning_modules.resume.stop_notice import StopNotice
 from lightning_modules.resume.stop_signals import StopSignals
+from lightning_modules.robustness.series import run_series
 from lightning_modules.runs.folder import (
     LAST,
     VERSION_VARIABLE,
@@ -307,12 +308,11 @@ class VideoCLI(LightningCLI):
         config = self.config_init[self.subcommand].trainer
         own = _as_list(config.callbacks)
         if self.subcommand != "fit":
-            given = self.config[self.subcommand]
-            folder = given.out or folder_of_checkpoint(given.ckpt_path)
+            scores = ScoreFile(self._score_folder)
             return {
                 "logger": False,
                 "enable_checkpointing": False,
-                "callbacks": [*own, self.stop, BrokenVideos(), ScoreFile(folder)],
+                "callbacks": [*own, self.stop, BrokenVideos(), scores],
                 "plugins": [*_as_list(config.plugins), AtomicCheckpointIO()],
             }
         if config.fast_dev_run:
@@ -371,6 +371,25 @@ class VideoCLI(LightningCLI):
                 )
             )
         return callbacks
+
+    @property
+    def _score_folder(self) -> Path:
+        """Folder of what a test writes."""
+        given = self.config[self.subcommand]
+        folder: Path = given.out or folder_of_checkpoint(given.ckpt_path)
+        return folder
+
+    def test(self, **arguments: Any) -> None:
+        """Run `test` once, or as a series over corruptions.
+
+        Args:
+            arguments: Arguments of the trainer's own method.
+        """
+        if self.datamodule.evaluation.corruptions is None:
+            self.trainer.test(**arguments)
+        else:
+            run_test = partial(self.trainer.test, **{**arguments, "verbose": False})
+            run_series(self.datamodule, self._score_folder, run_test)
 
     def before_fit(self) -> None:
         """Say what is about to be trained."""

@@ -1,7 +1,8 @@
 """The drop of each class under a probe: the same network on plain and on changed clips."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +10,12 @@ from lightning_modules.evaluation.comparison import Comparison
 from lightning_modules.evaluation.score_files import Contest
 
 Rows = list[list[str]]
+
+WEIGHTS = "weights"
+"""Part of a protocol that tells which weights were tested, by a digest."""
+
+_OF_A_PROBE = ("probe", "probe_seed", "logits_dtype")
+"""Parts of a protocol that a probe changes: itself, and how far its scores reach."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +45,45 @@ class ClassDrop:
         return self.plain - self.probed
 
 
+def differences_beside_probe(plain: Mapping[str, Any], probed: Mapping[str, Any]) -> list[str]:
+    """Name the parts in which two tests differ, beside the probe; none for the same test.
+
+    Tests whose weights are not known, as earlier versions did not store them, always differ.
+
+    Args:
+        plain: Protocol of one test.
+        probed: Protocol of the other.
+    """
+    parts = [part for part in {**plain, **probed} if part not in _OF_A_PROBE]
+    found = [part for part in parts if plain.get(part) != probed.get(part)]
+    if not plain.get(WEIGHTS) and not probed.get(WEIGHTS):
+        found.append(WEIGHTS)
+    return found
+
+
 def probed_contenders(contest: Contest) -> Iterator[int]:
-    """Find the positions of contenders that are the first one's network under a probe."""
+    """Find the positions of contenders that are the first one's test but for a probe."""
     first = contest.contenders[0].protocol
     if first.get("probe"):
         return
     for position, contender in enumerate(contest.contenders):
-        same = contender.protocol.get("network") == first.get("network")
-        if same and contender.protocol.get("probe"):
+        other = contender.protocol
+        if other.get("probe") and not differences_beside_probe(first, other):
             yield position
+
+
+def unmatched_probes(contest: Contest) -> Iterator[str]:
+    """Say of each probed contender that is not the first one's test why no drop is shown."""
+    first = contest.contenders[0]
+    if first.protocol.get("probe"):
+        return
+    for contender in contest.contenders:
+        found = differences_beside_probe(first.protocol, contender.protocol)
+        if contender.protocol.get("probe") and found:
+            yield (
+                f"note: {contender.name} is not {first.name} under a probe: {', '.join(found)} "
+                "differ, or are not known; no drop is shown"
+            )
 
 
 def class_drops(contest: Contest, found: Comparison, probed: int) -> list[ClassDrop]:

@@ -45,7 +45,7 @@ class Protocol:
         never_mirrored: Classes that training shows in no mirror; no view is a mirror image then.
         mirror_pairs: Classes that training mirrors with the label of the other; likewise.
         probe: Change of the clips; None for a plain test.
-        probe_seed: Seed of its draws; None for a plain test.
+        probe_seed: Seed of what the change draws; None for a plain test.
         size: Side of a crop in pixels; of the whole frame its short side, which the multiply-adds
             are then counted for as if it were square.
         average: Quantity that is averaged over views: `probabilities` or `logits`.
@@ -207,7 +207,7 @@ def describe_protocol(
         never_mirrored=list(classes.never_mirrored),
         mirror_pairs=list(classes.mirror_pairs),
         probe=None if data.probe is None else str(data.probe),
-        probe_seed=None if data.probe is None else data.seed,
+        probe_seed=None if data.probe is None else data.evaluation.probe_seed,
         size=size,
         average=module.average,
         precision=str(trainer.precision),

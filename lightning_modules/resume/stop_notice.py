@@ -1,4 +1,4 @@
-"""StopNotice: notice of a fit that was stopped with Ctrl-C."""
+"""StopNotice: notice of a run that was stopped with Ctrl-C."""
 
 from pathlib import Path
 
@@ -21,7 +21,9 @@ class StopNotice(Callback):
             return
         self.interrupted = True
         last = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
-        if trainer.state.fn == "fit" and last.exists():
+        if trainer.state.fn != "fit":
+            say("stopped")
+        elif last.exists():
             say(f"stopped; go on with --ckpt_path last, from {last}")
         else:
             say("stopped; nothing was saved yet")

@@ -1,0 +1,1 @@
+"""Corruptions of test videos in five severities, as robustness is measured in the field."""
