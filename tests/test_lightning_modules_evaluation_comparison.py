@@ -31,7 +31,8 @@ def contest_of(labels: Array, num_classes: int, *models: list[Array]) -> Contest
         for i, seeds in enumerate(models)
     ]
     ids = [f"video {i}" for i in range(len(labels))]
-    return Contest(ids, labels, [f"class {k}" for k in range(num_classes)], contenders)
+    names = [f"class {k}" for k in range(num_classes)]
+    return Contest(ids, labels, names, contenders, np.arange(len(labels)))
 
 
 def guesses(rng: np.random.Generator, labels: Array, right: Array, num_classes: int) -> Array:
@@ -92,7 +93,8 @@ def test_metrics_equal_a_plain_oracle() -> None:
     scores = rng.random((200, 7))
     scores[::5] = 0.5  # ties
     model = Contender("a", [scores], {}, [])
-    contest = Contest([str(i) for i in range(200)], labels, list("abcdefg"), [model])
+    ids = [str(i) for i in range(200)]
+    contest = Contest(ids, labels, list("abcdefg"), [model], np.arange(200))
     found = compare(contest, replicates=50)
     order = np.argsort(-scores, axis=1, kind="stable")
     top5 = np.mean([label in row[:5] for label, row in zip(labels, order, strict=True)])
@@ -122,7 +124,8 @@ def test_fusion_reports_on_videos_that_the_weights_never_saw() -> None:
     noise = [rng.normal(size=(600, 6)) for _ in range(2)]
     scores = [probabilities(2 * np.eye(6)[labels] + n) for n in noise]
     contenders = [Contender(f"m{i}", [s], {}, []) for i, s in enumerate(scores)]
-    contest = Contest([f"v{i}" for i in range(600)], labels, list("abcdef"), contenders)
+    ids = [f"v{i}" for i in range(600)]
+    contest = Contest(ids, labels, list("abcdef"), contenders, np.arange(600))
     found = search_fusion(contest)
     assert found.videos + found.searched_on == 600
     assert 0.35 < found.videos / 600 < 0.65
@@ -166,6 +169,15 @@ def test_files_are_aligned_by_video_and_class(tmp_path: Path) -> None:
     (paired,) = compare(contest, replicates=100).against_first
     assert paired.agreement == 1
     assert paired.difference["top1"].value == 0
+
+
+def test_groups_are_numbered_and_unknown_ones_are_alone(tmp_path: Path) -> None:
+    usual = ["walk", "run", "jump"]
+    names = np.array(["g1", "", "g2", "", "g1", "g2", "7", ""])
+    known = write_scores(tmp_path / "a.npz", np.arange(8), usual, groups=names)
+    assert read_contest({"a": [known]}).groups.tolist() == [0, 1, 2, 3, 0, 2, 4, 5]
+    without = write_scores(tmp_path / "b.npz", np.arange(8), usual)
+    assert read_contest({"b": [without]}).groups.tolist() == list(range(8))
 
 
 @pytest.mark.parametrize(

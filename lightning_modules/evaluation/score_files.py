@@ -51,12 +51,15 @@ class Contest:
         labels: Their classes, (N,).
         class_names: Names of the K classes.
         contenders: The models; all scores are in the order of `video_ids` and `class_names`.
+        groups: The scene, source video or person of each video, as an index, (N,); a video of which
+            none is known is a group of its own.
     """
 
     video_ids: Sequence[str]
     labels: Integers
     class_names: Sequence[str]
     contenders: Sequence[Contender]
+    groups: Integers
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class _File:
     logits: Floats
     class_names: list[str]
     protocol: dict[str, Any]
+    groups: list[str]
 
 
 def read_contest(files: Mapping[str, Sequence[Path]]) -> Contest:
@@ -96,7 +100,15 @@ def read_contest(files: Mapping[str, Sequence[Path]]) -> Contest:
         means = [views.mean(axis=1) for views in logits]
         contenders.append(Contender(name, scores, opened[0].protocol, means))
     assert first is not None, "there is at least one name"
-    return Contest(first.video_ids, first.labels, first.class_names, contenders)
+    groups = _numbered(first.groups)
+    return Contest(first.video_ids, first.labels, first.class_names, contenders, groups)
+
+
+def _numbered(groups: Sequence[str]) -> Integers:
+    """Number groups from 0 on; each video of which none is known is one of its own, (N,)."""
+    numbers: dict[tuple[str, int], int] = {}
+    keys = [(group, -1) if group else ("", video) for video, group in enumerate(groups)]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys])
 
 
 def probabilities(logits: Floats) -> Floats:
@@ -116,6 +128,7 @@ def _read(path: Path) -> _File:
             if missing:
                 raise UserError(f"it lacks {', '.join(missing)}")
             values = {field: stored[field] for field in FIELDS}
+            groups = stored["groups"].tolist() if "groups" in stored else []
         protocol = json.loads(str(values["protocol"]))
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
@@ -133,7 +146,7 @@ def _read(path: Path) -> _File:
         raise UserError(
             f"{path} names a video twice, or holds scores that are not finite; test again"
         )
-    return _File(path, ids, labels, logits, names, protocol)
+    return _File(path, ids, labels, logits, names, protocol, groups or [""] * len(ids))
 
 
 def _aligned(file: _File, first: _File) -> Floats:
