@@ -11,10 +11,13 @@ from rich.table import Table
 from lightning_modules.console import ToolParser, fail, say
 from lightning_modules.evaluation.comparison import compare
 from lightning_modules.evaluation.fusion import (
+    FUSED,
     MAX_SEARCHED,
+    Fused,
     Fusion,
     fuse,
     fuse_external,
+    runs_match,
     search_fusion,
 )
 from lightning_modules.evaluation.probe_drops import (
@@ -30,14 +33,15 @@ from lightning_modules.evaluation.score_files import (
 )
 from lightning_modules.reports.comparison import (
     accuracy_rows,
+    beyond_rows,
+    caution_notes,
     external_sentence,
     fusion_sentence,
     paired_rows,
     protocol_notes,
-    write_page,
-    write_picture,
-    write_tables,
 )
+from lightning_modules.reports.comparison_files import write_picture, write_tables
+from lightning_modules.reports.comparison_page import write_page
 
 PRINTED_CLASSES = 20
 """Classes of a probe's table that are printed; the files hold all."""
@@ -50,13 +54,10 @@ def run(words: Sequence[str]) -> None:
         words: `compare` and its options.
     """
     options = _parser().parse_args(words[1:])
-    if options.replicates < 100:
-        fail(f"--replicates {options.replicates} is too few for an interval; give at least 100")
-    files = _files(options.contenders)
-    external = _external(options.external)
+    files, external = _files(options.contenders), _external(options.external)
     contest = read_contest(files, common=options.common, external=external.values())
-    found = compare(contest, options.replicates, options.seed)
-    fusion = _fusion(contest, options.weights)
+    found = compare(contest)
+    fusion = _fusion(contest, options.weights, options.fuse)
     sentences = [] if fusion is None else [fusion_sentence(contest, fusion)]
     for name, path in external.items():
         fused = fuse_external(contest, read_external(path, contest, common=options.common))
@@ -64,6 +65,7 @@ def run(words: Sequence[str]) -> None:
     _print("accuracy, % [95 % interval]", *accuracy_rows(contest, found))
     if found.against_first:
         _print(f"against {contest.contenders[0].name}", *paired_rows(contest, found))
+    _print("calibration and cost", *beyond_rows(contest, found))
     for probed in probed_contenders(contest):
         headings, rows = drop_rows(contest, found, probed)
         probe = contest.contenders[probed].protocol["probe"]
@@ -71,8 +73,8 @@ def run(words: Sequence[str]) -> None:
         _print(title, headings, rows[:PRINTED_CLASSES])
         if len(rows) > PRINTED_CLASSES:
             say(f"the {PRINTED_CLASSES} classes that lose most of {len(rows)}; all in drops.csv")
-    notes = [*protocol_notes(contest), *reading_notes(contest), *unmatched_probes(contest)]
-    for line in [*notes, *sentences]:
+    notes = [*caution_notes(contest), *protocol_notes(contest), *reading_notes(contest)]
+    for line in [*notes, *unmatched_probes(contest), *sentences]:
         say(line)
     folder: Path = options.out
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,16 +90,18 @@ def _parser() -> ToolParser:
     parser = ToolParser(
         "compare",
         "Compare models by the score files that `kinetoscope test` wrote: top-1, top-5 and mean "
-        "class accuracy with bootstrap intervals, McNemar's exact test and the paired bootstrap "
-        "against the first one, the classes won and lost, late fusion. Videos are aligned by id, "
-        "classes by name. Example: kinetoscope compare cost=runs/cost/0/scores_test_10x3.npz "
+        "class accuracy with 95 % intervals, paired tests against the first one, the classes won "
+        "and lost, calibration, late fusion. Videos are aligned by id, classes by name; videos of "
+        "one scene, source video or person count as one group. Example: kinetoscope compare "
+        "cost=runs/cost/0/scores_test_10x3.npz,runs/cost/1/scores_test_10x3.npz "
         "c3d=runs/c3d/0/scores_test_10x3.npz,runs/c3d/1/scores_test_10x3.npz",
     )
     parser.add_argument(
         "contenders",
         nargs="+",
         metavar="NAME=FILE[,FILE...]",
-        help="score files under a name; several are seeds, whose spread enters the interval",
+        help="score files under a name; several are runs (seeds) of one method, whose differences "
+        "enter interval and p",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("runs/compare"), help="folder for tables, picture and page"
@@ -105,8 +109,15 @@ def _parser() -> ToolParser:
     parser.add_argument(
         "--weights",
         default="equal",
-        help="of late fusion: 'equal', 'search' (on one half of the videos, reported on the "
-        "other), or a number for each name, such as 1,1.5",
+        help="of late fusion: 'equal', 'search' (on one half of the groups of videos, reported on "
+        "the other), or a number for each name, such as 1,1.5",
+    )
+    parser.add_argument(
+        "--fuse",
+        choices=FUSED,
+        default="probabilities",
+        help="what late fusion averages: probabilities, or logits as ST-ResNet's two streams; run "
+        "i of one model with run i of the others",
     )
     parser.add_argument(
         "--external",
@@ -121,8 +132,6 @@ def _parser() -> ToolParser:
         action="store_true",
         help="compare on the videos that all files share; without it, other videos are refused",
     )
-    parser.add_argument("--replicates", type=int, default=2000, help="bootstrap replicates")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     return parser
 
 
@@ -152,29 +161,40 @@ def _external(words: Sequence[str]) -> dict[str, Path]:
     return files
 
 
-def _fusion(contest: Contest, weights: str) -> Fusion | None:
-    """Fuse the models as asked; None for a single model, or for one model under probes."""
+def _fusion(contest: Contest, weights: str, fused: Fused) -> Fusion | None:
+    """Fuse the models as asked.
+
+    Returns:
+        None where nothing was asked for and there is one model, a probe, or runs do not match.
+    """
     count = len(contest.contenders)
     if weights == "equal":
         probed = any(contender.protocol.get("probe") for contender in contest.contenders)
-        return fuse(contest, [1.0] * count) if count > 1 and not probed else None
+        usable = count > 1 and not probed and runs_match(contest)
+        return fuse(contest, [1.0] * count, fused) if usable else None
     if count == 1:
         fail(f"--weights {weights} needs a second model to fuse with; leave it out, or name two")
+    if not runs_match(contest):
+        listed = ", ".join(f"{c.name} {len(c.scores)}" for c in contest.contenders)
+        fail(
+            f"--weights {weights} fuses run i of one model with run i of the others, and their "
+            f"runs are {listed}; give as many files for each, or one"
+        )
     if weights == "search":
         if count > MAX_SEARCHED:
             fail(f"--weights search takes at most {MAX_SEARCHED} models, not {count}; give numbers")
-        return search_fusion(contest)
+        return search_fusion(contest, fused)
     try:
         numbers = [float(word) for word in weights.split(",")]
     except ValueError:
         numbers = []
-    usable = len(numbers) == count and min(numbers) >= 0 and np.isfinite(numbers).all()
-    if not (usable and sum(numbers) > 0):
+    fits = len(numbers) == count and min(numbers) >= 0 and bool(np.isfinite(numbers).all())
+    if not (fits and sum(numbers) > 0):
         fail(
             f"--weights {weights} is not one number from 0 on for each of {count} models; give "
             "'equal', 'search', or, say, " + ",".join(["1"] * count)
         )
-    return fuse(contest, numbers)
+    return fuse(contest, numbers, fused)
 
 
 def _print(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -1,18 +1,27 @@
-"""Late fusion of models with the scores of another method.
+"""Late fusion of models, and with the scores of another method, run by run.
 
-N videos, K classes. Pure functions of arrays.
+N videos, K classes, S runs of a model. Run i of one model is fused with run i of the others; a
+model of one run is fused with each. So a fusion is as far from an ensemble of runs as a single
+network is. Pure functions of arrays.
 """
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.errors import UserError
-from lightning_modules.evaluation.score_files import Contest, Floats
+from lightning_modules.evaluation.intervals import Estimate, share_interval
+from lightning_modules.evaluation.score_files import Contest, Floats, Integers
+from lightning_modules.evaluation.variance import Groups, components, mean_over_videos
+
+Fused = Literal["probabilities", "logits"]
+FUSED: tuple[Fused, ...] = get_args(Fused)
+"""What late fusion averages: after or before the softmax."""
 
 MAX_SEARCHED = 6
 """Models whose weights a search can try on a grid."""
@@ -26,9 +35,9 @@ class ExternalFusion:
 
     Attributes:
         name: The model.
-        alone: Its top-1 accuracy.
+        alone: Its top-1 accuracy, averaged over its runs.
         external: That of the other method.
-        fused: That of both.
+        fused: That of both, averaged over the runs.
     """
 
     name: str
@@ -38,23 +47,30 @@ class ExternalFusion:
 
 
 def fuse_external(contest: Contest, external: Floats) -> list[ExternalFusion]:
-    """Fuse each model with external scores: the mean of both, each scaled to length 1 per video.
+    """Fuse each run of each model with external scores: the mean of both at length 1 per video.
 
-    Of the model those are the network's own outputs before softmax, averaged over views and seeds.
+    Of the model those are the network's own outputs before softmax, averaged over the views.
     Source: Feichtenhofer et al., Spatiotemporal Residual Networks, Table 4 ("with IDT").
 
     Args:
         contest: The models.
         external: Scores of the other method in the contest's order, (N, K).
     """
-    labels = contest.labels
-    found = []
-    for contender in contest.contenders:
-        logits = np.mean(contender.logits, axis=0)
-        fused = unit_rows(logits) + unit_rows(external)
-        tops = [float((s.argmax(1) == labels).mean()) for s in (logits, external, fused)]
-        found.append(ExternalFusion(contender.name, *tops))
-    return found
+
+    def top1(scores: Floats) -> float:
+        return float((scores.argmax(axis=1) == contest.labels).mean())
+
+    return [
+        ExternalFusion(
+            contender.name,
+            alone=float(np.mean([top1(run) for run in contender.logits])),
+            external=top1(external),
+            fused=float(
+                np.mean([top1(unit_rows(run) + unit_rows(external)) for run in contender.logits])
+            ),
+        )
+        for contender in contest.contenders
+    ]
 
 
 def unit_rows(scores: Floats) -> Floats:
@@ -65,58 +81,128 @@ def unit_rows(scores: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Fusion:
-    """Late fusion: the weighted mean of the models' probabilities.
+    """Late fusion: the weighted mean of the models' probabilities or logits.
 
     Attributes:
+        fused: What is averaged.
         weights: Of each model, summing to 1.
-        top1: Accuracy of the mean.
-        best_single: Accuracy of the best model alone, on the same videos.
-        videos: How many those are.
-        searched_on: Videos that the weights were searched on, none of them among `videos`; 0 where
-            the weights were given.
+        top1: Accuracy of the mean, averaged over the runs.
+        best_single: Accuracy of the best model alone, averaged over its runs, on the same videos.
+        runs: Number of fusions of one run each.
+        videos: Number of videos.
+        searched_on: Videos that the weights were searched on, none of them, nor of their groups,
+            among `videos`; 0 where the weights were given.
     """
 
+    fused: Fused
     weights: tuple[float, ...]
-    top1: float
+    top1: Estimate
     best_single: float
+    runs: int
     videos: int
     searched_on: int
 
 
-def fuse(contest: Contest, weights: Sequence[float]) -> Fusion:
-    """Fuse with given weights, which need not sum to 1."""
+def runs_match(contest: Contest) -> bool:
+    """Tell whether each model has as many runs as the others, or one."""
+    return len({len(contender.scores) for contender in contest.contenders} - {1}) <= 1
+
+
+def fuse(contest: Contest, weights: Sequence[float], fused: Fused) -> Fusion:
+    """Fuse with given weights, which need not sum to 1.
+
+    Args:
+        contest: The models; see `runs_match`.
+        weights: Of each model.
+        fused: What is averaged.
+    """
     shares = tuple(weight / sum(weights) for weight in weights)
-    return _fused(contest, shares, np.ones(len(contest.labels), dtype=bool), searched_on=0)
+    every = np.ones(len(contest.labels), dtype=bool)
+    return _fused(contest, shares, every, fused, searched_on=0)
 
 
-def search_fusion(contest: Contest) -> Fusion:
+def search_fusion(contest: Contest, fused: Fused) -> Fusion:
     """Search weights on one half of the videos and report on the other.
 
-    A video's half is a function of its id. Weights are tenths; of equally good ones the most even
-    are taken.
+    The videos of a group are in one half, which is a function of the name of the first of them.
+    Weights are tenths; of equally good ones the most even are taken.
+
+    Args:
+        contest: The models; see `runs_match`.
+        fused: What is averaged.
     """
-    searched = np.array([hashlib.sha256(v.encode()).digest()[0] % 2 for v in contest.video_ids]) > 0
+    searched = _half(contest)
     if searched.all() or not searched.any():
-        raise UserError("there are too few videos to search weights on one half; give weights")
+        raise UserError(
+            "there are too few videos, or groups of videos, to search weights on one half; give "
+            "weights"
+        )
     count = len(contest.contenders)
-    scores = np.stack([contender.mean_scores[searched] for contender in contest.contenders])
+    scores, labels = _scores(contest, searched, fused), contest.labels[searched]
     best, best_key = (1 / count,) * count, (-1.0, 0.0)
-    for cuts in itertools.combinations_with_replacement(range(_GRID_STEPS + 1), count - 1):
-        edges = (0, *cuts, _GRID_STEPS)
-        shares = tuple((b - a) / _GRID_STEPS for a, b in itertools.pairwise(edges))
-        right = np.tensordot(shares, scores, 1).argmax(1) == contest.labels[searched]
+    for shares in _grid(count):
+        right = _right(scores, labels, shares)
         key = (float(right.mean()), -sum(share**2 for share in shares))
         if key > best_key:
             best, best_key = shares, key
-    return _fused(contest, best, ~searched, searched_on=int(searched.sum()))
+    return _fused(contest, best, ~searched, fused, searched_on=int(searched.sum()))
+
+
+def _half(contest: Contest) -> NDArray[np.bool_]:
+    """Choose half of the groups, (N,)."""
+    first: dict[int, str] = {}
+    for group, video in zip(contest.groups.tolist(), contest.video_ids, strict=True):
+        first[group] = min(video, first.get(group, video))
+    odd = {g: hashlib.sha256(name.encode()).digest()[0] % 2 for g, name in first.items()}
+    return np.array([odd[group] for group in contest.groups.tolist()]) > 0
+
+
+def _grid(count: int) -> Iterator[tuple[float, ...]]:
+    """List the weights that are tried."""
+    for cuts in itertools.combinations_with_replacement(range(_GRID_STEPS + 1), count - 1):
+        edges = (0, *cuts, _GRID_STEPS)
+        yield tuple((b - a) / _GRID_STEPS for a, b in itertools.pairwise(edges))
+
+
+def _scores(contest: Contest, used: NDArray[np.bool_], fused: Fused) -> list[list[Floats]]:
+    """Take each model's runs over some videos, M times S times (N', K)."""
+    models = contest.contenders
+    runs = [c.scores if fused == "probabilities" else c.logits for c in models]
+    return [[run[used] for run in model] for model in runs]
+
+
+def _right(scores: list[list[Floats]], labels: Integers, shares: tuple[float, ...]) -> Floats:
+    """Find which videos the fusion of each run has right, (N', S)."""
+    columns = []
+    for number in range(max(map(len, scores))):
+        runs = [model[number] if len(model) > 1 else model[0] for model in scores]
+        mean = np.sum([share * run for share, run in zip(shares, runs, strict=True)], axis=0)
+        columns.append(mean.argmax(axis=1) == labels)
+    return np.stack(columns, axis=1).astype(np.float64)
 
 
 def _fused(
-    contest: Contest, shares: tuple[float, ...], used: NDArray[np.bool_], searched_on: int
+    contest: Contest,
+    shares: tuple[float, ...],
+    used: NDArray[np.bool_],
+    fused: Fused,
+    searched_on: int,
 ) -> Fusion:
-    scores = [contender.mean_scores[used] for contender in contest.contenders]
-    labels = contest.labels[used]
-    mean = np.tensordot(shares, np.stack(scores), 1)
-    alone = max(float((s.argmax(1) == labels).mean()) for s in scores)
-    top1 = float((mean.argmax(1) == labels).mean())
-    return Fusion(shares, top1, alone, int(used.sum()), searched_on)
+    groups, labels = Groups.of(contest.groups[used]), contest.labels[used]
+    right = _right(_scores(contest, used, fused), labels, shares)
+    parts = components(mean_over_videos(right), groups)
+    if min(len(contender.scores) for contender in contest.contenders) == 1:
+        parts = parts.without_runs()
+    alone = [
+        float(np.mean([(run.argmax(axis=1) == labels).mean() for run in model]))
+        for model in _scores(contest, used, "probabilities")
+    ]
+    return Fusion(
+        fused=fused,
+        weights=shares,
+        top1=share_interval(parts, groups),
+        best_single=max(alone),
+        runs=right.shape[1],
+        videos=int(used.sum()),
+        searched_on=searched_on,
+    )

@@ -51,11 +51,6 @@ class Contender:
     protocol: Mapping[str, Any]
     logits: Sequence[Floats]
 
-    @property
-    def mean_scores(self) -> Floats:
-        """Probabilities averaged over the seeds, (N, K)."""
-        return np.asarray(np.mean(self.scores, axis=0))
-
 
 @dataclass(frozen=True)
 class Contest:

@@ -65,6 +65,7 @@ li, td.text {{ overflow-wrap: anywhere; }}
   display: grid; gap: 14px; grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr));
 }}
 .plots .card {{ margin: 0; }}
+.plots + .card {{ margin-top: 14px; }}
 .plots svg {{ width: 100%; height: auto; display: block; }}
 .plots svg text {{ font-family: inherit; }}
 .caption {{ color: var(--muted); font-size: 13px; margin: 6px 0 0; }}
@@ -74,6 +75,7 @@ th, td {{ text-align: left; padding: 6px 12px; border-bottom: 1px solid var(--li
   vertical-align: top; }}
 th {{ font-size: 13px; color: var(--muted); font-weight: 600; }}
 .number {{ text-align: right; font-variant-numeric: tabular-nums; }}
+td.number {{ white-space: nowrap; }}
 tr:last-child td {{ border-bottom: 0; }}
 </style>
 </head>
