@@ -145,7 +145,7 @@ def test_test_names_the_weights_and_how_they_were_chosen(
     assert best["run"] == {"id": content["run"]["id"], "name": "small/0"}
     assert best["seed"] == 1
     assert best["split"] == "test"
-    assert best["arguments"]["optimization"]["lr"] == 0.1
+    assert best["arguments"]["optimization"]["lr"] == 0.006
     assert best["input"]["normalization"]["mean"] == pytest.approx([0.485, 0.456, 0.406])
     assert best["data_root"] == str(motion_root)
     assert (
