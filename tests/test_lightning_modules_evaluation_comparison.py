@@ -266,7 +266,7 @@ def test_command_says_what_one_run_and_groups_mean(
         assert sentence in page
         assert html.unescape(sentence) in said
     assert said.count("one run cannot know") == page.count("one run cannot know") == 2
-    for heading in ("Reliability", "Accuracy against cost", "Calibration and cost"):
+    for heading in ("Reliability", "Accuracy against cost", "Calibration (15 bins) and cost"):
         assert f">{heading}<" in page
     rows = list(csv.DictReader((out / "compare.csv").read_text().splitlines()))
     assert {row["gmacs_of_all_views"] for row in rows} == {"0.6"}

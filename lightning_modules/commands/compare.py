@@ -32,6 +32,7 @@ from lightning_modules.evaluation.score_files import (
     reading_notes,
 )
 from lightning_modules.reports.comparison import (
+    BEYOND,
     accuracy_rows,
     beyond_rows,
     caution_notes,
@@ -65,7 +66,7 @@ def run(words: Sequence[str]) -> None:
     _print("accuracy, % [95 % interval]", *accuracy_rows(contest, found))
     if found.against_first:
         _print(f"against {contest.contenders[0].name}", *paired_rows(contest, found))
-    _print("calibration and cost", *beyond_rows(contest, found))
+    _print(BEYOND.lower(), *beyond_rows(contest, found))
     for probed in probed_contenders(contest):
         headings, rows = drop_rows(contest, found, probed)
         probe = contest.contenders[probed].protocol["probe"]

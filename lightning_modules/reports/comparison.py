@@ -16,6 +16,9 @@ TITLES = {"top1": "top-1", "top5": "top-5", "mean_class": "mean class"}
 MOST_CLASSES = 5
 """Classes that are named on each side as gained and lost."""
 
+BEYOND = f"Calibration ({BINS} bins) and cost"
+"""Title of what stands beside accuracy."""
+
 UNKNOWN = "one run cannot know"
 """Stands where a p of the methods would stand."""
 
@@ -52,7 +55,7 @@ def beyond_rows(contest: Contest, found: Comparison) -> tuple[list[str], Rows]:
                 _cost(contender),
             ]
         )
-    return ["model", f"ECE, % ({BINS} bins)", "log loss, nats", "GMACs x views"], rows
+    return ["model", "ECE, %", "log loss, nats", "GMACs x views"], rows
 
 
 def paired_rows(contest: Contest, found: Comparison) -> tuple[list[str], Rows]:

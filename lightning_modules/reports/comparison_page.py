@@ -10,6 +10,7 @@ from lightning_modules.evaluation.comparison import Comparison
 from lightning_modules.evaluation.probe_drops import drop_rows, probed_contenders
 from lightning_modules.evaluation.score_files import Contest
 from lightning_modules.reports.comparison import (
+    BEYOND,
     accuracy_rows,
     beyond_rows,
     caution_notes,
@@ -21,6 +22,7 @@ from lightning_modules.reports.comparison import (
     total_cost,
 )
 from lightning_modules.reports.comparison_plots import (
+    FEWEST,
     paint_cost,
     paint_gains,
     paint_intervals,
@@ -46,7 +48,7 @@ def write_page(contest: Contest, found: Comparison, sentences: Sequence[str], fo
         title = f"Against {contest.contenders[0].name}"
         sections.append(section(title, card(table(*paired_rows(contest, found)))))
     beyond = card(table(*beyond_rows(contest, found)))
-    sections.append(section("Calibration and cost", beyond))
+    sections.append(section(BEYOND, beyond))
     sections.append(section("Pictures", _pictures(contest, found)))
     if found.against_first:
         sections.append(section("Classes lost and gained most", _classes(contest, found)))
@@ -80,9 +82,11 @@ def _pictures(contest: Contest, found: Comparison) -> str:
         cards += card(f"<h3>Top-1 against {escape(names[0])}</h3>" + plot)
     plot = draw(lambda axes: paint_reliability(axes, contest, found), height=3.8)
     words = "On the dashed line, confidence is how often the answer is right; below it, too high. "
-    words += "The area of a mark is its bin's share of the videos."
+    words += (
+        f"The area of a mark is its bin's share; bins of fewer than {FEWEST} videos are left out."
+    )
     cards += card("<h3>Reliability</h3>" + plot + _caption(words))
-    if any(total_cost(contender) is not None for contender in contest.contenders):
+    if sum(total_cost(contender) is not None for contender in contest.contenders) > 1:
         plot = draw(lambda axes: paint_cost(axes, contest, found), height=3.8)
         cards += card("<h3>Accuracy against cost</h3>" + plot)
     return f'<div class="plots">{cards}</div>'

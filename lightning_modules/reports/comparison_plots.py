@@ -17,6 +17,9 @@ COLORS = (ACCENT, SECOND, BAD, INK, MUTED)
 
 MARKERS = "osD^vPX"
 
+FEWEST = 10
+"""Videos in a bin of the reliability plot, averaged over the runs; fewer are not shown."""
+
 
 def paint_intervals(axes: Axes, contest: Contest, found: Comparison, dot: str, line: str) -> None:
     """Draw the top-1 of each model as a dot on its interval."""
@@ -58,7 +61,8 @@ def paint_reliability(axes: Axes, contest: Contest, found: Comparison) -> None:
     for number, (contender, bins) in enumerate(
         zip(contest.contenders, found.calibration, strict=True)
     ):
-        held, color = bins.share > 0, COLORS[number % len(COLORS)]
+        held = bins.share * len(contest.labels) >= FEWEST
+        color = COLORS[number % len(COLORS)]
         confidence, accuracy = 100 * bins.confidence[held], 100 * bins.accuracy[held]
         marker = MARKERS[number % len(MARKERS)]
         axes.plot(confidence, accuracy, color=color, linewidth=1, alpha=0.6)
