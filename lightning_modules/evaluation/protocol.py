@@ -135,8 +135,8 @@ class Protocol:
     def _origin(self) -> str:
         """Write where the weights come from, in a few words."""
         chosen = self.chosen or "chosen in an unknown way"
-        if self.chosen_on:
-            part = "a part of " if self.chosen_on["in_part"] else ""
+        if "videos" in self.chosen_on:
+            part = "a part of " if self.chosen_on.get("in_part") else ""
             these = "these" if self.chosen_on_these else "validation"
             chosen += f" of {part}{self.chosen_on['videos']} {these} videos"
         known = {"step": self.step, "run": self.run.get("name"), "seed": self.seed}

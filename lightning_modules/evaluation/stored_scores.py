@@ -75,8 +75,10 @@ def read_scores(path: Path) -> StoredScores:
             values["groups"] = stored.get("groups", unknown)
         protocol = json.loads(str(values["protocol"]))
         sizes = [len(values[name].tolist()) for name in ("video_ids", "labels", "groups")]
-        with _opened_logits(path, sizes, len(values["class_names"].tolist())) as chunks:
-            scores, logits = _averaged(chunks, protocol.get("average") == "logits")
+        num_classes = len(values["class_names"].tolist())
+        by_logits = protocol.get("average") == "logits"
+        with _opened_logits(path, sizes, num_classes) as chunks:
+            scores, logits = _averaged(chunks, sizes[0], num_classes, by_logits=by_logits)
     except _DAMAGE as error:
         raise UserError(
             f"{path} is not a whole score file of `kinetoscope test` ({error}); test again"
@@ -139,12 +141,16 @@ def _chunks(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> It
         raise UserError("more logits than videos")
 
 
-def _averaged(chunks: Iterator[Floats], by_logits: bool) -> tuple[Floats, Floats]:
+def _averaged(
+    chunks: Iterator[Floats], num_videos: int, num_classes: int, *, by_logits: bool
+) -> tuple[Floats, Floats]:
     """Average over views: probabilities as the protocol says, and logits, (N, K) each."""
-    scores, logits = [], []
+    scores, logits = (np.empty((num_videos, num_classes)) for _ in range(2))
+    done = 0
     with np.errstate(invalid="ignore"):  # of scores that are not finite, refused afterwards
         for views in chunks:
-            logits.append(views.mean(axis=1))
-            mean = probabilities(logits[-1]) if by_logits else probabilities(views).mean(axis=1)
-            scores.append(mean)
-    return np.concatenate(scores), np.concatenate(logits)
+            rows = slice(done, done + len(views))
+            means = logits[rows] = views.mean(axis=1)
+            scores[rows] = probabilities(means) if by_logits else probabilities(views).mean(axis=1)
+            done += len(views)
+    return scores, logits
