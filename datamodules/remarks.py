@@ -7,7 +7,7 @@ from typing import Literal
 
 from lightning.pytorch.utilities import rank_zero_info
 
-Subject = Literal["classes", "counts", "missing", "names", "splits", "times"]
+Subject = Literal["classes", "counts", "groups", "missing", "names", "splits", "times"]
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def held_out_groups(
 ) -> set[str]:
     """Draw the groups to hold out.
 
-    Where groups hold one video each, they are drawn class by class, otherwise from all of them.
+    Where no group spans two classes, they are drawn class by class, otherwise from all of them.
 
     Args:
         videos: The training videos.
@@ -136,29 +136,33 @@ def held_out_groups(
         fraction: Share of the videos to hold out, above 0.
         seed: Seed of the draw.
     """
-    sizes = Counter(groups)
-    if max(sizes.values()) > 1:
-        return _held_groups(sizes, fraction, seed)
-    return _held_videos(videos, groups, fraction, seed)
+    spans = set(zip(groups, videos.labels, strict=True))
+    are_classes = len(spans) == len(set(videos.labels)) < len(groups)  # which none can do without
+    if len(spans) > len(set(groups)) or are_classes:
+        return _held_of_all(Counter(groups), fraction, seed)
+    return _held_of_classes(videos, groups, fraction, seed)
 
 
-def _held_videos(
+def _held_of_classes(
     videos: ListedVideos, groups: Sequence[str], fraction: float, seed: int
 ) -> set[str]:
-    """Draw a share of each class, at least one video of two, never the only one."""
+    """Draw a share of each class's videos, at least one group of two, never the only one."""
     draw = sample_generator(seed, 0, 0, purpose="val_fraction")
-    classes: dict[str, list[str]] = {}
+    classes: dict[str, Counter[str]] = {}
     # by name, so that it does not matter how the videos lie on disk
     for _, label, group in sorted(zip(videos.video_ids, videos.labels, groups, strict=True)):
-        classes.setdefault(label, []).append(group)
+        classes.setdefault(label, Counter())[group] += 1
     held = set[str]()
-    for _, members in sorted(classes.items()):
-        share = min(max(round(fraction * len(members)), 1), len(members) - 1)
-        held.update(members[position] for position in draw.permutation(len(members))[:share])
+    for _, sizes in sorted(classes.items()):
+        target, taken, members = max(round(fraction * sizes.total()), 1), 0, list(sizes)
+        for position in draw.permutation(len(members))[:-1]:
+            if taken < target:
+                held.add(members[position])
+                taken += sizes[members[position]]
     return held
 
 
-def _held_groups(sizes: Mapping[str, int], fraction: float, seed: int) -> set[str]:
+def _held_of_all(sizes: Mapping[str, int], fraction: float, seed: int) -> set[str]:
     """Draw whole groups until they make up the share, never all of them."""
     groups = sorted(sizes)
     order = sample_generator(seed, 0, 0, purpose="val_fraction").permutation(len(groups))

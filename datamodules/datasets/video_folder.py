@@ -1,12 +1,17 @@
 """VideoFolderDataModule: own videos, as class folders or as list files."""
 
-import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from datamodules.annotations.class_files import class_folder_of, read_class_folders, read_class_list
-from datamodules.annotations.listed_videos import ListedVideo, ListedVideos
+from datamodules.annotations.listed_videos import SPLITS, ListedVideo, ListedVideos
+from datamodules.annotations.name_groups import (
+    GroupGuess,
+    compiled_pattern,
+    group_in,
+    guess_groups,
+)
 from datamodules.annotations.video_lists import read_video_list
 from datamodules.base import Split, VideoDataModule
 from datamodules.errors import UserError
@@ -34,9 +39,10 @@ class VideoFolderDataModule(VideoDataModule):
         test_list: List of test videos; null tests on the validation videos.
         classes_file: Class names, `<id> <name>` or `<name>` on a line. Null takes them from the
             folders, or numbers where folders do not tell.
-        group_pattern: Regular expression whose first group (or match) in a video's path names what
-            is never divided between train and val, in whatever class it occurs, such as
-            `_(g\d+)_` for UCF101's groups.
+        group_pattern: Regular expression whose first group (or match, or group called `group`) in a
+            video's path names what is never divided between train and val, in whatever class it
+            occurs, such as `_(g\d+)_` for UCF101's groups. Null leaves it at a sentence where
+            names look as if they told groups; `.*` says that they do not.
         kwargs: Arguments of `VideoDataModule`.
 
     Raises:
@@ -60,7 +66,7 @@ class VideoFolderDataModule(VideoDataModule):
             "test": test_list,
         }
         self._classes_file = classes_file
-        self._group_pattern = _compiled(group_pattern)
+        self._group_pattern = None if group_pattern is None else compiled_pattern(group_pattern)
         if train_list is None and (val_list or test_list or classes_file):
             raise UserError(
                 "val_list, test_list and classes_file go with data.train_list, which is not given; "
@@ -111,12 +117,64 @@ class VideoFolderDataModule(VideoDataModule):
         """
         if self._group_pattern is None:
             return video.path
-        found = self._group_pattern.search(video.path)
-        if found is None:
+        group = group_in(self._group_pattern, video.path)
+        if group is None:
             raise UserError(
                 f"data.group_pattern={self._group_pattern.pattern!r} finds nothing in {video.path}"
             )
-        return found[1] if found.groups() else found[0]
+        return group
+
+    def source_of(self, video: ListedVideo) -> str:
+        """Name a video's group, guessed where `group_pattern` is not given; empty where unknown."""
+        guess = self.guessed_groups
+        group = self.group_of(video) if guess is None else guess.group_of(video.path)
+        return "" if group == video.path else group
+
+    @cached_property
+    def guessed_groups(self) -> GroupGuess | None:
+        """Groups as the file names tell them; None where they do not, or `group_pattern` does."""
+        if self._group_pattern is not None:
+            return None
+        index, labels = self.class_index(), dict[str, int]()
+        for videos in map(self._listed, SPLITS):
+            pairs = () if videos is None else zip(videos.paths, videos.labels, strict=True)
+            labels.update((path, index.get(label, -1)) for path, label in pairs)
+        return guess_groups(list(labels), list(labels.values()))
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the splits, see `VideoDataModule.setup`; say where they divide groups."""
+        is_read = hasattr(self, "train_set")
+        super().setup(stage)
+        if not is_read:
+            self._remark_on_groups()
+
+    def _remark_on_groups(self) -> None:
+        """Say how many videos the guessed groups share with training, and how to hold them out."""
+        guess = self.guessed_groups
+        if guess is None:
+            return
+        parts = {"validation": self.val_set}
+        if self.test_split_name == "test":
+            parts["test"] = self.test_set
+        look = f"file names look like {guess.name} (data.group_pattern='{guess.pattern}')"
+        training = self.train_set.table.paths
+        counts = {
+            name: guess.count_shared(part.table.paths, training) for name, part in parts.items()
+        }
+        if not any(counts.values()):
+            self.remarks.add("splits", f"{look}: none is in training and in another split")
+            return
+        shared = " and ".join(
+            f"{count} of {len(parts[name])} {name} videos"
+            for name, count in counts.items()
+            if count
+        )
+        self.remarks.add(
+            "groups",
+            f"{look}: {shared} have theirs in training too, so accuracy on them says little of new "
+            "ones; that option holds groups out whole, and makes `kinetoscope doctor` refuse lists "
+            "that divide them ('.*' if these are no groups)",
+        )
 
     def _resolve(self, listed: str) -> Path:
         """Resolve a list's path: relative to the root where it is there, else as given."""
@@ -175,14 +233,3 @@ class VideoFolderDataModule(VideoDataModule):
             if (self.root / name).is_dir():
                 return self.root / name
         return self.root if split == "train" else None
-
-
-def _compiled(pattern: str | None) -> re.Pattern[str] | None:
-    if pattern is None:
-        return None
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise UserError(
-            f"data.group_pattern={pattern!r} is not a regular expression: {error}"
-        ) from error

@@ -44,6 +44,9 @@ COMPARED = 20_000
 _EXAMINED = ("counts", "missing")
 """Subjects of remarks that are looked at in more detail here."""
 
+_WARNINGS = ("groups",)
+"""Subjects of remarks that are no mere notes."""
+
 
 @dataclass(frozen=True)
 class ExaminationSettings:
@@ -196,7 +199,12 @@ def examine(
 def _notes(remarks: Sequence[Remark]) -> list[Finding]:
     """List a dataset's remarks, each once, without those that are findings in other words."""
     told = dict.fromkeys(remark for remark in remarks if remark.subject not in _EXAMINED)
-    return [Finding("note", "dataset", f"{remark.sentence}.") for remark in told]
+    return [
+        Finding("warning", "leakage", f"{remark.sentence}.")
+        if remark.subject in _WARNINGS
+        else Finding("note", "dataset", f"{remark.sentence}.")
+        for remark in told
+    ]
 
 
 def _write_missing(found: Examination, folder: Path) -> None:
