@@ -72,6 +72,7 @@ def test_names_of_known_kinds_tell_their_groups(form: str) -> None:
         "{c}/clip [{c}_{g}{n}].mp4",
         "{c}/video_{c}_{g}{n}.mp4",  # one word before the class, for all
         "{c}/{g}{n}_{c}.mp4",  # numbers before the class may be mere counters
+        "{c}/{c}_part{g}{n}.mp4",  # parts of one video make up each class
         "{c}/{w}{g}{n}.mp4",
         "{c}/x{i}{g}{n}_1.mp4",  # one video in each group
         "person1_{c}_{g}{n}.mp4",  # a single person

@@ -208,6 +208,27 @@ def test_what_a_fit_refuses_is_fatal(
     assert "set data.loading.batch_size to at most" in fatal["sentence"]
 
 
+def test_scenes_that_names_tell_and_a_fit_would_divide_are_a_warning(
+    motion_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, videos = tmp_path / "own", sorted((motion_root / "train").rglob("*.mp4"))
+    for number in range(40):
+        name = ("Punch", "PushUps")[number % 2]
+        target = root / name / f"v_{name}_g{number // 8:02d}_c{number % 8:02d}.mp4"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(videos[number], target)
+    where = [f"--data.root={root}", f"--out={tmp_path / 'report'}", "--json", "--sample=1"]
+    assert doctor(*where) == 0
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    (leak,) = [finding for finding in findings if finding["check"] == "leakage"]
+    assert leak["level"] == "warning"
+    assert "4 of 4 validation videos have theirs in training" in leak["sentence"]
+    (pattern,) = re.findall(r"data\.group_pattern='(.+?)'\)", leak["sentence"])
+    assert doctor(*where, "--data.group_pattern", pattern) == 0
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert not [finding for finding in findings if finding["check"] == "leakage"]
+
+
 def test_nothing_to_train_on_is_not_ready(
     class_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
