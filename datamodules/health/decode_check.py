@@ -6,15 +6,25 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, NamedTuple, Never, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
+from datamodules.health.fingerprints import (
+    FOLDER_RATE,
+    packed,
+    sampled_frames,
+    tiny_frames,
+)
 from datamodules.jobs.processes import Done, Lost, run_jobs
 from datamodules.video.errors import Reason
 from datamodules.video.index_cache import DECODER
 from datamodules.video.quarantine import PASSING as PASSING_REASONS
-from datamodules.video.reader import VideoError, VideoSegment, open_video
+from datamodules.video.reader import VideoError, VideoSegment, frames_between, open_video
 
 Verdict = Reason | Literal["time limit", "crash"]
 """The reason why a video cannot be used: `VideoError.reason`, or decoding was stopped or died."""
@@ -61,6 +71,7 @@ class DecodeResult:
         nbytes: Bytes on disk, all images of a frame folder together.
         decode_seconds: Time that decoding took.
         decoder: The decoder, with its version.
+        fingerprint: Its fingerprint, see `packed`; empty where none was asked for, or it is broken.
     """
 
     path: str
@@ -77,6 +88,7 @@ class DecodeResult:
     nbytes: int = 0
     decode_seconds: float = 0.0
     decoder: str = DECODER
+    fingerprint: str = ""
 
     @property
     def part(self) -> Part:
@@ -84,17 +96,18 @@ class DecodeResult:
         return Part(self.path, self.start, self.end)
 
 
-def decode_part(part: Part) -> DecodeResult:
+def decode_part(part: Part, with_fingerprint: bool = False) -> DecodeResult:
     """Decode every frame of a video, a few at a time.
 
     Args:
         part: The video.
+        with_fingerprint: If True, take its fingerprint on the way.
     """
     begin = time.perf_counter()
     result = _untouched(part)
     try:
         with open_video(part.path) as video:
-            is_folder = os.path.isdir(part.path)
+            is_folder, shown = os.path.isdir(part.path), video.timestamps
             result = replace(
                 result,
                 num_frames=video.num_frames,
@@ -103,15 +116,31 @@ def decode_part(part: Part) -> DecodeResult:
                 width=video.width,
                 nbytes=_folder_bytes(part.path) if is_folder else result.size,
             )
-        times = (math.nan if time is None else time for time in part[1:])
-        with VideoSegment(part.path, *times) as segment:
+        start, end = (math.nan if time is None else time for time in part[1:])
+        with VideoSegment(part.path, start, end) as segment:
             result = replace(result, num_frames=segment.num_frames)
+            chosen = np.zeros(0, np.int64)
+            if with_fingerprint:
+                first, count = frames_between(shown, start, end)
+                chosen = sampled_frames(
+                    shown[first : first + count] / (FOLDER_RATE if is_folder else 1)
+                )
             step = max(1, _CHUNK // max(1, result.height * result.width))
-            for first in range(0, segment.num_frames, step):
-                segment.get_frames(range(first, min(first + step, segment.num_frames)))
+            tiny = [tiny_frames(frames) for frames in _decoded(segment, chosen, step)]
+        result = replace(result, fingerprint=packed(tiny))
     except VideoError as error:
         result = replace(result, verdict=error.reason, detail=error.detail)
     return replace(result, decode_seconds=time.perf_counter() - begin)
+
+
+def _decoded(segment: VideoSegment, chosen: NDArray[np.int64], step: int) -> Iterator[Tensor]:
+    """Decode all frames of a video, and yield the chosen ones of each `step`, (N, C, H, W)."""
+    for first in range(0, segment.num_frames, step):
+        numbers = range(first, min(first + step, segment.num_frames))
+        frames = segment.get_frames(numbers)
+        low, high = np.searchsorted(chosen, (numbers.start, numbers.stop))
+        if high > low:
+            yield frames[torch.from_numpy(chosen[low:high] - first)]
 
 
 def _untouched(part: Part) -> DecodeResult:
@@ -128,7 +157,9 @@ def _folder_bytes(path: str) -> int:
         return sum(entry.stat().st_size for entry in entries)
 
 
-def decode_all(parts: Sequence[Part], num_workers: int, limit: float) -> Iterator[DecodeResult]:
+def decode_all(
+    parts: Sequence[Part], num_workers: int, limit: float, with_fingerprints: bool = False
+) -> Iterator[DecodeResult]:
     """Decode videos in processes, and give the result of each as it is ready.
 
     A video that takes longer than the limit, or whose decoding takes its process down, gets a
@@ -138,9 +169,11 @@ def decode_all(parts: Sequence[Part], num_workers: int, limit: float) -> Iterato
         parts: The videos.
         num_workers: Number of processes.
         limit: Seconds that one video may take.
+        with_fingerprints: If True, take fingerprints on the way.
     """
+    decode = partial(_decode, with_fingerprint=with_fingerprints)
     jobs = run_jobs(
-        _decode, parts, num_workers, time_limit=limit, preload=__name__, grace=0.0
+        decode, parts, num_workers, time_limit=limit, preload=__name__, grace=0.0
     )  # nothing to tidy
     with closing(jobs):
         for news in jobs:
@@ -150,11 +183,11 @@ def decode_all(parts: Sequence[Part], num_workers: int, limit: float) -> Iterato
                 yield news.result
 
 
-def _decode(part: Part) -> Generator[Never, None, DecodeResult]:
+def _decode(part: Part, with_fingerprint: bool) -> Generator[Never, None, DecodeResult]:
     """Decode a video in a process of its own."""
     yield from ()  # no steps within a video
     torch.set_num_threads(1)
-    return decode_part(part)
+    return decode_part(part, with_fingerprint)
 
 
 def _verdict_of(lost: Lost[Part], limit: float) -> DecodeResult:

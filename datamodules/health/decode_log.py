@@ -22,17 +22,25 @@ class DecodeLog:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def still_true(self, parts: Iterable[Part], limit: float) -> dict[Part, DecodeResult]:
+    def still_true(
+        self, parts: Iterable[Part], limit: float, with_fingerprints: bool = False
+    ) -> dict[Part, DecodeResult]:
         """Select the results of videos that have not changed since.
 
         Args:
             parts: The videos.
             limit: Seconds that one video may take now; one that took too long is known only if it
                 had as many.
+            with_fingerprints: If True, a good video is known only with its fingerprint.
         """
         known = {result.part: result for result in self._read()}
         found = ((part, known[part]) for part in parts if part in known)
-        return {part: result for part, result in found if _is_still_true(result, limit)}
+        return {
+            part: result
+            for part, result in found
+            if _is_still_true(result, limit)
+            and (result.fingerprint or result.verdict or not with_fingerprints)
+        }
 
     def add(self, result: DecodeResult) -> None:
         """Append a line that is whole or not there, also among many processes and machines."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from datamodules.annotations.listed_videos import Split
-from datamodules.annotations.table import write_missing
+from datamodules.annotations.listed_videos import ListedVideo, Split
+from datamodules.annotations.table import VideoTable, write_missing
 from datamodules.base import VideoDataModule
 from datamodules.dataset import VideoDataset
 from datamodules.errors import UserError
@@ -25,6 +25,7 @@ from datamodules.health.loading import (
     measure_loader,
     worker_counts,
 )
+from datamodules.health.near_pairs import NearPair, check_near_duplicates, find_near_pairs
 from datamodules.health.stored_files import equal_files, unlisted_videos
 from datamodules.health.videos import (
     check_broken_share,
@@ -57,6 +58,7 @@ class ExaminationSettings:
         sample: Videos of each list to decode; None for all.
         workers: Decoding processes.
         limit: Seconds that the decoding of one video may take.
+        near_duplicates: If True, look for near-duplicates, and so decode all videos.
         measure: Seconds to measure the loader with each number of workers; 0 leaves it out.
         progress: If True, draw progress bars.
     """
@@ -65,6 +67,7 @@ class ExaminationSettings:
     sample: int | None = 200
     workers: int = 1
     limit: float = 120.0
+    near_duplicates: bool = False
     measure: float = 3.0
     progress: bool = False
 
@@ -88,12 +91,16 @@ class Examination:
         data: The dataset.
         splits: Its lists, with their decode results; none if they cannot be read.
         speeds: Speed of the loader by number of workers.
+        equal_files: Sets of equal files, as paths relative to the root.
+        near_pairs: Near-duplicates of training videos in other splits, the most alike first.
         findings: Everything worth saying, in the order it was found.
     """
 
     data: VideoDataModule
     splits: list[ListedSplit] = field(default_factory=list)
     speeds: list[LoaderSpeed] = field(default_factory=list)
+    equal_files: list[list[str]] = field(default_factory=list)
+    near_pairs: list[NearPair] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -152,6 +159,7 @@ class Examination:
                 }
                 for split, index, result in self.broken
             ],
+            "near_duplicates": [pair.as_dict() for pair in self.near_pairs],
             "loader": [vars(speed) for speed in self.speeds],
         }
 
@@ -193,6 +201,8 @@ def examine(
     found.findings += check_shapes(found.splits, data.spec)
     found.findings += _compare_files(found, settings)
     found.findings += _setup(found)
+    if settings.near_duplicates:
+        found.findings += _compare_contents(found, settings)
     return found
 
 
@@ -219,16 +229,16 @@ def _decode(
     """Decode the videos without a result, and write down each result at once."""
     chosen: dict[Part, None] = {}
     for split in splits:
-        sample = set(split.sample(settings.sample))
+        sample = set(split.sample(None if settings.near_duplicates else settings.sample))
         chosen |= dict.fromkeys(part for i, part in enumerate(split.parts()) if i in sample)
     parts = list(chosen)
     log = DecodeLog(settings.folder / "decoded.jsonl")
-    results = log.still_true(parts, settings.limit)
+    results = log.still_true(parts, settings.limit, settings.near_duplicates)
     todo = [part for part in parts if part not in results]
     known = len(results)
 
     def decoded() -> Generator[Event[Part], None, None]:
-        for result in decode_all(todo, settings.workers, settings.limit):
+        for result in decode_all(todo, settings.workers, settings.limit, settings.near_duplicates):
             log.add(result)
             results[result.part] = result
             yield Event(result.part, None)
@@ -253,8 +263,52 @@ def _compare_files(found: Examination, settings: ExaminationSettings) -> list[Fi
         if settings.sample is not None and len(paths) > COMPARED:
             text = f"Equal files were not looked for among {len(paths):,}; --full does that."
             return [*findings, Finding("note", "equal files", text)]
-        groups = [[paths[p] for p in group] for group in equal_files([*paths], settings.workers)]
-    return findings + check_equal_files(found.splits, groups, found.has_official_lists)
+        groups = equal_files([*paths], settings.workers)
+    found.equal_files = [[paths[path] for path in group] for group in groups]
+    return findings + check_equal_files(found.splits, found.equal_files, found.has_official_lists)
+
+
+def _compare_contents(found: Examination, settings: ExaminationSettings) -> list[Finding]:
+    """Find near-duplicates of training videos in what the dataset, set up, has beside them."""
+    splits = _divided(found)
+    equal = {path: number for number, paths in enumerate(found.equal_files) for path in paths}
+    total = sum(len(split.decoded) for split in splits if split.name != "train")
+    with progress_bar("videos", shown=settings.progress) as bar:
+        task = bar.add_task("looking for near-duplicates", total=total)
+        for count, pairs in find_near_pairs(splits, equal):
+            found.near_pairs += pairs
+            bar.update(task, advance=count)
+    found.near_pairs.sort(key=lambda pair: (pair.is_one_group, -pair.likeness.score))
+    return check_near_duplicates(splits, found.near_pairs)
+
+
+def _divided(found: Examination) -> list[ListedSplit]:
+    """Divide the dataset as a fit does, or as its lists do where a fit would refuse it."""
+    data, results = found.data, found.results
+    try:
+        with data.remarks.collected():
+            data.setup()
+    except ValueError:  # a finding says it
+        tables: dict[Split, VideoTable] = {split.name: split.table for split in found.splits}
+    else:
+        tables = {"train": data.train_set.table, "val": data.val_set.table}
+        if data.test_split_name == "test":
+            tables["test"] = data.test_set.table
+    return [
+        ListedSplit(name, data.root, table, _sources(data, table), results)
+        for name, table in tables.items()
+    ]
+
+
+def _sources(data: VideoDataModule, table: VideoTable) -> list[str]:
+    """Name the source of each video; empty where it is not known."""
+    sources = []
+    for path, name in zip(table.paths, table.video_ids, strict=True):
+        try:
+            sources.append(data.source_of(ListedVideo(path, "", name)))
+        except UserError:  # of a name that tells none
+            sources.append("")
+    return sources
 
 
 def _measure(

@@ -43,6 +43,7 @@ where there is a GPU, its convolutions are tried in bfloat16.
 
   kinetoscope doctor --config data/ucf101 --data.root data/ucf101
   kinetoscope doctor --config data/kinetics --full --workers 16
+  kinetoscope doctor --config data/hmdb51 --near_duplicates
   kinetoscope doctor --config my.yaml --json | jq '.findings[] | select(.level == "fatal")'
 
 Nothing in the dataset is changed. Every result is written down at once: stopped with Ctrl-C, the
@@ -106,6 +107,11 @@ def _parser() -> VideoParser:
     )
     parser.add_argument("--config", action="config", help="config of a fit, or of its data")
     parser.add_argument("--full", action="store_true", help="decode every video, not a sample")
+    parser.add_argument(
+        "--near_duplicates",
+        action="store_true",
+        help="decode every video, and find those that show the same moments as training ones",
+    )
     parser.add_argument("--sample", type=int, default=200, help="videos to decode of each list")
     parser.add_argument(
         "--workers",
@@ -182,6 +188,7 @@ def _settings(options: Namespace, data: VideoDataModule) -> ExaminationSettings:
         sample=None if options.full else options.sample,
         workers=options.workers,
         limit=options.limit,
+        near_duplicates=options.near_duplicates,
         measure=options.measure,
         progress=sys.stderr.isatty(),
     )

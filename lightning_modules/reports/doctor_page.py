@@ -7,6 +7,7 @@ from pathlib import Path
 from datamodules.health.examination import Examination
 from datamodules.health.findings import Finding
 from datamodules.video.index_cache import DECODER
+from lightning_modules.reports.doctor_pairs import near_pairs
 from lightning_modules.reports.doctor_plots import plots
 from lightning_modules.reports.doctor_terminal import by_level, verdict_line
 from lightning_modules.reports.html_page import card, save_page, section, table
@@ -35,6 +36,8 @@ def write_page(found: Examination, target: Path) -> Path:
     )
     if drawn:
         sections.append(section("Pictures", f'<div class="plots">{drawn}</div>'))
+    if found.near_pairs:
+        sections.append(section("Near-duplicates", near_pairs(found.near_pairs)))
     if found.broken:
         sections.append(section("Broken videos", card(_broken(found))))
     return save_page(

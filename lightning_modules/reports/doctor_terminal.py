@@ -11,7 +11,7 @@ from datamodules.health.findings import LEVELS, Finding, Level
 
 STYLES: dict[Level, str] = {"fatal": "bold red", "warning": "yellow", "note": "dim"}
 MAX_NAMED = 20
-"""Broken videos that are named; the page names all."""
+"""Broken videos, and near-duplicates, that are named; the page names more."""
 
 
 def verdict_line(found: Examination) -> str:
@@ -44,6 +44,8 @@ def print_report(found: Examination, page: Path, console: Console) -> None:
     if found.splits:
         console.print(_splits(found))
     console.print(_findings(found))
+    if found.near_pairs:
+        console.print(_near_pairs(found))
     if found.broken:
         console.print(_broken(found))
     if found.speeds:
@@ -88,6 +90,16 @@ def _broken(found: Examination) -> Table:
     for split, index, result in found.broken[:MAX_NAMED]:
         cells = (split.name, split.table.paths[index], str(result.verdict), result.detail)
         table.add_row(*map(Text, cells))
+    return table
+
+
+def _near_pairs(found: Examination) -> Table:
+    more = len(found.near_pairs) - MAX_NAMED
+    table = Table(caption=f"and {more:,} more, in findings.json" if more > 0 else None)
+    for heading in ("list", "near-duplicate", "of the training video", "how"):
+        table.add_column(heading, overflow="fold")
+    for pair in found.near_pairs[:MAX_NAMED]:
+        table.add_row(*map(Text, (pair.split, pair.video, pair.training, pair.how)))
     return table
 
 

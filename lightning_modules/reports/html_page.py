@@ -68,6 +68,16 @@ li, td.text {{ overflow-wrap: anywhere; }}
 .plots + .card {{ margin-top: 14px; }}
 .plots svg {{ width: 100%; height: auto; display: block; }}
 .plots svg text {{ font-family: inherit; }}
+.pairs {{
+  display: grid; gap: 14px; grid-template-columns: repeat(auto-fill, minmax(min(320px, 100%), 1fr));
+}}
+.pairs .card {{
+  display: grid; gap: 8px; grid-template-columns: 1fr 1fr; align-content: start; margin: 0;
+}}
+.pairs .caption {{ grid-column: 1 / -1; margin: 0; }}
+figure {{ margin: 0; min-width: 0; }}
+figure img {{ width: 100%; height: auto; border-radius: 6px; display: block; }}
+figcaption {{ font-size: 13px; overflow-wrap: anywhere; margin-top: 4px; }}
 .caption {{ color: var(--muted); font-size: 13px; margin: 6px 0 0; }}
 .scroll {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; width: 100%; }}
