@@ -61,6 +61,7 @@ class Setting:
         correlation: Correlation of being right within a group; 0 for no groups.
         spread: Standard deviation of a model's true accuracy over its runs, in points.
         runs: Runs of each model.
+        lopsided: True if only the second model's runs differ.
     """
 
     accuracy: float
@@ -68,12 +69,13 @@ class Setting:
     correlation: float
     spread: float
     runs: int
+    lopsided: bool = False
 
     @property
     def name(self) -> str:
         """Name of its file."""
         parts = f"a{100 * self.accuracy:g}_n{self.videos}_c{self.correlation:g}"
-        return f"{parts}_s{self.spread:g}_r{self.runs}"
+        return f"{parts}_s{self.spread:g}_r{self.runs}{'_lopsided' * self.lopsided}"
 
 
 SETTINGS = [
@@ -130,16 +132,19 @@ SETTINGS = [
     )
 ]
 
-FEWER_RUNS = [
+BEYOND = [
     Setting(*values)
     for values in (
         (0.70, 1000, 0, 0, 2),
         (0.70, 1000, 0, 0.7, 2),
         (0.70, 1000, 0, 1.5, 2),
         (0.90, 4000, 0.35, 0.7, 2),
+        (0.70, 1000, 0, 0.7, 3, True),
+        (0.70, 1000, 0, 1.5, 3, True),
+        (0.70, 1000, 0, 1.5, 5, True),
     )
 ]
-"""Two runs of each model, of which nothing is promised."""
+"""Two runs of each model, or runs of only one that differ, of which nothing is promised."""
 
 
 class World:
@@ -148,18 +153,20 @@ class World:
     def __init__(self, setting: Setting, rng: np.random.Generator) -> None:
         self.setting = setting
         self.rng = rng
-        self.run_effect = _run_effect(setting.accuracy, setting.spread / 100)
+        effect = _run_effect(setting.accuracy, setting.spread / 100)
+        self.run_effect = np.array([[0.0 if setting.lopsided else effect], [effect]])
         self.threshold = self.threshold_of(setting.accuracy)
-        self.group_share = _group_share(self.threshold, setting.correlation)
+        self.group_share = _group_share(float(self.threshold[1, 0]), setting.correlation)
         self.names = np.arange(setting.videos)
         if setting.correlation:
             sizes = 1 + rng.poisson(4, size=setting.videos)
             self.names = np.repeat(np.arange(setting.videos), sizes)[: setting.videos]
         self.groups = Groups.of(self.names)
 
-    def threshold_of(self, accuracy: float) -> float:
-        """Find the threshold that makes a model so good over its runs."""
-        return float(ndtri(accuracy)) * math.sqrt(1 + self.run_effect**2)
+    def threshold_of(self, *accuracy: float) -> Floats:
+        """Find the thresholds that make both models so good over their runs, (2, 1)."""
+        aims = np.array(accuracy)[:, None]
+        return np.asarray(ndtri(aims) * np.sqrt(1 + self.run_effect**2))
 
     def draw(self) -> tuple[Floats, Floats]:
         """Draw the videos' effects on both models, (2, N, S), and the runs' effects, (2, S)."""
@@ -237,6 +244,10 @@ def simple_test(setting: Setting) -> tuple[str, Test]:
     return "McNemar", _mcnemar
 
 
+COUNTED = ("accuracy", "accuracy_of_method", "gain", "false", "power", "power_of_runs")
+COUNTED += ("simple", "simple_power")
+
+
 def simulate(setting: Setting, data_sets: int) -> dict[str, float]:
     """Count over data sets what the tool says."""
     rng = np.random.default_rng(zlib.crc32(setting.name.encode()))
@@ -246,13 +257,11 @@ def simulate(setting: Setting, data_sets: int) -> dict[str, float]:
     error, discordant = _pilot(world, min(data_sets, 500))
     rng.bit_generator.state = state
     gain = min(GAIN * error, 1.98 * (1 - setting.accuracy))
-    bounds = [world.threshold_of(setting.accuracy + side * gain / 2) for side in (-1, 1)]
-    counts = dict.fromkeys(
-        ("accuracy", "accuracy_of_method", "gain", "false", "power", "simple", "simple_power"), 0
-    )
+    bounds = world.threshold_of(setting.accuracy - gain / 2, setting.accuracy + gain / 2)
+    counts = dict.fromkeys(COUNTED, 0)
     for _ in range(data_sets):
         effects, runs = world.draw()
-        first, other = (effects + world.threshold + runs[:, None] > 0).astype(float)
+        first, other = (effects + (world.threshold + runs)[:, None] > 0).astype(float)
         share = share_interval(components(mean_over_videos(first), world.groups), world.groups)
         of_runs = ndtr(world.threshold + runs)  # (2, S)
         alone = setting.runs == 1
@@ -264,13 +273,11 @@ def simulate(setting: Setting, data_sets: int) -> dict[str, float]:
         counts["gain"] += found.estimate.low <= difference <= found.estimate.high
         counts["false"] += _said(found) < 0.05
         counts["simple"] += test(first, other, world) < 0.05
-        first, other = (
-            (part + bound + run > 0).astype(float)
-            for part, bound, run in zip(effects, bounds, runs, strict=True)
-        )
+        first, other = (effects + (bounds + runs)[:, None] > 0).astype(float)
         better = other.mean() > first.mean()
         found = gain_of(mean_over_videos(other), mean_over_videos(first), world.groups)
         counts["power"] += better and _said(found) < 0.05
+        counts["power_of_runs"] += better and found.runs_p < 0.05
         counts["simple_power"] += better and test(first, other, world) < 0.05
     return {**{k: float(v) for k, v in counts.items()}, "discordant": discordant, "gain_is": gain}
 
@@ -285,7 +292,7 @@ def _pilot(world: World, data_sets: int) -> tuple[float, float]:
     gains, discordant = [], []
     for _ in range(data_sets):
         effects, runs = world.draw()
-        first, other = effects + world.threshold + runs[:, None] > 0
+        first, other = effects + (world.threshold + runs)[:, None] > 0
         gains.append(float(other.mean() - first.mean()))
         discordant.append(float((first != other).sum(axis=0).mean()))
     return float(np.std(gains)), float(np.mean(discordant))
@@ -340,6 +347,8 @@ class Result:
 
         label = simple_test(cell)[0]
         power = f"{100 * self.counts['power'] / n:.0f}"
+        if cell.runs > 1 and cell.spread == 0:
+            power += f" (these runs: {100 * self.counts['power_of_runs'] / n:.0f})"
         simple = f"{label}: {100 * self.counts['simple_power'] / n:.0f}"
         invalid = f" (false: {100 * self.counts['simple'] / n:.1f})"
         method, false = (100 * self.counts[name] / n for name in ("accuracy_of_method", "false"))
@@ -349,7 +358,13 @@ class Result:
             said = f"one run cannot know (of the methods: {false:.1f})"
         return [
             *(f"{100 * cell.accuracy:g}", f"{cell.videos:,}", f"{cell.correlation:g}"),
-            *(f"{cell.spread:g}", str(cell.runs), holds, figure("gain"), said),
+            *(
+                f"{cell.spread:g}{' of one' * cell.lopsided}",
+                str(cell.runs),
+                holds,
+                figure("gain"),
+                said,
+            ),
             f"{100 * self.counts['gain_is']:.2f}",
             "" if self.withheld else power,
             "" if self.withheld else simple + invalid,
@@ -387,7 +402,7 @@ def main(words: Sequence[str] | None = None) -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     print(f"| {' | '.join(HEADINGS)} |\n|{'---|' * len(HEADINGS)}")
     outside = []
-    for setting in SETTINGS + FEWER_RUNS:
+    for setting in SETTINGS + BEYOND:
         if options.only not in setting.name:
             continue
         result = result_of(setting, options.data_sets, options.folder)
