@@ -279,7 +279,6 @@ class VideoDataModule(LightningDataModule, ABC):
             raise UserError(
                 f"there is no dataset folder {self.root}; set data.root to where the videos are"
             )
-        self.augmentation.check_classes(self.class_info)
         if self.flow is not None and not self.augmentation.moves_flow:
             raise UserError(
                 "data.augmentation changes clips in a way that their flow cannot follow "
@@ -294,6 +293,7 @@ class VideoDataModule(LightningDataModule, ABC):
             lists = {split: self._listed(split) for split in SPLITS}
             splits = divide(lists, self.official_counts(), self._hold_out, self.remarks)
         self.test_split_name = name_of_test(lists, self.reported_split)
+        self.augmentation.check_classes(self.class_info)
         self.remark_on_mirrors()
         num_crops = self.evaluation.num_crops
         if count_mirrored(num_crops):

@@ -83,6 +83,7 @@ class Optimization:
         self._check("reference_batch", batch is None or batch >= 1, "must be at least 1")
         self._check("gamma", 0 < self.gamma <= 1, "must lie in (0, 1]")
         self._check("momentum", 0 <= self.momentum < 1, "must lie in [0, 1)")
+        object.__setattr__(self, "betas", tuple(self.betas))  # a checkpoint holds a list
         self._check("betas", all(0 <= b < 1 for b in self.betas), "must lie in [0, 1)")
         milestones = list(self.milestones)
         in_order = milestones == sorted(set(milestones)) and min(milestones, default=1) >= 1
