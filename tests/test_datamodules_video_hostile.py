@@ -177,6 +177,7 @@ SMALL = (
         "--data.crops.short_side=32",
     ),
     *("--data.loading.batch_size=3", "--data.val_fraction=0"),
+    "--data.augmentation.reversals=false",
     *("--model", "BaselineModule", "--model.network=c2d_tiny"),
 )
 

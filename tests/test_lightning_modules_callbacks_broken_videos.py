@@ -35,7 +35,7 @@ SMALL = [
         "--model.optimization.schedule=constant",
     ),
     *("--trainer.limit_train_batches=1.0", "--trainer.limit_val_batches=1.0"),
-    *("--data", "VideoFolderDataModule"),
+    *("--data", "VideoFolderDataModule", "--data.augmentation.reversals=false"),
     *("--model", "BaselineModule", "--model.network=c2d_tiny"),
 ]
 

@@ -73,9 +73,12 @@ class Rig:
 
 
 @pytest.fixture
-def tests(tmp_path: Path) -> Rig:
+def tests(motion_root: Path, tmp_path: Path) -> Rig:
     evaluation = Evaluation(corruptions="jpeg@5,speckle_noise")
-    return Rig(MotionShapesDataModule(str(tmp_path / "data"), evaluation=evaluation), tmp_path)
+    sizes = {"num_train": 64, "num_val": 16, "num_test": 16}
+    data = MotionShapesDataModule(str(motion_root), **sizes, evaluation=evaluation)
+    data.setup("test")
+    return Rig(data, tmp_path)
 
 
 def series(tests: Rig) -> list[str]:

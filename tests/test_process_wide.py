@@ -44,7 +44,8 @@ ALLOWED = {
     "datamodules/flow/extraction.py": ("torch.set_num_threads",),  # of a worker process
     "datamodules/flow/methods.py": ("self._cv2.setNumThreads",),  # OpenCV's own threads alone
     "datamodules/health/decode_check.py": ("torch.set_num_threads",),  # of a worker process
-    "datamodules/jobs/processes.py": ("signal.signal",),  # put back; of a worker process
+    # put back; of a worker process
+    "datamodules/jobs/processes.py": ("signal.signal", "signal.pthread_sigmask"),
     "datamodules/plugins/trusted.py": ("sys.path.append",),  # a plugin that a user named
     # what `fit` runs within: put back when it ends, but for the end of its workers
     "lightning_modules/resume/stop_signals.py": (

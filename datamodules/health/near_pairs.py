@@ -51,7 +51,7 @@ class NearPair(NamedTuple):
 
     @property
     def how(self) -> str:
-        """How they are alike, in a few words."""
+        """Likeness in a few words."""
         alike = self.likeness
         words = (
             f"{alike.score:.2f} alike",
