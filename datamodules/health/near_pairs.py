@@ -51,7 +51,7 @@ class NearPair(NamedTuple):
 
     @property
     def how(self) -> str:
-        """Likeness in a few words."""
+        """The kind of likeness, in a few words."""
         alike = self.likeness
         words = (
             f"{alike.score:.2f} alike",
