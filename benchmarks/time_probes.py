@@ -114,6 +114,8 @@ def run_test(network: str, probe: str | None, repeat: Repeat, options: argparse.
     scores = run / f"scores_test_1x1{part}.npz"
     if scores.is_file() and scores.stat().st_mtime > checkpoint.stat().st_mtime:
         return scores
+    for stale in run.glob(f"*_test_1x1{part}.*"):  # of an earlier training, which keeps its name
+        stale.unlink()
     words = [] if probe is None else ["--data.evaluation.probe", probe]
     words = ["test", *settings(candidate, options), *words, "--ckpt_path", str(checkpoint)]
     repeat.kinetoscope(run.with_suffix(".log"), *words)
