@@ -168,6 +168,8 @@ def _scores(contest: Contest, used: NDArray[np.bool_], fused: Fused) -> list[lis
     """Take each model's runs over some videos, M times S times (N', K)."""
     models = contest.contenders
     runs = [c.scores if fused == "probabilities" else c.logits for c in models]
+    if used.all():  # of large files no copies are made
+        return [list(model) for model in runs]
     return [[run[used] for run in model] for model in runs]
 
 
@@ -176,7 +178,9 @@ def _right(scores: list[list[Floats]], labels: Integers, shares: tuple[float, ..
     columns = []
     for number in range(max(map(len, scores))):
         runs = [model[number] if len(model) > 1 else model[0] for model in scores]
-        mean = np.sum([share * run for share, run in zip(shares, runs, strict=True)], axis=0)
+        mean = np.zeros_like(runs[0])
+        for share, run in zip(shares, runs, strict=True):
+            mean += share * run
         columns.append(mean.argmax(axis=1) == labels)
     return np.stack(columns, axis=1).astype(np.float64)
 
