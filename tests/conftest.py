@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from multiprocessing import forkserver
@@ -31,6 +32,13 @@ QUIET: dict[str, Any] = {
 def _few_threads() -> None:
     """Tests run on two cores; more threads only fight each other."""
     torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """A shell's background jobs ignore Ctrl-C, and would hand that on to what tests start."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ def read(out: Path, ranks: int, count: int, stage: str) -> Found:
         assert all(np.array_equal(p[key], parts[0][key], equal_nan=True) for p in parts), key
     found |= {"ids": ids[order], **{key: parts[0][key] for key in shared}}
     if stage == "test":
-        found |= _score_file(folder / "scores_test_2x1.npz", found)
+        found |= _score_file(folder / "scores_val_2x1.npz", found)
     return found
 
 
