@@ -33,7 +33,7 @@ def shot(frames: Tensor, photons: float, numbers: Numbers, draws: VideoDraws) ->
     """Count photons, of which white sends `photons` on average, (N, C, H, W)."""
 
     def change(frame: Floats, rng: np.random.Generator) -> Floats:
-        return (rng.poisson(frame * photons) / photons).astype(np.float32)
+        return np.asarray(rng.poisson(frame * photons) / photons, dtype=np.float32)
 
     return _each(frames, numbers, draws, change)
 
