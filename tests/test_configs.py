@@ -15,7 +15,7 @@ from PIL import Image
 
 from datamodules import VideoReader
 from lightning_modules.cli import main, overview
-from lightning_modules.commands.config_names import with_configs_found
+from lightning_modules.parsing.config_names import with_configs_found
 
 CONFIGS = [
     path

@@ -21,7 +21,7 @@ from datamodules import VideoDataModule
 from datamodules.errors import StorageError, UserError
 from lightning_modules.callbacks.watchdog import explain
 from lightning_modules.cli import told_in_a_sentence
-from lightning_modules.commands.parsing import (
+from lightning_modules.parsing.parser import (
     EXPLANATIONS,
     allow_known_classes,
     explain_parser_error,

@@ -3,8 +3,8 @@
 import pytest
 
 from lightning_modules.cli import main
-from lightning_modules.commands.parsing import VideoParser
 from lightning_modules.console import COMMAND, ToolParser
+from lightning_modules.parsing.parser import VideoParser
 
 COMPLETE = {
     "flow": ["videos", "flow"],

@@ -230,6 +230,7 @@ def test_values_that_only_a_fit_needs_pass(
     words = ["validate", "--config", QUICKSTART, f"--data.root={motion_root}", *SMALL]
     words += [f"--ckpt_path={run_folder / 'checkpoints' / 'best.ckpt'}", "--model.dropout=0.7"]
     words += ["--model.optimization.lr=3", "--model.batch_norm.frozen=all", "--model.compile=true"]
+    words += ["--model.classifier_std=3", "--model.label_smoothing=0.2"]
     main([*words, "--data.loading.num_workers=0", "--model.init_from=imagenet"])
     assert "val/top1" in capsys.readouterr().out
 

@@ -60,7 +60,7 @@ ALLOWED = {
 
 LOGGERS = ("", "lightning", "lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "wandb")
 
-COMMANDS = ("lightning_modules/commands/*", "lightning_modules/cli.py")
+COMMANDS = tuple(f"lightning_modules/{place}" for place in ("commands/*", "parsing/*", "cli.py"))
 
 
 def dotted(node: ast.AST) -> str:

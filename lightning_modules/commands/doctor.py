@@ -18,14 +18,14 @@ from datamodules.errors import UserError
 from datamodules.health.examination import ExaminationSettings, examine
 from datamodules.health.findings import Finding
 from datamodules.jobs.processes import num_cores
-from lightning_modules.commands.config_names import with_configs_found
-from lightning_modules.commands.null_words import set_nulls, split_nulls
-from lightning_modules.commands.parsing import (
+from lightning_modules.console import COMMAND, HelpFormatter
+from lightning_modules.parsing.config_names import with_configs_found
+from lightning_modules.parsing.null_words import set_nulls, split_nulls
+from lightning_modules.parsing.parser import (
     VideoParser,
     allow_known_classes,
     constructors_mistakes,
 )
-from lightning_modules.console import COMMAND, HelpFormatter
 from lightning_modules.reports.doctor_page import write_page
 from lightning_modules.reports.doctor_terminal import print_report
 

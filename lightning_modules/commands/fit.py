@@ -12,8 +12,8 @@ import torch
 from jsonargparse import Namespace
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import (
     ArgsType,
     LightningArgumentParser,
@@ -26,14 +26,10 @@ from datamodules.errors import UserError, as_storage_error, as_user_error
 from datamodules.plugins.trusted import resolve
 from lightning_modules.base import VideoClassifier
 from lightning_modules.callbacks.broken_videos import BrokenVideos
-from lightning_modules.callbacks.left_out import LeftOut
-from lightning_modules.callbacks.run_config import RunConfig
 from lightning_modules.callbacks.score_file import ScoreFile
-from lightning_modules.callbacks.throughput import Throughput
-from lightning_modules.callbacks.validation_report import ValidationReport
 from lightning_modules.callbacks.watchdog import Watchdog
-from lightning_modules.commands.config_names import with_configs_found
 from lightning_modules.commands.expected_warnings import ignore_expected_warnings
+from lightning_modules.commands.fit_callbacks import fit_callbacks
 from lightning_modules.commands.from_checkpoint import (
     check_data,
     check_resumed,
@@ -41,28 +37,25 @@ from lightning_modules.commands.from_checkpoint import (
     honoured,
     refuse_other_model,
 )
-from lightning_modules.commands.null_words import set_nulls, split_nulls
-from lightning_modules.commands.parsing import (
+from lightning_modules.console import COMMAND, say
+from lightning_modules.parsing.config_names import with_configs_found
+from lightning_modules.parsing.null_words import set_nulls, split_nulls
+from lightning_modules.parsing.parser import (
     LINKED,
     VideoParser,
     allow_known_classes,
     constructors_mistakes,
     refuse_linked_options,
 )
-from lightning_modules.console import COMMAND, say
 from lightning_modules.resume import slurm
 from lightning_modules.resume.checkpoint_io import AtomicCheckpointIO, read_checkpoint
-from lightning_modules.resume.exact_resume import ExactResume
-from lightning_modules.resume.last_checkpoint import LastCheckpoint
 from lightning_modules.resume.preemption import Preemption
 from lightning_modules.resume.resume_point import find_resume_point
 from lightning_modules.resume.stop_notice import StopNotice
 from lightning_modules.resume.stop_signals import StopSignals
 from lightning_modules.robustness.series import run_series
 from lightning_modules.runs.folder import (
-    LAST,
     VERSION_VARIABLE,
-    RunIdentity,
     RunSettings,
     choose_run_folder,
     folder_of_checkpoint,
@@ -331,46 +324,20 @@ class VideoCLI(LightningCLI):
         return {
             "default_root_dir": self.run_folder,
             "logger": loggers,
-            "callbacks": [*own, self.stop, *self._fit_callbacks(identity, bool(loggers))],
+            "callbacks": [
+                *own,
+                self.stop,
+                *fit_callbacks(
+                    self.run_folder,
+                    self._subcommand_parsers["fit"],
+                    self.config["fit"],
+                    identity=identity,
+                    signals=self.signals,
+                    logs=bool(loggers),
+                ),
+            ],
             "plugins": [*_as_list(config.plugins), AtomicCheckpointIO()],
         }
-
-    def _fit_callbacks(self, identity: RunIdentity, logs: bool) -> list[Callback]:
-        folder, parser = self.run_folder, self._subcommand_parsers["fit"]
-        assert folder is not None
-        callbacks: list[Callback] = [
-            RunConfig(
-                parser=parser,
-                config=self.config["fit"],
-                save_to_log_dir=False,
-                identity=identity,
-            ),
-            BrokenVideos(folder),
-            LeftOut(),
-            Throughput(),
-            ValidationReport(folder),
-            ExactResume(),
-        ]
-        if logs:
-            callbacks.append(LearningRateMonitor(logging_interval="step"))
-        if self.config["fit"].trainer.enable_checkpointing is False:
-            return callbacks
-        settings = self.config["fit"].run
-        path, steps = folder / "checkpoints" / LAST, settings.save_every_steps
-        callbacks.append(LastCheckpoint(path, steps, settings.save_every_minutes))
-        callbacks.append(Preemption(self.signals))
-        if settings.keep_best:
-            callbacks.append(
-                ModelCheckpoint(
-                    dirpath=folder / "checkpoints",
-                    filename="best",
-                    monitor="val/top1",
-                    mode="max",
-                    save_on_train_epoch_end=False,
-                    enable_version_counter=False,
-                )
-            )
-        return callbacks
 
     @property
     def _score_folder(self) -> Path:

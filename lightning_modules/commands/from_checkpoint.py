@@ -10,8 +10,8 @@ from datamodules import VideoDataModule
 from datamodules.errors import UserError
 from datamodules.plugins.described import class_path_of
 from lightning_modules.base import VideoClassifier
-from lightning_modules.commands.parsing import LINKED
 from lightning_modules.console import say
+from lightning_modules.parsing.parser import LINKED
 from lightning_modules.resume.changed_settings import (
     changes_since,
     refuse_changed_settings,
@@ -28,7 +28,7 @@ HONOURED = ("average", "metrics")
 
 ONLY_FIT = (
     *("optimization", "batch_norm", "loss", "label_smoothing", "init_from", "dropout"),
-    *("compile", "checkpoint_activations"),
+    *("classifier_std", "compile", "checkpoint_activations"),
 )
 """Arguments of a module that no test depends on, so that it does not matter what they are."""
 

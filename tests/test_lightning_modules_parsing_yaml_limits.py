@@ -8,7 +8,7 @@ import yaml
 
 from datamodules import UserError
 from lightning_modules.cli import main
-from lightning_modules.commands.yaml_limits import load_limited, refuse_expansion
+from lightning_modules.parsing.yaml_limits import load_limited, refuse_expansion
 
 BOMB = "a: &a [x, x]\n" + "".join(
     f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n"

@@ -13,7 +13,7 @@ from conftest import PROJECT_ROOT
 
 import lightning_modules
 from lightning_modules.cli import main, overview
-from lightning_modules.commands.config_names import config_names, with_configs_found
+from lightning_modules.parsing.config_names import config_names, with_configs_found
 
 CONFIGS = PROJECT_ROOT / "configs"
 QUICKSTART = str(CONFIGS / "quickstart.yaml")

@@ -24,10 +24,10 @@ from datamodules.plugins.described import Described
 from datamodules.plugins.trusted import PLUGINS_VARIABLE, TRUSTED, load_plugins, plugin_names
 from datamodules.redaction import NOT_STORED, is_secret
 from lightning_modules.base import VideoClassifier
-from lightning_modules.commands.config_names import config_names
-from lightning_modules.commands.yaml_limits import limit_yaml, refuse_expansion
 from lightning_modules.console import COMMAND, OneSentenceParser, nearest
 from lightning_modules.old_checkpoints import MOVED
+from lightning_modules.parsing.config_names import config_names
+from lightning_modules.parsing.yaml_limits import limit_yaml, refuse_expansion
 from lightning_modules.runs.folder import (
     RunSettings,
 )

@@ -1,0 +1,72 @@
+"""The callbacks that every fit has."""
+
+from pathlib import Path
+
+from jsonargparse import Namespace
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser
+
+from lightning_modules.callbacks.broken_videos import BrokenVideos
+from lightning_modules.callbacks.left_out import LeftOut
+from lightning_modules.callbacks.run_config import RunConfig
+from lightning_modules.callbacks.throughput import Throughput
+from lightning_modules.callbacks.validation_report import ValidationReport
+from lightning_modules.resume.exact_resume import ExactResume
+from lightning_modules.resume.last_checkpoint import LastCheckpoint
+from lightning_modules.resume.preemption import Preemption
+from lightning_modules.resume.stop_signals import StopSignals
+from lightning_modules.runs.folder import LAST, RunIdentity
+
+
+def fit_callbacks(
+    folder: Path,
+    parser: LightningArgumentParser,
+    config: Namespace,
+    *,
+    identity: RunIdentity,
+    signals: StopSignals,
+    logs: bool,
+) -> list[Callback]:
+    """Make what a fit needs beside the callbacks of its config.
+
+    Args:
+        folder: The run folder.
+        parser: The parser of `fit`.
+        config: The config of the fit.
+        identity: The run's identity, stored beside its config.
+        signals: Signals that ask it to stop.
+        logs: If there are loggers.
+
+    Returns:
+        The callbacks, in the order in which Lightning calls them.
+    """
+    callbacks: list[Callback] = [
+        RunConfig(parser=parser, config=config, save_to_log_dir=False, identity=identity),
+        BrokenVideos(folder),
+        LeftOut(),
+        Throughput(),
+        ValidationReport(folder),
+        ExactResume(),
+    ]
+    if logs:
+        callbacks.append(LearningRateMonitor(logging_interval="step"))
+    if config.trainer.enable_checkpointing is False:
+        return callbacks
+    checkpoints, settings = folder / "checkpoints", config.run
+    callbacks.append(
+        LastCheckpoint(checkpoints / LAST, settings.save_every_steps, settings.save_every_minutes)
+    )
+    callbacks.append(Preemption(signals))
+    if settings.keep_best:
+        callbacks.append(
+            ModelCheckpoint(
+                dirpath=checkpoints,
+                filename="best",
+                monitor="val/top1",
+                mode="max",
+                save_on_train_epoch_end=False,
+                enable_version_counter=False,
+            )
+        )
+    return callbacks

@@ -1,0 +1,1 @@
+"""Parsing: words, config files and null values become arguments, or one sentence."""
