@@ -1,10 +1,9 @@
 """VideoDataModule: settings, splits, loaders and device-side changes, common to all datasets."""
 
-from abc import ABC, abstractmethod
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +11,13 @@ from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from datamodules.annotations.folder_index import FolderIndex
-from datamodules.annotations.listed_videos import SPLITS, ListedVideo, ListedVideos, Split
+from datamodules.annotated import AnnotatedDataset
+from datamodules.annotations.listed_videos import SPLITS, ListedVideos, Split
+from datamodules.annotations.remarks import Remarks
 from datamodules.annotations.splits import (
+    describe_test_split,
     divide,
     held_out_videos,
-    name_of_test,
     report_missing,
     without_collector,
 )
@@ -27,13 +27,11 @@ from datamodules.augmentation.mirrors import (
     ClassInfo,
     mirror_sentences,
     refuse_mirrored_views,
-    told_by_names,
 )
 from datamodules.augmentation.pipeline import Augmentation, StandardAugmentation
 from datamodules.batch import VideoBatch, VideoItem
 from datamodules.clips.clip_sampler import ClipSampler, FrameSampler
 from datamodules.clips.crops import Crops, count_mirrored
-from datamodules.clips.figures import FigureSource
 from datamodules.clips.input_spec import InputSpec, Normalization
 from datamodules.clips.probes import ClipChange
 from datamodules.data_spec import DataSpec
@@ -41,14 +39,13 @@ from datamodules.dataset import VideoDataset
 from datamodules.errors import UserError
 from datamodules.flow.sources import FlowInput, FlowSource, StoredFlow
 from datamodules.randomness import BatchDraws
-from datamodules.remarks import Remarks
 from datamodules.samplers import EvaluationSampler, TrainSampler
 from datamodules.settings import Evaluation, Loading
 
 __all__ = ["Split", "VideoDataModule"]
 
 
-class VideoDataModule(LightningDataModule, ABC):
+class VideoDataModule(AnnotatedDataset, LightningDataModule):
     """Base of every dataset: give `class_names` and `read_split`, the rest is here.
 
     All randomness is a function of (seed, epoch, index): the same clips come out whatever the
@@ -87,12 +84,6 @@ class VideoDataModule(LightningDataModule, ABC):
     val_set: VideoDataset
     test_set: VideoDataset
     test_split_name: str
-    reported_split: ClassVar[Split] = "test"
-    """Split that the field reports: `val` where the test videos have no public labels."""
-    official_splits: ClassVar[int] = 1
-    """Number of ways in which the dataset's authors divide the same videos."""
-    number: int = 1
-    """The official split, from 1 on."""
 
     def __init__(
         self,
@@ -133,21 +124,6 @@ class VideoDataModule(LightningDataModule, ABC):
         self.remarks = Remarks()
         self._resume_position = (0, 0)  # epoch, and batches of it that a resumed run has done
 
-    @cached_property
-    @abstractmethod
-    def class_names(self) -> list[str]:
-        """Names of the classes in label order; known before any video is looked at."""
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes, K."""
-        return len(self.class_names)
-
-    @property
-    def class_info(self) -> ClassInfo:
-        """The classes; those whose names differ in a direction are never mirrored."""
-        return told_by_names(self.class_names)
-
     @property
     def mirrored_classes(self) -> ClassInfo:
         """The classes, with their mirror images as the augmentation treats them."""
@@ -159,30 +135,6 @@ class VideoDataModule(LightningDataModule, ABC):
             for sentence in mirror_sentences(self.mirrored_classes):
                 self.remarks.add("classes", sentence)
 
-    @property
-    def edition(self) -> str:
-        """Version, label set or official split of the dataset; empty where it has one."""
-        return f"split {self.number}" if self.official_splits > 1 else ""
-
-    @property
-    def other_splits(self) -> list[str]:
-        """Editions whose training videos are, in part, the test videos of this one."""
-        numbers = range(1, self.official_splits + 1) if self.official_splits > 1 else ()
-        return [f"split {number}" for number in numbers if number != self.number]
-
-    @property
-    def dataset_name(self) -> str:
-        """The dataset and its edition, such as `UCF101 split 1`."""
-        return self._name_of(self.edition)
-
-    @property
-    def seen_by(self) -> tuple[str, ...]:
-        """Names of data whose training videos are, in part, the test videos of this."""
-        return tuple(map(self._name_of, self.other_splits))
-
-    def _name_of(self, edition: str) -> str:
-        return f"{type(self).__name__.removesuffix('DataModule')} {edition}".rstrip()
-
     @cached_property
     def flow_source(self) -> FlowSource | None:
         """Source of the optical flow; None without flow.
@@ -191,53 +143,6 @@ class VideoDataModule(LightningDataModule, ABC):
             UserError: If there is no flow, or its method is not known.
         """
         return None if self.flow is None else StoredFlow.of(self.flow)
-
-    @property
-    def figures(self) -> FigureSource | None:
-        """Source of what moves in each video; None where the dataset does not know it."""
-        return None
-
-    @abstractmethod
-    def read_split(self, split: Split) -> ListedVideos | None:
-        """Read the listed videos of a split; None where the dataset has no such list."""
-
-    def class_index(self) -> dict[str, int]:
-        """Map classes as the annotation writes them to labels."""
-        return {name: label for label, name in enumerate(self.class_names)}
-
-    def official_counts(self) -> dict[Split, int]:
-        """Count the videos in the official lists of the chosen version, where that is known.
-
-        A validation part that is held out of the training list counts as training.
-        """
-        return {}
-
-    @cached_property
-    def files(self) -> FolderIndex:
-        """Index of the files below the root, kept while the splits are read."""
-        return FolderIndex(self.root)
-
-    def group_of(self, video: ListedVideo) -> str:
-        """Name a video's group, never divided between train and val; by default the video."""
-        return video.video_id
-
-    def source_of(self, video: ListedVideo) -> str:
-        """Name the scene, source video or person that a video's likes are alike in.
-
-        By default its group; empty where that is no more than the video itself.
-        """
-        group = self.group_of(video)
-        return "" if group == video.video_id else group
-
-    def _sources(self, videos: ListedVideos) -> PackedStrings:
-        """Name the source of each video; empty, too, where a name does not tell it."""
-        sources = []
-        for video in videos:
-            try:
-                sources.append(self.source_of(video))
-            except UserError:  # of a name that tells no group, which only holding out needs
-                sources.append("")
-        return PackedStrings(sources)
 
     def input_spec(self) -> dict[str, Any]:
         """Describe the clips in plain values, for the checkpoint."""
@@ -290,9 +195,9 @@ class VideoDataModule(LightningDataModule, ABC):
                 f"in {self.dataset_name}; use a dataset with masks, such as MotionShapes"
             )
         with without_collector():
-            lists = {split: self._listed(split) for split in SPLITS}
+            lists = {split: self.listed(split) for split in SPLITS}
             splits = divide(lists, self.official_counts(), self._hold_out, self.remarks)
-        self.test_split_name = name_of_test(lists, self.reported_split)
+        self.test_split_name = describe_test_split(lists, self.reported_split)
         self.augmentation.check_classes(self.class_info)
         self.remark_on_mirrors()
         num_crops = self.evaluation.num_crops
@@ -304,10 +209,6 @@ class VideoDataModule(LightningDataModule, ABC):
             self.val_set = self._dataset("val", splits["val"])
             self.test_set = self._dataset("test", splits["test"])
         del self.files  # a million names that no forked worker should carry
-
-    def _listed(self, split: Split) -> ListedVideos | None:
-        videos = self.read_split(split)
-        return None if videos is None else videos.inside(self.root)
 
     def _hold_out(self, train: ListedVideos) -> tuple[ListedVideos, ListedVideos]:
         """Divide train into train and val, as a function of the seed."""
@@ -330,7 +231,7 @@ class VideoDataModule(LightningDataModule, ABC):
             num_crops=self.evaluation.num_crops if split == "test" else 1,
             flow=self.flow_source,
             probe=self.probe,
-            groups=self._sources(videos) if split == "test" else None,
+            groups=PackedStrings(self.sources_of(videos)) if split == "test" else None,
             figures=self.figures,
         )
 

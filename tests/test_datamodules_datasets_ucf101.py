@@ -89,7 +89,7 @@ def test_other_capitals_and_other_counts_are_said_once(
     tmp_path: Path, motion_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr("datamodules.remarks.rank_zero_info", said.append)
+    monkeypatch.setattr("datamodules.annotations.remarks.rank_zero_info", said.append)
     write_lists(tmp_path)
     place_videos(motion_root, tmp_path, [name.replace("v_Handst", "v_HandSt") for name in NAMES])
     UCF101DataModule(str(tmp_path), val_fraction=0, **CLIP).setup()

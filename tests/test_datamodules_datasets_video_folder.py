@@ -8,7 +8,7 @@ from dataset_trees import CLIP, place_videos
 
 from datamodules import VideoFolderDataModule
 from datamodules.annotations.listed_videos import ListedVideo
-from datamodules.remarks import Remark
+from datamodules.annotations.remarks import Remark
 
 UCF = [
     f"{name}/v_{name}_g{group:02d}_c{clip:02d}.mp4"

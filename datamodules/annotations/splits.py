@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.annotations.listed_videos import ListedVideos, Split
+from datamodules.annotations.remarks import Remarks
 from datamodules.annotations.table import VideoTable
 from datamodules.errors import UserError
 from datamodules.randomness import sample_generator
-from datamodules.remarks import Remarks
 
 __all__ = [
     "check_classes_kept",
     "check_disjoint",
+    "describe_test_split",
     "divide",
     "held_out_groups",
     "held_out_videos",
-    "name_of_test",
     "report_counts",
     "report_missing",
     "without_collector",
@@ -79,7 +79,7 @@ def divide(
     return {"train": train, "val": val, "test": test}
 
 
-def name_of_test(lists: Mapping[Split, ListedVideos | None], reported: Split) -> str:
+def describe_test_split(lists: Mapping[Split, ListedVideos | None], reported: Split) -> str:
     """Say what the test videos of `divide` really are.
 
     Args:

@@ -176,7 +176,7 @@ class MotionShapesDataModule(VideoDataModule):
         """The eight motions."""
         return list(CLASS_NAMES)
 
-    @property
+    @cached_property
     def class_info(self) -> ClassInfo:
         """The motions: each is the reversal of another, and four are mirror images."""
         pairs = list(zip(CLASS_NAMES[::2], CLASS_NAMES[1::2], strict=True))

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from datamodules.annotations.class_files import index_of_letters, read_class_list
 from datamodules.annotations.listed_videos import ListedVideo, ListedVideos
+from datamodules.annotations.remarks import Remarks
 from datamodules.annotations.search_folders import OfficialLists
 from datamodules.annotations.video_lists import read_video_list
 from datamodules.base import Split, VideoDataModule
 from datamodules.errors import UserError
-from datamodules.remarks import Remarks
 from datamodules.video.suffixes import letters_of, stem_of
 
 LIST_FOLDERS = ("ucfTrainTestlist", "lists", "splits")

@@ -136,7 +136,7 @@ class VideoFolderDataModule(VideoDataModule):
         if self._group_pattern is not None:
             return None
         index, labels = self.class_index(), dict[str, int]()
-        for videos in map(self._listed, SPLITS):
+        for videos in map(self.listed, SPLITS):
             pairs = () if videos is None else zip(videos.paths, videos.labels, strict=True)
             labels.update((path, index.get(label, -1)) for path, label in pairs)
         return guess_groups(list(labels), list(labels.values()))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.annotations.listed_videos import ListedVideo, Split
+from datamodules.annotations.remarks import Remark
 from datamodules.annotations.table import VideoTable, write_missing
 from datamodules.base import VideoDataModule
 from datamodules.dataset import VideoDataset
@@ -37,7 +38,6 @@ from datamodules.health.videos import (
 from datamodules.jobs.dataset_jobs import Event, follow_pass
 from datamodules.jobs.processes import num_cores
 from datamodules.jobs.progress import progress_bar
-from datamodules.remarks import Remark
 
 COMPARED = 20_000
 """Files up to which equal ones are looked for without `full`."""
@@ -302,13 +302,8 @@ def _divided(found: Examination) -> list[ListedSplit]:
 
 def _sources(data: VideoDataModule, table: VideoTable) -> list[str]:
     """Name the source of each video; empty where it is not known."""
-    sources = []
-    for path, name in zip(table.paths, table.video_ids, strict=True):
-        try:
-            sources.append(data.source_of(ListedVideo(path, "", name)))
-        except UserError:  # of a name that tells none
-            sources.append("")
-    return sources
+    rows = zip(table.paths, table.video_ids, strict=True)
+    return data.sources_of(ListedVideo(path, "", name) for path, name in rows)
 
 
 def _measure(

@@ -28,7 +28,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.annotations.listed_videos import Split
+from datamodules.annotations.listed_videos import SPLITS, Split
 from datamodules.atomic import write_atomically
 from datamodules.errors import UserError
 from datamodules.jobs.processes import Lost, num_cores, run_jobs
@@ -49,7 +49,6 @@ __all__ = [
     "read_motion",
 ]
 
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 FORMAT = 1
 FRAME_RATE = 25

@@ -6,8 +6,8 @@ import pytest
 from grouped import data_settings
 
 from datamodules import VideoFolderDataModule
+from datamodules.annotations.remarks import Remark, Remarks
 from datamodules.health.examination import Examination, ExaminationSettings, examine
-from datamodules.remarks import Remark, Remarks
 
 pytestmark = pytest.mark.usefixtures("fork_server")
 
@@ -19,7 +19,7 @@ NO_TEST = "no test split: the validation videos are the test set"
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the first rank prints."""
     lines: list[str] = []
-    monkeypatch.setattr("datamodules.remarks.rank_zero_info", lines.append)
+    monkeypatch.setattr("datamodules.annotations.remarks.rank_zero_info", lines.append)
     return lines
 
 
