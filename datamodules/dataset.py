@@ -25,7 +25,7 @@ from datamodules.samplers import SampleKey
 from datamodules.video.errors import VideoError
 from datamodules.video.patience import await_root, heard
 from datamodules.video.quarantine import Quarantine
-from datamodules.video.reader import VideoSegment
+from datamodules.video.segment import VideoSegment
 
 MAX_REPLACEMENTS = 20
 """Broken videos in a row after which training on others makes no sense."""
@@ -159,11 +159,11 @@ class VideoDataset(Dataset[VideoItem]):
             first, count = self._centres(video)
             drawn = self.spec.sampling.train(count, generator, video.frame_rate)
             (chosen,) = self._checked(drawn, 1, count) + first
-            frames = video.get_frames(chosen)
+            crop = self.spec.crops.draw(video.height, video.width, generator)
+            frames = video.get_frames(chosen, crop)
             fields = self._fields(index, chosen, video)
-        crop = self.spec.crops.draw(frames.shape[-2], frames.shape[-1], generator)
         # (T, C, H, W) -> (1, C, T, H, W)
-        views: Views = {"clips": crop(frames).transpose(0, 1).unsqueeze(0)}
+        views: Views = {"clips": frames.transpose(0, 1).unsqueeze(0)}
         if fields is not None:
             views["flow"] = flow_views(crop(fields)[None], (1, len(chosen)), 0)
         return views
@@ -176,22 +176,31 @@ class VideoDataset(Dataset[VideoItem]):
             chosen = self._checked(fixed, self.num_clips, count) + first
             if self.probe is not None:
                 chosen = self.probe.order(chosen, count, self.video_ids[index])
-            frames = video.get_frames(chosen.ravel())
+            crops = self._test_crops(video, chosen, index)
             fields = self._fields(index, chosen.ravel(), video)
-        if self.probe is not None:
-            frames = self.probe.pixels(frames, chosen, self.video_ids[index])
-            if self.probe.removes_figure and self.figures is not None:
-                figure = self.figures.read(self.table.paths[index])
-                frames = without_figure(frames, figure, chosen)
-        # (M, N*T, C, H, W) -> (M, N, T, C, H, W) -> (N, M, C, T, H, W) -> (V, C, T, H, W)
-        crops = self.spec.crops.test(frames, self.num_crops)
-        clips = crops.view(len(crops), *chosen.shape, *crops.shape[2:])
-        views: Views = {"clips": clips.permute(1, 0, 3, 2, 4, 5).flatten(0, 1)}
+            size = (video.height, video.width)
+        # (N*T, M, C, H, W) -> (N, T, M, C, H, W) -> (N, M, C, T, H, W) -> (V, C, T, H, W)
+        clips = crops.view(*chosen.shape, *crops.shape[1:])
+        views: Views = {"clips": clips.permute(0, 2, 3, 1, 4, 5).flatten(0, 1)}
         if fields is not None:
-            size = (frames.shape[-2], frames.shape[-1])
             cut = self.spec.crops.test(fields, self.num_crops, size)
             views["flow"] = flow_views(cut, chosen.shape, count_mirrored(self.num_crops))
         return views
+
+    def _test_crops(self, video: VideoSegment, chosen: FrameIndices, index: int) -> Tensor:
+        """Read the M crops of the frames of N clips, changed by the probe, (N*T, M, C, H, W)."""
+
+        def crops(frames: Tensor) -> Tensor:
+            return self.spec.crops.test(frames, self.num_crops).transpose(0, 1)
+
+        if self.probe is None:
+            return video.get_frames(chosen.ravel(), crops)
+        frames = video.get_frames(chosen.ravel())
+        frames = self.probe.pixels(frames, chosen, self.video_ids[index])
+        if self.probe.removes_figure and self.figures is not None:
+            figure = self.figures.read(self.table.paths[index])
+            frames = without_figure(frames, figure, chosen)
+        return crops(frames)
 
     def _checked(self, chosen: FrameIndices, num_clips: int, num_frames: int) -> FrameIndices:
         """Refuse frames of a sampler that make no clip; return all others."""

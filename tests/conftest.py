@@ -15,7 +15,7 @@ import torch
 from command_line import MESSENGER, PROJECT_ROOT, fit
 
 from datamodules.motion_shapes.generation import MotionShapesSettings, generate_motion_shapes
-from datamodules.video import reader
+from datamodules.video import segment
 
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
@@ -133,11 +133,11 @@ def class_folders(motion_root: Path, tmp_path: Path) -> Path:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that this process opens."""
     seen: list[str] = []
-    open_video = reader.open_video
+    open_video = segment.open_video
 
     def noted(path: Path) -> Any:
         seen.append(path.name)
         return open_video(path)
 
-    monkeypatch.setattr(reader, "open_video", noted)
+    monkeypatch.setattr(segment, "open_video", noted)
     return seen

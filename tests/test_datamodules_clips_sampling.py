@@ -20,7 +20,7 @@ from datamodules.clips.sampling import (
     uniform_frames,
 )
 from datamodules.randomness import sample_generator
-from datamodules.video.reader import frames_between
+from datamodules.video.segment import frames_between
 
 LENGTHS = range(1, 71)
 

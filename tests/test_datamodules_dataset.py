@@ -17,7 +17,8 @@ from datamodules.dataset import VideoDataset
 from datamodules.samplers import SampleKey
 from datamodules.video.errors import VideoError
 from datamodules.video.quarantine import Quarantine
-from datamodules.video.reader import VideoReader, VideoSegment
+from datamodules.video.reader import VideoReader
+from datamodules.video.segment import VideoSegment
 
 NAN = float("nan")
 SPEC = InputSpec(FrameSampler(8, 2), Crops(size=32, short_side=36))
@@ -41,9 +42,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     get_frames = VideoReader.get_frames
 
-    def noted(reader: VideoReader, indices: Any) -> torch.Tensor:
+    def noted(reader: VideoReader, indices: Any, change: Any) -> torch.Tensor:
         seen.extend(np.asarray(indices).tolist())
-        return get_frames(reader, indices)
+        return get_frames(reader, indices, change)
 
     monkeypatch.setattr(VideoReader, "get_frames", noted)
     return seen

@@ -26,7 +26,8 @@ from datamodules.flow.reading import open_flow
 from datamodules.storage.source import Address, ArchiveMember, LocalPath, Source, as_source
 from datamodules.video import index_cache
 from datamodules.video.errors import VideoError
-from datamodules.video.reader import VideoReader, VideoSegment, open_video
+from datamodules.video.reader import VideoReader, open_video
+from datamodules.video.segment import VideoSegment
 
 NUMBERS = itertools.count()
 

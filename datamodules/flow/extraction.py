@@ -164,7 +164,9 @@ def _runs(
     last = np.empty((0, *size, 3), np.uint8)
     for start in range(0, reader.num_frames, CHUNK):
         numbers = range(start, min(start + CHUNK, reader.num_frames))
-        frames = tvf.resize(reader.get_frames(numbers), list(size), antialias=True)
+        frames = reader.get_frames(
+            numbers, lambda some: tvf.resize(some, list(size), antialias=True)
+        )
         run = np.concatenate([last, frames.permute(0, 2, 3, 1).numpy()])
         if len(run) > 1:
             yield run

@@ -30,7 +30,8 @@ from datamodules.flow.methods import FlowMethodName, make_flow_method
 from datamodules.flow.reading import open_flow
 from datamodules.video.errors import VideoError
 from datamodules.video.frame_folder import Indices
-from datamodules.video.reader import frames_between, open_video
+from datamodules.video.reader import open_video
+from datamodules.video.segment import frames_between
 from datamodules.video.suffixes import stem_of
 
 __all__ = [
@@ -302,7 +303,9 @@ class _ComputedFields:
     def _run(self, fields: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Compute codes of consecutive fields, (N, 2, H, W)."""
         numbers = range(int(fields[0]), int(fields[-1]) + 2)
-        frames = tvf.resize(self._video.get_frames(numbers), list(self._size), antialias=True)
+        frames = self._video.get_frames(
+            numbers, lambda some: tvf.resize(some, list(self._size), antialias=True)
+        )
         flow = self._method.estimate(frames.permute(0, 2, 3, 1).contiguous().numpy())
         return self._coding.encode(flow)
 

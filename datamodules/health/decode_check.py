@@ -24,7 +24,8 @@ from datamodules.jobs.processes import Done, Lost, run_jobs
 from datamodules.video.errors import Reason
 from datamodules.video.index_cache import DECODER
 from datamodules.video.quarantine import PASSING as PASSING_REASONS
-from datamodules.video.reader import VideoError, VideoSegment, frames_between, open_video
+from datamodules.video.reader import VideoError, open_video
+from datamodules.video.segment import VideoSegment, frames_between
 
 Verdict = Reason | Literal["time limit", "crash"]
 """The reason why a video cannot be used: `VideoError.reason`, or decoding was stopped or died."""

@@ -13,7 +13,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.video.containers import holds_chunks, torn_at
+from datamodules.formats.containers import holds_chunks, torn_at
 from datamodules.video.errors import VideoError, as_unreadable
 from datamodules.video.packets import NO_TIME, Headers, PacketLog
 from datamodules.video.stream import VideoStream, is_cut

@@ -19,6 +19,7 @@ from torch import Tensor
 from datamodules.errors import UserError
 from datamodules.storage.source import Place, Source, as_source
 from datamodules.video.errors import MAX_PIXELS, VideoError
+from datamodules.video.frame_parts import Change, FrameParts
 from datamodules.video.patience import patiently
 from datamodules.video.suffixes import IMAGE_SUFFIXES
 
@@ -98,37 +99,37 @@ class FrameFolderReader:
         """Times at which frames are shown, in seconds, (num_frames,)."""
         return np.arange(self.num_frames, dtype=np.float64) / self.frame_rate
 
-    def get_frames(self, indices: Indices) -> Tensor:
+    def get_frames(self, indices: Indices, change: Change | None = None) -> Tensor:
         """Decode frames.
 
         Args:
             indices: Frame numbers from 0, in any order, repeated or not.
+            change: Change of each frame, done a few frames at a time; None for none.
 
         Returns:
-            uint8 RGB frames in the order asked, (N, C, H, W), stored with channels last; grey
-            images have three equal channels.
+            uint8 RGB frames in the order asked, (N, C, H, W), stored with channels last, or what
+            `change` makes of them, (N, ...); grey images have three equal channels.
 
         Raises:
             IndexError: A number outside the folder.
             VideoError: An image is broken or of another size than the first.
         """
         wanted = check_indices(indices, self.num_frames, self.source)
-        return patiently(lambda: self._frames(wanted), self.source)
+        return patiently(lambda: self._frames(wanted, change), self.source)
 
-    def _frames(self, wanted: NDArray[np.int64]) -> Tensor:
+    def _frames(self, wanted: NDArray[np.int64], change: Change | None) -> Tensor:
         """Decode frames that exist; see `get_frames`."""
         order, ranks = np.unique(wanted, return_inverse=True)
-        pixels = torch.empty(len(order), self.height, self.width, 3, dtype=torch.uint8)
-        for target, number in zip(pixels.numpy(), order.tolist(), strict=True):
+        parts = FrameParts(len(order), self.height, self.width, change)
+        for position, number in enumerate(order.tolist()):
             image = self._image(number)
-            if image.shape != target.shape:
+            if image.shape[:2] != (self.height, self.width):
                 (height, width), name = image.shape[:2], self._names[number]
                 detail = f"{name} is {width}x{height}, the first image {self.width}x{self.height}"
                 raise VideoError(self.source, "changing size", detail)
-            target[:] = image
-        if not np.array_equal(wanted, order):
-            pixels = pixels[torch.from_numpy(ranks)]
-        return pixels.permute(0, 3, 1, 2)
+            parts.put(position, image)
+        frames = parts.frames()
+        return frames if np.array_equal(wanted, order) else frames[torch.from_numpy(ranks)]
 
     @cached_property
     def _size(self) -> tuple[int, int]:

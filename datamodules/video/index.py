@@ -22,8 +22,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream as AVVideoStream
 from numpy.typing import NDArray
 
+from datamodules.formats.bitstreams import Picture, picture_parser
 from datamodules.storage.source import Source
-from datamodules.video.bitstreams import Picture, picture_parser
 from datamodules.video.completeness import check_complete, damage_of
 from datamodules.video.errors import VideoError
 from datamodules.video.packets import NO_TIME, Headers, PacketLog

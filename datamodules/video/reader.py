@@ -1,19 +1,17 @@
 """Readers of videos: exact frames by number, decoding no more than they need.
 
-`VideoReader` reads a file, `open_video` a file or a folder of images, `VideoSegment` a stretch of
-either. Frames are numbered in the order in which they are shown, and equal, bit for bit, the frames
-that decoding the whole file from its start gives.
+`VideoReader` reads a file, `open_video` a file or a folder of images. Frames are numbered in the
+order in which they are shown, and equal, bit for bit, the frames that decoding the whole file from
+its start gives.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Self
 
 import av
 import numpy as np
-import numpy.typing as npt
 import torch
 from av.packet import Packet
 from av.video.frame import VideoFrame
@@ -24,13 +22,14 @@ from torch import Tensor
 from datamodules.storage.source import Place, Source, as_source
 from datamodules.video.errors import VideoError, as_unreadable
 from datamodules.video.frame_folder import FrameFolderReader, Indices, check_indices
+from datamodules.video.frame_parts import Change, FrameParts
 from datamodules.video.index import VideoIndex, build_index, checksum, survey
 from datamodules.video.index_cache import cached_index, forget, remember
 from datamodules.video.packets import NO_TIME
 from datamodules.video.patience import patiently
 from datamodules.video.stream import VideoStream, check_file
 
-__all__ = ["VideoError", "VideoReader", "VideoSegment", "open_video"]
+__all__ = ["VideoError", "VideoReader", "open_video"]
 
 _SEEK_DISTANCE = 64
 """Packets that are rather read and dropped than jumped over by a seek."""
@@ -112,43 +111,44 @@ class VideoReader:
         """Columns, after rotation."""
         return self._index.width
 
-    def get_frames(self, indices: Indices) -> Tensor:
+    def get_frames(self, indices: Indices, change: Change | None = None) -> Tensor:
         """Decode frames.
 
         Args:
             indices: Frame numbers from 0, in any order, repeated or not.
+            change: Change of each frame, done a few frames at a time, so that large ones are never
+                in memory together; None for none.
 
         Returns:
-            uint8 RGB frames in the order asked, (N, C, H, W), stored with channels last.
+            uint8 RGB frames in the order asked, (N, C, H, W), stored with channels last, or what
+            `change` makes of them, (N, ...).
 
         Raises:
             IndexError: A number outside the video.
             VideoError: The file is damaged.
         """
-        return patiently(lambda: self._frames(indices), self.source)
+        return patiently(lambda: self._frames(indices, change), self.source)
 
-    def _frames(self, indices: Indices) -> Tensor:
+    def _frames(self, indices: Indices, change: Change | None) -> Tensor:
         """Decode frames, however often the index has to be doubted; see `get_frames`."""
         while True:
             wanted = check_indices(indices, self.num_frames, self.source)
             order, ranks = np.unique(wanted, return_inverse=True)
             try:
-                pixels = self._decode(order)
+                frames = self._decode(order, change)
             except (_BrokenPromiseError, av.FFmpegError) as error:
                 self._doubt(error)
                 continue
             except (OSError, VideoError):
                 self.close()  # so that another attempt begins anew
                 raise
-            if not np.array_equal(wanted, order):
-                pixels = pixels[torch.from_numpy(ranks)]
-            return pixels.permute(0, 3, 1, 2)
+            return frames if np.array_equal(wanted, order) else frames[torch.from_numpy(ranks)]
 
-    def _decode(self, order: NDArray[np.int64]) -> Tensor:
-        """Decode the frames of increasing numbers, (N, H, W, C)."""
-        pixels = torch.empty(len(order), self.height, self.width, 3, dtype=torch.uint8)
+    def _decode(self, order: NDArray[np.int64], change: Change | None) -> Tensor:
+        """Decode and change the frames of increasing numbers, (N, ...)."""
+        parts = FrameParts(len(order), self.height, self.width, change)
         if not len(order):
-            return pixels
+            return parts.frames()
         is_continued = order[0] == self._following  # reading on: keep the decoder running
         self._following = int(order[-1]) + 1
         entries = self._index.entries_for(order)
@@ -156,8 +156,8 @@ class VideoReader:
             group = order[entries == entry].tolist()
             run_on = is_continued and group[-1] == order[-1]
             for number, frame in self._run(entry, group, run_on):
-                self._convert(number, frame, pixels.numpy()[np.searchsorted(order, number)])
-        return pixels
+                self._convert(number, frame, parts, int(np.searchsorted(order, number)))
+        return parts.frames()
 
     def _run(self, entry: int, group: list[int], run_on: bool) -> Iterator[tuple[int, VideoFrame]]:
         """Decode frames that share an entry, and give each with its number.
@@ -257,14 +257,14 @@ class VideoReader:
             and stream.position <= packet
         )
 
-    def _convert(self, number: int, frame: VideoFrame, target: NDArray[np.uint8]) -> None:
-        """Write a frame's upright RGB bytes to `target`, (H, W, C)."""
+    def _convert(self, number: int, frame: VideoFrame, parts: FrameParts, position: int) -> None:
+        """Put a frame's upright RGB bytes in their place."""
         assert self._stream is not None
         rgb = self._stream.rgb(frame)
-        if rgb.shape != target.shape:
+        if rgb.shape != (self.height, self.width, 3):
             raise _BrokenPromiseError(f"frame {number} has another size")
-        target[:] = rgb
-        if self._index.is_surveyed and checksum(target) != self._index.checksum[number]:
+        stored = parts.put(position, rgb)
+        if self._index.is_surveyed and checksum(stored) != self._index.checksum[number]:
             raise _BrokenPromiseError(f"frame {number} differs from what the survey saw")
 
     def _doubt(self, error: Exception) -> None:
@@ -320,84 +320,3 @@ def open_video(path: Place, frame_rate: float | None = None) -> VideoReader | Fr
     if is_folder:
         return FrameFolderReader(source, frame_rate)
     return VideoReader(source)
-
-
-class VideoSegment:
-    """The frames of a video that are shown in [start, end), numbered from 0.
-
-    Args:
-        path: The video file or frame folder.
-        start: Begin of the segment, in seconds of presentation time; NaN for the first frame.
-        end: Its end, cut off at the end of the video; NaN for the last frame.
-
-    Raises:
-        VideoError: The video cannot be opened, shows no frame in that time, or is a frame folder of
-            which a segment is asked for: its images carry no times.
-    """
-
-    def __init__(self, path: Place, start: float = math.nan, end: float = math.nan) -> None:
-        self._video = open_video(path)
-        is_whole = math.isnan(start) and math.isnan(end)
-        if isinstance(self._video, FrameFolderReader) and not is_whole:
-            raise VideoError(path, "no times", f"its images do not tell what is at {start:.3f} s")
-        times = self._video.timestamps
-        self._first, self.num_frames = frames_between(times, start, end)
-        if not self.num_frames:
-            self.close()
-            shown = f"its frames are shown from {times[0]:.3f} to {times[-1]:.3f} s"
-            detail = f"no frame from {start:.3f} to {end:.3f} s, {shown}"
-            raise VideoError(path, "empty segment", detail)
-
-    @property
-    def frame_rate(self) -> float:
-        """Frames per second; NaN for a frame folder, which does not tell."""
-        video = self._video
-        return math.nan if isinstance(video, FrameFolderReader) else video.frame_rate
-
-    def get_frames(self, indices: Indices) -> Tensor:
-        """Decode frames of the segment, see `VideoReader.get_frames`.
-
-        Args:
-            indices: Frame numbers from 0, the segment's first frame.
-
-        Returns:
-            uint8 RGB frames in the order asked, (N, C, H, W), stored with channels last.
-
-        Raises:
-            IndexError: A number outside the segment.
-            VideoError: The video is damaged.
-        """
-        numbers = check_indices(indices, self.num_frames, self._video.source)
-        return self._video.get_frames(numbers + self._first)
-
-    def close(self) -> None:
-        """Close the video."""
-        self._video.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def frames_between(
-    timestamps: npt.NDArray[np.float64], start: float, end: float
-) -> tuple[int, int]:
-    """Find the frames that are shown in [start, end).
-
-    Times are compared in single precision, as annotation tables keep them: a frame shown at 12.04 s
-    is not before a start of 12.04 s.
-
-    Args:
-        timestamps: Times at which frames are shown, in seconds, not decreasing, (num_frames,).
-        start: In seconds; NaN for the first frame.
-        end: In seconds, cut off at the last frame; NaN for all that follow.
-
-    Returns:
-        The first frame and the number of frames, which may be 0.
-    """
-    times = timestamps.astype(np.float32)
-    first = 0 if math.isnan(start) else int(np.searchsorted(times, np.float32(start)))
-    after = len(times) if math.isnan(end) else int(np.searchsorted(times, np.float32(end)))
-    return first, max(0, after - first)

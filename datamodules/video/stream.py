@@ -18,8 +18,8 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream as AVVideoStream
 from numpy.typing import NDArray
 
+from datamodules.formats.containers import PLAYLISTS, ends_early
 from datamodules.storage.source import Source
-from datamodules.video.containers import PLAYLISTS, ends_early
 from datamodules.video.errors import MAX_PIXELS, VideoError, as_unreadable
 
 # Containers in which a packet keeps its byte position and a seek lands on a listed packet.

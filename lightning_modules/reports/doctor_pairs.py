@@ -13,7 +13,8 @@ from PIL import Image, ImageOps
 from datamodules.health.decode_check import Part
 from datamodules.health.fingerprints import FOLDER_RATE
 from datamodules.health.near_pairs import NearPair
-from datamodules.video.reader import VideoError, frames_between, open_video
+from datamodules.video.reader import VideoError, open_video
+from datamodules.video.segment import frames_between
 
 SHOWN = 40
 """Pairs with pictures; `findings.json` has all."""

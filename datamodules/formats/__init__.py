@@ -1,0 +1,1 @@
+"""Formats: what the bytes of containers and codecs say, read without FFmpeg."""
