@@ -45,3 +45,19 @@ class DataSpec:
     flow: FlowSpec | None = None
     seed: int | None = None
     validation: Mapping[str, Any] = field(default_factory=dict)
+
+    def protocol(self, average: str, validated_in_part: bool) -> dict[str, Any]:
+        """Describe what a checkpoint stores of the data and of its own validation.
+
+        Args:
+            average: What is averaged over the views of a video.
+            validated_in_part: If only some of the validation videos are looked at.
+        """
+        return {
+            "dataset": self.dataset,
+            "num_clips": self.num_clips,
+            "num_crops": self.num_crops,
+            "average": average,
+            "seed": self.seed,
+            "validation": {**self.validation, "in_part": validated_in_part},
+        }

@@ -29,9 +29,10 @@ from lightning_modules.training.arguments import (
     refuse_without_effect,
 )
 from lightning_modules.training.averaging import AveragedWeights
+from lightning_modules.training.batch_norm import divide_batch, refuse_sync_batch_norm
 from lightning_modules.training.checkpoint_content import check_content
 from lightning_modules.training.initialization import build_network, initialize, prepare_network
-from lightning_modules.training.length import count_steps, refuse_endless
+from lightning_modules.training.length import count_steps, rate_scale, refuse_endless
 from lightning_modules.training.loading import load_module
 from lightning_modules.training.metrics import (
     accuracy_metrics,
@@ -47,7 +48,6 @@ from lightning_modules.training.optim import (
     make_scheduler,
 )
 from models import VideoNetwork
-from models.norm import split_batch_norm
 
 Average = Literal["probabilities", "logits"]
 
@@ -241,7 +241,7 @@ class VideoClassifier(Described, LightningModule):
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
         """Compute the loss of one batch, log `train/loss`, count for the accuracy of the epoch."""
         if self.batch_norm.batch_size is not None:
-            self._divide_batch(len(batch["label"]), self.batch_norm.batch_size)
+            divide_batch(self.network, len(batch["label"]), self.batch_norm.batch_size)
         loss, logits = self.loss(batch)
         self.train_metrics.update(logits.detach(), batch["label"])
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False)
@@ -250,16 +250,6 @@ class VideoClassifier(Described, LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log `train/top1`: here, as an epoch may be resumed after its last batch."""
         self.log_dict(dict(self.train_metrics.items()))
-
-    def _divide_batch(self, num_videos: int, together: int) -> None:
-        """Tell batch normalization how many videos it gets, to be normalised a few at a time."""
-        if num_videos % together:
-            raise UserError(
-                f"a batch of {num_videos} videos cannot be divided into groups of "
-                f"model.batch_norm.batch_size={together}; make data.loading.batch_size a multiple "
-                "of it"
-            )
-        split_batch_norm(self.network, num_videos // together)
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
         """Count clip accuracy and loss over the valid part of a batch."""
@@ -300,7 +290,8 @@ class VideoClassifier(Described, LightningModule):
         """Make the optimizer over parameter groups, and a schedule stepped with it."""
         self.data = self._ask_for_data_spec()  # a resumed run has its files of before only now
         settings, network = self.optimization, self.network
-        optimizer = make_optimizer(settings, network, network.classifiers, self._rate_scale())
+        scale = rate_scale(self.trainer, settings.reference_batch, self.data.batch_size)
+        optimizer = make_optimizer(settings, network, network.classifiers, scale)
         steps = count_steps(self.trainer, self.data.batches_per_epoch)
         scheduler = make_scheduler(settings, optimizer, *steps)
         if isinstance(scheduler, ReduceLROnPlateau):
@@ -320,19 +311,6 @@ class VideoClassifier(Described, LightningModule):
             return []
         return [AveragedWeights(decay=decay)]
 
-    def _rate_scale(self) -> float:
-        """Compute the factor on the learning rate for the batch really used."""
-        reference, per_device = self.optimization.reference_batch, self.data.batch_size
-        if reference is None:
-            return 1.0
-        if per_device is None:
-            raise UserError(
-                "model.optimization.reference_batch needs the batch size, which this DataModule "
-                "does not tell; give it a data_spec(), or leave reference_batch out"
-            )
-        trainer = self.trainer
-        return per_device * trainer.world_size * trainer.accumulate_grad_batches / reference
-
     def setup(self, stage: str) -> None:
         """Take over the facts that a checkpoint stores of the data; read `init_from`; compile."""
         self.data = self._ask_for_data_spec()
@@ -341,17 +319,7 @@ class VideoClassifier(Described, LightningModule):
                 self.describe_as(plain_arguments(self.given))
             self.class_names = list(self.data.class_names)
             self.input_spec = dict(self.data.input)
-            self.protocol = {
-                "dataset": self.data.dataset,
-                "num_clips": self.data.num_clips,
-                "num_crops": self.data.num_crops,
-                "average": self.average,
-                "seed": self.data.seed,
-                "validation": {
-                    **self.data.validation,
-                    "in_part": self.trainer.limit_val_batches != 1.0,
-                },
-            }
+            self.protocol = self.data.protocol(self.average, self.trainer.limit_val_batches != 1.0)
             self._read_init_from()
             if self.compiles:
                 self.compile_network()
@@ -383,12 +351,7 @@ class VideoClassifier(Described, LightningModule):
         Raises:
             UserError: If the trainer took layers away that the arguments set up.
         """
-        controlled = self.batch_norm.frozen != "none" or self.batch_norm.batch_size is not None
-        if controlled and any(isinstance(m, nn.SyncBatchNorm) for m in self.network.modules()):
-            raise UserError(
-                "trainer.sync_batchnorm=true would undo model.batch_norm.frozen and "
-                "model.batch_norm.batch_size; leave it false, or give neither"
-            )
+        refuse_sync_batch_norm(self.network, self.batch_norm)
         self.has_weights = True
         self.origin = Origin()
 

@@ -92,8 +92,10 @@ class Preemption(Checkpoint):
 
     def _look(self, trainer: Trainer) -> None:
         """Leave if a rank was asked to and the step can be saved."""
-        mine = torch.tensor(self.stop.code, device=trainer.strategy.root_device)
-        code = int(trainer.strategy.reduce(mine, reduce_op="max"))
+        code = self.stop.code
+        if trainer.world_size > 1:
+            mine = torch.tensor(code, device=trainer.strategy.root_device)
+            code = int(trainer.strategy.reduce(mine, reduce_op="max"))
         if code:
             self.stop.holding = True
             if save_now(trainer):

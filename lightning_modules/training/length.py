@@ -1,4 +1,4 @@
-"""The length of a training: whether it ends, and its optimizer steps."""
+"""The length of a training: whether it ends, its optimizer steps, and their size."""
 
 import math
 
@@ -48,3 +48,24 @@ def count_steps(trainer: Trainer, batches: int | None) -> tuple[float, int]:
     epochs = trainer.max_epochs
     total = math.inf if epochs is None or epochs < 0 else float(epochs * per_epoch)
     return (min(total, trainer.max_steps) if trainer.max_steps >= 0 else total), per_epoch
+
+
+def rate_scale(trainer: Trainer, reference: int | None, per_device: int | None) -> float:
+    """Compute the factor on the learning rate for the batch really used.
+
+    Args:
+        trainer: Trainer of the fit.
+        reference: Clips of a step that the rate is meant for; None to take the rate as it is.
+        per_device: Clips of a batch on each rank; None where the data does not tell.
+
+    Raises:
+        UserError: If there is a reference, and the data does not tell its batch size.
+    """
+    if reference is None:
+        return 1.0
+    if per_device is None:
+        raise UserError(
+            "model.optimization.reference_batch needs the batch size, which this DataModule "
+            "does not tell; give it a data_spec(), or leave reference_batch out"
+        )
+    return per_device * trainer.world_size * trainer.accumulate_grad_batches / reference
