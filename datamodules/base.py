@@ -187,7 +187,7 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
         if self.flow is not None and not self.augmentation.moves_flow:
             raise UserError(
                 "data.augmentation changes clips in a way that their flow cannot follow "
-                "(reversals), and data.flow is set; leave one out"
+                "(reversals, rand_augment), and data.flow is set; leave one out"
             )
         if self.probe is not None and self.probe.removes_figure and self.figures is None:
             raise UserError(
@@ -229,6 +229,7 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
             seed=self.seed,
             num_clips=self.evaluation.num_clips if split == "test" else 1,
             num_crops=self.evaluation.num_crops if split == "test" else 1,
+            repeated_views=self.loading.repeated_views,
             flow=self.flow_source,
             probe=self.probe,
             groups=PackedStrings(self.sources_of(videos)) if split == "test" else None,
@@ -264,7 +265,8 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
     def train_dataloader(self) -> DataLoader[VideoItem]:
         """Load shuffled training clips, whole optimizer steps only."""
         loading = self.loading
-        return loading.loader(self.train_set, self._train_sampler(), loading.batch_size, self.seed)
+        sampler, videos = self._train_sampler(), loading.videos_per_batch
+        return loading.loader(self.train_set, sampler, videos, self.seed)
 
     def left_out(self, epoch: int) -> list[str]:
         """Name the training videos that an epoch drops, as they fill no step."""
@@ -285,11 +287,12 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
     def _train_sampler(self) -> TrainSampler:
         return TrainSampler(
             self.train_set.table.present,
-            self.loading.batch_size,
+            self.loading.videos_per_batch,
             self.seed,
             self._start_position,
             *self._rank_and_world_size(),
             1 if self.trainer is None else self.trainer.accumulate_grad_batches,
+            self.loading.repeated_views,
         )
 
     def _evaluation_loader(self, dataset: VideoDataset, batch_size: int) -> DataLoader[VideoItem]:
@@ -307,7 +310,7 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
         table = self.train_set.table
         return {
             "seed": self.seed,
-            "global_batch": self.loading.batch_size * self._rank_and_world_size()[1],
+            "global_batch": self.loading.videos_per_batch * self._rank_and_world_size()[1],
             "videos": f"{len(table)} videos, {table.digest}",
         }
 
@@ -351,7 +354,7 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
         """
         if not batch["train"]:
             return self._normalized(batch)
-        draws = BatchDraws(self.seed, batch["epoch"], tuple(batch["index"].tolist()))
+        draws = BatchDraws.of(self.seed, batch)
         batch = self.augmentation.augment(batch, draws, self.class_info)
         return self.augmentation.mix(self._normalized(batch), draws, self.num_classes)
 

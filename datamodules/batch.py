@@ -32,13 +32,15 @@ class VideoBatch(TypedDict, total=False):
 
     Attributes:
         clips: (B, V, C, T, H, W), uint8 from the loader, normalized on the device. V is 1 in
-            training, clips x crops in testing.
+            training, clips x crops in testing. Repeated views of a training video are samples of
+            their own: first the first views of all videos, then the second ones.
         flow: Optical flow of the same views and frames, (B, V, 2L, T, H, W), uint8 from the loader,
             normalized on the device; only for networks of two streams.
         label: (B,) int64.
         target: Class probabilities of mixed training clips, (B, K) float32; rows sum to 1.
         video_id: B names.
         index: Position in the table, (B,) int64.
+        repeat: Which of its video's repeated views a training sample is, (B,) int64, from 0.
         epoch: Epoch that random choices were drawn for.
         train: True for training clips, which are augmented.
         valid: (B,) bool; False where a slot only fills up a rank's last batch, or holds a video
@@ -53,6 +55,7 @@ class VideoBatch(TypedDict, total=False):
     target: Tensor
     video_id: list[str]
     index: Tensor
+    repeat: Tensor
     epoch: int
     train: bool
     valid: Tensor
@@ -62,17 +65,26 @@ class VideoBatch(TypedDict, total=False):
 
 def collate_videos(items: Sequence[VideoItem]) -> VideoBatch:
     """Stack items into a batch; see `VideoBatch` for the shapes."""
+    train = items[0]["train"]
+    repeats = len(items[0]["clips"]) if train else 1
     batch: VideoBatch = {
-        "clips": torch.stack([item["clips"] for item in items]),
-        "label": torch.tensor([item["label"] for item in items]),
-        "video_id": [item["video_id"] for item in items],
-        "index": torch.tensor([item["index"] for item in items]),
+        "clips": _stacked([item["clips"] for item in items], train),
+        "label": torch.tensor([item["label"] for item in items]).repeat(repeats),
+        "video_id": [item["video_id"] for item in items] * repeats,
+        "index": torch.tensor([item["index"] for item in items]).repeat(repeats),
+        "repeat": torch.arange(repeats).repeat_interleave(len(items)),
         "epoch": items[0]["epoch"],
-        "train": items[0]["train"],
-        "valid": torch.tensor([item["valid"] for item in items]),
+        "train": train,
+        "valid": torch.tensor([item["valid"] for item in items]).repeat(repeats),
         "broken": [pair for item in items for pair in item["broken"]],
         "waits": [sentence for item in items for sentence in item["waits"]],
     }
     if "flow" in items[0]:
-        batch["flow"] = torch.stack([item["flow"] for item in items])
+        batch["flow"] = _stacked([item["flow"] for item in items], train)
     return batch
+
+
+def _stacked(views: Sequence[Tensor], train: bool) -> Tensor:
+    """Stack the views of each item, B of (V, ...): (B, V, ...), in training (V * B, 1, ...)."""
+    stacked = torch.stack(tuple(views))
+    return stacked.transpose(0, 1).flatten(0, 1).unsqueeze(1) if train else stacked

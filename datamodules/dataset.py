@@ -47,6 +47,7 @@ class VideoDataset(Dataset[VideoItem]):
         seed: Seed of the random choices.
         num_clips: Clips per video of an evaluation.
         num_crops: Crops per clip of an evaluation.
+        repeated_views: Clips of a video in training.
         flow: Source of the optical flow of the same frames; None for none.
         probe: Change of an evaluation's clips; None for none.
         groups: Scene, source video or person of each video, N names, empty where unknown; None for
@@ -68,6 +69,7 @@ class VideoDataset(Dataset[VideoItem]):
         seed: int = 0,
         num_clips: int = 1,
         num_crops: NumCrops = 1,
+        repeated_views: int = 1,
         flow: FlowSource | None = None,
         probe: ClipChange | None = None,
         groups: PackedStrings | None = None,
@@ -80,6 +82,7 @@ class VideoDataset(Dataset[VideoItem]):
         self.seed = seed
         self.num_clips = num_clips
         self.num_crops: NumCrops = num_crops
+        self.repeated_views = repeated_views
         self.flow = flow
         self.probe = probe
         self.groups = PackedStrings([""] * len(table)) if groups is None else groups
@@ -151,21 +154,25 @@ class VideoDataset(Dataset[VideoItem]):
                 return self._item(key, index, views, valid=True, broken=broken)
 
     def _train_views(self, epoch: int, index: int) -> Views:
-        """Read one random clip."""
-        generator = sample_generator(self.seed, epoch, index)
+        """Read random clips, `repeated_views` of them."""
+        number = self.repeated_views
+        generators = [sample_generator(self.seed, epoch, index, view) for view in range(number)]
         watch = self.quarantine.watch(self.video_ids[index], self._path(index))
         with watch as attempt, self._open(index) as video:
             attempt.is_open = True
             first, count = self._centres(video)
-            drawn = self.spec.sampling.train(count, generator, video.frame_rate)
-            (chosen,) = self._checked(drawn, 1, count) + first
-            crop = self.spec.crops.draw(video.height, video.width, generator)
-            frames = video.get_frames(chosen, crop)
-            fields = self._fields(index, chosen, video)
-        # (T, C, H, W) -> (1, C, T, H, W)
-        views: Views = {"clips": frames.transpose(0, 1).unsqueeze(0)}
+            rate, sampling = video.frame_rate, self.spec.sampling
+            drawn = np.concatenate([sampling.train(count, rng, rate) for rng in generators])
+            chosen = self._checked(drawn, number, count) + first
+            size = video.height, video.width
+            crops = [self.spec.crops.draw(*size, rng) for rng in generators]
+            clips = [video.get_frames(*view) for view in zip(chosen, crops, strict=True)]
+            fields = self._fields(index, chosen.ravel(), video)
+        # (V, T, C, H, W) -> (V, C, T, H, W)
+        views: Views = {"clips": torch.stack(clips).transpose(1, 2)}
         if fields is not None:
-            views["flow"] = flow_views(crop(fields)[None], (1, len(chosen)), 0)
+            cut = [crop(part) for crop, part in zip(crops, fields.chunk(number), strict=True)]
+            views["flow"] = flow_views(torch.cat(cut)[None], chosen.shape, 0)
         return views
 
     def _test_views(self, index: int) -> Views:
@@ -240,7 +247,8 @@ class VideoDataset(Dataset[VideoItem]):
         crops, sampling = self.spec.crops, self.spec.sampling
         side = crops.size if self.train else crops.crop_size
         frames = sampling.clip_len if self.train else sampling.test_len
-        number = 1 if self.train else self.num_clips * count_crops(self.num_crops)
+        evaluated = self.num_clips * count_crops(self.num_crops)
+        number = self.repeated_views if self.train else evaluated
         shape = (frames, side, side)
         views: Views = {"clips": torch.zeros((number, 3, *shape), dtype=torch.uint8)}
         if self.flow is not None:

@@ -8,8 +8,11 @@ devices, and a resumed run continues exactly.
 import hashlib
 import zlib
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
+
+from datamodules.batch import VideoBatch
 
 __all__ = ["BatchDraws", "VideoDraws", "sample_generator"]
 
@@ -62,20 +65,33 @@ class BatchDraws:
         seed: The run's seed.
         epoch: Epoch, from 0.
         indices: Index of each sample in its dataset, B of them.
+        repeats: Which of its video's repeated views each sample is, B of them.
     """
 
     seed: int
     epoch: int
     indices: tuple[int, ...]
+    repeats: tuple[int, ...]
 
-    def generators(self, purpose: str, view: int = 0) -> list[np.random.Generator]:
+    @classmethod
+    def of(cls, seed: int, batch: VideoBatch) -> Self:
+        """Describe the samples of a training batch.
+
+        Args:
+            seed: The run's seed.
+            batch: The batch.
+        """
+        indices, repeats = batch["index"].tolist(), batch["repeat"].tolist()
+        return cls(seed, batch["epoch"], tuple(indices), tuple(repeats))
+
+    def generators(self, purpose: str) -> list[np.random.Generator]:
         """Make a generator for each sample, B of them, equal ones on every call.
 
         Args:
             purpose: Word that keeps the draws of one augmentation apart from another's.
-            view: View of the samples.
         """
-        return [sample_generator(self.seed, self.epoch, i, view, purpose) for i in self.indices]
+        samples = zip(self.indices, self.repeats, strict=True)
+        return [sample_generator(self.seed, self.epoch, *sample, purpose) for sample in samples]
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class TrainSampler(Sampler[SampleKey]):
 
     Args:
         indices: Positions in the table to draw from, (N,).
-        batch_size: Clips per rank and batch.
+        batch_size: Videos per rank and batch.
         seed: Seed of the permutations.
         position: Called when an iteration begins, for its epoch and the batches of it that are done
             already: 0 but in an epoch that a resumed run goes on with. A resumed trainer makes its
@@ -48,6 +48,7 @@ class TrainSampler(Sampler[SampleKey]):
         rank: This process's rank.
         world_size: Number of ranks.
         accumulated: Batches of one optimizer step.
+        repeated_views: Clips of each video, which `data.loading.batch_size` counts.
 
     Attributes:
         num_batches: Batches of an epoch on each rank.
@@ -65,10 +66,12 @@ class TrainSampler(Sampler[SampleKey]):
         rank: int = 0,
         world_size: int = 1,
         accumulated: int = 1,
+        repeated_views: int = 1,
     ) -> None:
         step = batch_size * world_size * accumulated
         if len(indices) < step:
-            raise UserError(_too_few(len(indices), batch_size, world_size, accumulated))
+            counts = batch_size, world_size, accumulated, repeated_views
+            raise UserError(_too_few(len(indices), *counts))
         self._indices = indices
         self._batch_size = batch_size
         self._seed = seed
@@ -99,7 +102,9 @@ class TrainSampler(Sampler[SampleKey]):
         return generator.permutation(self._indices)
 
 
-def _too_few(num_videos: int, batch_size: int, world_size: int, accumulated: int) -> str:
+def _too_few(
+    num_videos: int, batch_size: int, world_size: int, accumulated: int, repeated_views: int
+) -> str:
     """Say why there is no training step, and what to change."""
     if not num_videos:
         return (
@@ -108,7 +113,7 @@ def _too_few(num_videos: int, batch_size: int, world_size: int, accumulated: int
         )
     several = f", {accumulated} times a step" if accumulated > 1 else ""
     lower = " or lower trainer.accumulate_grad_batches" if several else ""
-    most = num_videos // (world_size * accumulated)
+    most = num_videos // (world_size * accumulated) * repeated_views
     batches = f"set data.loading.batch_size to at most {most}" if most else "use fewer devices"
     return (
         f"{num_videos} training videos do not fill one batch of {batch_size} on {world_size} "

@@ -21,21 +21,38 @@ class Loading:
 
     Attributes:
         batch_size: Clips per device in training; an evaluation takes as many views at a time.
+        repeated_views: Clips of each training video in a batch, each of frames, crop and changes of
+            its own (repeated augmentation, Hoffer et al., CVPR 2020, arXiv 1901.09335); the video
+            is opened once for all. `batch_size`, which counts clips, must be a multiple of it.
         num_workers: Loader processes per device.
         worker_timeout: Seconds that a loader process may take for a batch before the run stops; 0
             for no limit.
 
     Raises:
-        UserError: If a number is too small.
+        UserError: If a number is too small, or a batch cannot be made of whole sets of views.
     """
 
     batch_size: int = 8
+    repeated_views: int = 1
     num_workers: int = 2
     worker_timeout: float = 600.0
 
     def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("num_workers", 0), ("worker_timeout", 0)):
+        for name, least in (
+            *(("batch_size", 1), ("repeated_views", 1)),
+            *(("num_workers", 0), ("worker_timeout", 0)),
+        ):
             _check_at_least(f"loading.{name}", getattr(self, name), least)
+        if self.batch_size % self.repeated_views:
+            raise UserError(
+                f"data.loading.batch_size={self.batch_size} cannot hold whole videos of "
+                f"data.loading.repeated_views={self.repeated_views} clips each; make it a multiple"
+            )
+
+    @property
+    def videos_per_batch(self) -> int:
+        """Videos of a training batch, per device."""
+        return self.batch_size // self.repeated_views
 
     def loader(
         self,

@@ -63,8 +63,7 @@ def network_of(module: VideoClassifier) -> dict[str, Any]:
 
 def augmented(data: VideoDataModule, batch: VideoBatch) -> VideoBatch:
     """A batch as training changes it, before it is normalized."""
-    draws = BatchDraws(data.seed, batch["epoch"], tuple(batch["index"].tolist()))
-    return data.augmentation.augment(batch, draws, data.class_info)
+    return data.augmentation.augment(batch, BatchDraws.of(data.seed, batch), data.class_info)
 
 
 def flat(arguments: dict[str, Any]) -> dict[str, Any]:

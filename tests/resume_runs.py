@@ -49,6 +49,7 @@ class Run:
         accumulate: Batches of an optimizer step.
         workers: Loader processes.
         batch_size: Clips per rank and batch.
+        repeated_views: Clips of each video in a batch.
         world_size: Ranks.
         epochs: Epochs of the whole fit.
         kill: Where the process kills itself: `train 0 2` after batch 2 of epoch 0, `train 0 last`
@@ -64,6 +65,7 @@ class Run:
     accumulate: int = 1
     workers: int = 0
     batch_size: int = 6
+    repeated_views: int = 1
     world_size: int = 1
     epochs: int = 2
     kill: str = ""
@@ -139,7 +141,9 @@ def make_clips(root: Path) -> Path:
 
 
 def fit(run: Run, checkpoint: Path | None = None) -> None:
-    """Fit in this process: dropout, batch statistics, moving average, mixing, colour, accumulation.
+    """Fit in this process, with all that is drawn or carried from step to step.
+
+    Dropout, batch statistics, moving average, all changes of clips, accumulation.
 
     Args:
         run: What is fitted, and until where.
@@ -163,8 +167,10 @@ def fit(run: Run, checkpoint: Path | None = None) -> None:
         **SIZES,
         sampling=FrameSampler(num_frames=2, frame_stride=2),
         crops=Crops(size=32),
-        loading=Loading(batch_size=run.batch_size, num_workers=run.workers),
-        augmentation=StandardAugmentation(mixup_alpha=0.5, color=0.3),
+        loading=Loading(run.batch_size, run.repeated_views, num_workers=run.workers),
+        augmentation=StandardAugmentation(
+            mixup_alpha=0.5, color=0.3, rand_augment=2, erase_probability=0.5
+        ),
         seed=3,
     )
     ledger = Ledger(run)

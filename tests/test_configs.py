@@ -229,7 +229,8 @@ def test_config_runs_by_its_own_command(
     words = command_of(path)
     assert str(path.relative_to(PROJECT_ROOT)) in words
     kinds = [Path(word).stem for word in words if word.startswith("configs/data/")]
-    kind = kinds[0] if kinds else "motion_shapes"
+    own = "video_folder" if "YOUR_FOLDER" in words else "motion_shapes"
+    kind = kinds[0] if kinds else own
     root = class_folders if "YOUR_FLOW" in words else folder_of_kind(kind)
     words = [str(root) if word == "YOUR_FOLDER" else word for word in words]
     words += ["--config", DEBUG, f"--data.root={root}"]
@@ -244,6 +245,8 @@ def test_config_runs_by_its_own_command(
         # full networks are built and counted on the meta device elsewhere; here their tiny kin runs
         tiny = BIG.sub("_tiny", Path(next(w for w in words if BIG.search(w))).name)
         words += [f"--model.network={tiny}", "--model.init_from=null"]
+    elif path.stem.endswith("_imagenet"):
+        words += ["--model.network=tsm_tiny", "--model.init_from=null"]
     if "YOUR_FLOW" in words:
         pytest.importorskip("cv2", reason="needs the extra `flow`")
         flow = str(tmp_path / "flow")

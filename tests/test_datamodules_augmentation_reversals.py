@@ -33,6 +33,7 @@ def batch() -> VideoBatch:
         "clips": clips,
         "label": torch.tensor(LABELS),
         "index": torch.arange(10, 15),
+        "repeat": torch.zeros(5, dtype=torch.int64),
         "epoch": 0,
         "video_id": list("abcde"),
         "valid": torch.ones(5, dtype=torch.bool),
@@ -58,7 +59,7 @@ def test_each_clip_of_a_pair_stands_beside_its_reversal() -> None:
 def test_reversal_has_the_colours_and_the_mirror_of_its_clip() -> None:
     changes = StandardAugmentation(0.5, color=0.4, reversals=True)
     classes = ClassInfo(NAMES, reverse_pairs=(("open", "close"), ("wave", "fall")))
-    after = changes.augment(batch(), BatchDraws(0, 0, (10, 11, 12, 13, 14)), classes)
+    after = changes.augment(batch(), BatchDraws.of(0, batch()), classes)
 
     clips = after["clips"]
     assert not torch.equal(clips[:5], batch()["clips"] / 255)
@@ -103,8 +104,11 @@ def test_pairs_that_nobody_knows_are_refused_at_setup(motion_root: Path, tmp_pat
             VideoFolderDataModule(str(tmp_path), **own).setup()
 
 
-def test_flow_is_not_reversed(motion_root: Path) -> None:
-    own = data_settings(reversals=True, num_frames=1, frame_stride=1)
+@pytest.mark.parametrize("changes", [{"reversals": True}, {"rand_augment": 2}])
+def test_what_flow_cannot_follow_is_refused(motion_root: Path, changes: dict[str, Any]) -> None:
+    own = data_settings(**changes, num_frames=1, frame_stride=1)
     data = MotionShapesDataModule(root=str(motion_root), flow=FlowInput(length=4), **own)
-    with pytest.raises(UserError, match=r"their flow cannot follow \(reversals\), and data.flow"):
+    with pytest.raises(
+        UserError, match=r"cannot follow \(reversals, rand_augment\), and data.flow"
+    ):
         data.setup()

@@ -66,7 +66,7 @@ def test_resumed_fit_equals_the_unbroken_one(
     ("changed", "sentence"),
     [
         ({"accumulate": 1}, r"trainer\.accumulate_grad_batches was 2 and is now 1"),
-        ({"batch_size": 3}, r"devices x data\.loading\.batch_size \(was 6, now 3\)"),
+        ({"batch_size": 3}, r"batch_size / repeated_views\) \(was 6, now 3\)"),
     ],
 )
 def test_resume_that_would_differ_is_refused(
@@ -75,6 +75,21 @@ def test_resume_that_would_differ_is_refused(
     run = Run(**{"root": clips, "folder": tmp_path, "accumulate": 2, **changed})
     with pytest.raises(ValueError, match=sentence):
         fit(run, checkpoint=whole / "train 0 1.ckpt")
+
+
+def test_fit_with_repeated_views_resumes_bit_exactly(clips: Path, tmp_path: Path) -> None:
+    place, whole, broken = "train 0 1", tmp_path / "whole", tmp_path / "broken"
+    fit(Run(clips, whole, batch_size=12, repeated_views=2, keep=(place,)))
+    broken.mkdir()
+    shutil.copy(whole / "metrics.csv", broken)
+    run = Run(clips, broken, workers=2, batch_size=12, repeated_views=2)
+    fit(run, checkpoint=whole / f"{place}.ckpt")
+    last = Path("checkpoints") / LAST
+    assert differences(whole / last, broken / last) == []
+    unbroken = batches(whole)
+    for lines in unbroken.values():
+        assert lines[0]["ids"][:6] == lines[0]["ids"][6:]
+    assert all(lines == unbroken[key] for key, lines in batches(broken).items())
 
 
 KILLS = ("train 0 0", "train 0 2", "train 0 last", "val 0 0", "end 0", "train 1 1")
@@ -198,7 +213,7 @@ def test_another_order_is_refused_by_name() -> None:
         saved.check_order(TrainPosition(seed=6, global_batch=8, videos="99 videos, cd"))
     between = TrainPosition(epoch=1, batches=0, seed=5, global_batch=8, videos="100 videos, ab")
     between.check_order(TrainPosition(seed=6, global_batch=8, videos="99 videos, cd"))
-    with pytest.raises(ValueError, match=r"devices x data.loading.batch_size \(was 8, now 4\)"):
+    with pytest.raises(ValueError, match=r"batch_size / repeated_views\) \(was 8, now 4\)"):
         between.check_order(TrainPosition(seed=5, global_batch=4, videos="100 videos, ab"))
 
 

@@ -10,6 +10,7 @@ from itertools import chain
 import numpy as np
 import torch
 
+from datamodules.augmentation.erasing import draw_patch, erase, erase_flow
 from datamodules.augmentation.functional import (
     ColorJitter,
     color_jitter,
@@ -20,6 +21,7 @@ from datamodules.augmentation.functional import (
 )
 from datamodules.augmentation.mirrors import ClassInfo
 from datamodules.augmentation.mixing import Mixing, mix_clips, mix_labels, pixel_shares
+from datamodules.augmentation.rand_augment import RandAugment
 from datamodules.augmentation.reversals import with_reversals
 from datamodules.batch import VideoBatch
 from datamodules.errors import UserError
@@ -106,7 +108,7 @@ class Augmentation(DescribedValue):
 
 
 class StandardAugmentation(Augmentation):
-    """Mirroring, colour jitter, reversals, mixup and cutmix.
+    """Mirroring, RandAugment, colour jitter, erasing, reversals, mixup and cutmix.
 
     Args:
         flip_probability: Share of training clips that are mirrored.
@@ -114,7 +116,11 @@ class StandardAugmentation(Augmentation):
             names differ in left and right, or in the sense of a turn.
         flip_pairs: Pairs of classes that are each other's mirror image, and get the other's label
             when they are mirrored; null for the dataset's own.
+        rand_augment: Number of RandAugment's operations on each clip, which recolour, turn, shear
+            and shift it; 0 for none, 2 is usual.
+        rand_augment_magnitude: Their strength, from 0 to 30.
         color: Strength of brightness, contrast and saturation jitter; a quarter of it for hue.
+        erase_probability: Share of training clips in which a box is covered with noise.
         reversals: Show each clip once more in its batch, backwards, under the name of the class
             that it then shows: up to twice the clips for the network, none more to decode.
         reverse_pairs: Pairs of classes that are each other's reversal, a class with itself where it
@@ -133,18 +139,20 @@ class StandardAugmentation(Augmentation):
         flip_probability: float = 0.5,
         flip_exempt: Sequence[str] | None = None,
         flip_pairs: Sequence[tuple[str, str]] | None = None,
+        rand_augment: int = 0,
+        rand_augment_magnitude: float = RandAugment.magnitude,
         color: float = 0.0,
+        erase_probability: float = 0.0,
         reversals: bool = False,
         reverse_pairs: Sequence[tuple[str, str]] | None = None,
         mixup_alpha: float = 0.0,
         cutmix_alpha: float = 0.0,
     ) -> None:
-        if not 0 <= flip_probability <= 1:
-            raise UserError(
-                f"data.augmentation.flip_probability={flip_probability} is not possible; it must "
-                "lie in [0, 1]"
-            )
+        _check_share("flip_probability", flip_probability)
+        _check_share("erase_probability", erase_probability)
         self.flip_probability = flip_probability
+        self.erase_probability = erase_probability
+        self.rand_augment = RandAugment(rand_augment, rand_augment_magnitude)
         self.flip_exempt = flip_exempt
         self.flip_pairs = flip_pairs
         self.color = ColorJitter(color, color, color, color / 4) if color else None
@@ -195,8 +203,8 @@ class StandardAugmentation(Augmentation):
 
     @property
     def moves_flow(self) -> bool:
-        """False with reversals: the flow of a reversed clip is not that of the clip, turned."""
-        return not self.reversals
+        """False with reversals, which turn each motion round, and RandAugment, which bends it."""
+        return not (self.reversals or self.rand_augment)
 
     @property
     def named_classes(self) -> list[str]:
@@ -205,15 +213,20 @@ class StandardAugmentation(Augmentation):
         return [*(self.flip_exempt or ()), *chain.from_iterable(pairs)]
 
     def augment(self, batch: VideoBatch, draws: BatchDraws, classes: ClassInfo) -> VideoBatch:
-        """Mirror, recolour and reverse clips; treat their flow and their classes alike."""
+        """Mirror, bend, recolour, erase and reverse; treat flow and classes alike."""
         generators = draws.generators("device")
         if self.mirrors:
             wanted = [rng.random() < self.flip_probability for rng in generators]
             self._flip(batch, np.array(wanted), self.mirrored(classes))
+        if self.rand_augment:
+            drawn = [self.rand_augment.draw(rng) for rng in draws.generators("rand_augment")]
+            batch["clips"] = self.rand_augment.change(batch["clips"], drawn)
         if self.color is not None:
             factors = torch.tensor([self.color.draw(rng) for rng in generators])
             clips = batch["clips"]
             batch["clips"] = color_jitter(clips.float() / 255, factors.to(clips.device))
+        if self.erase_probability > 0:
+            self._erase(batch, draws)
         return with_reversals(batch, self.reversed_classes(classes)) if self.reversals else batch
 
     def _flip(self, batch: VideoBatch, wanted: np.ndarray, classes: ClassInfo) -> None:
@@ -226,6 +239,16 @@ class StandardAugmentation(Augmentation):
             batch["flow"] = flip_flow(batch["flow"], mask)
         batch["label"] = flip_labels(labels, mask, swaps)
 
+    def _erase(self, batch: VideoBatch, draws: BatchDraws) -> None:
+        height, width = batch["clips"].shape[-2:]
+        patches = [
+            draw_patch(height, width, rng) if rng.random() < self.erase_probability else None
+            for rng in draws.generators("erasing")
+        ]
+        batch["clips"] = erase(batch["clips"], patches)
+        if "flow" in batch:
+            batch["flow"] = erase_flow(batch["flow"], patches)
+
     def mix(self, batch: VideoBatch, draws: BatchDraws, num_classes: int) -> VideoBatch:
         """Mix clips, each with the next one of its device's batch."""
         if not self.mixing:
@@ -237,3 +260,8 @@ class StandardAugmentation(Augmentation):
             batch["flow"] = mix_clips(batch["flow"], shares)
         batch["target"] = mix_labels(batch["label"], shares, num_classes)
         return batch
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise UserError(f"data.augmentation.{name}={value} is not possible; it must lie in [0, 1]")

@@ -35,6 +35,7 @@ def with_reversals(batch: VideoBatch, classes: ClassInfo) -> VideoBatch:
     batch["clips"] = torch.cat([batch["clips"], batch["clips"][rows].flip(_TIME)])
     batch["label"] = torch.cat([labels, wanted[rows]])
     batch["index"] = torch.cat([batch["index"], batch["index"][rows]])
+    batch["repeat"] = torch.cat([batch["repeat"], batch["repeat"][rows]])
     batch["valid"] = torch.cat([batch["valid"], batch["valid"][rows]])
     batch["video_id"] = batch["video_id"] + [batch["video_id"][row] for row in rows.tolist()]
     return batch

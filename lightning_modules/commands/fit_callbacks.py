@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_modules.callbacks.broken_videos import BrokenVideos
+from lightning_modules.callbacks.fit_length import FitLength
 from lightning_modules.callbacks.left_out import LeftOut
 from lightning_modules.callbacks.run_config import RunConfig
 from lightning_modules.callbacks.throughput import Throughput
@@ -44,6 +45,7 @@ def fit_callbacks(
     callbacks: list[Callback] = [
         RunConfig(parser=parser, config=config, save_to_log_dir=False, identity=identity),
         BrokenVideos(folder),
+        FitLength(),
         LeftOut(),
         Throughput(),
         ValidationReport(folder),

@@ -12,7 +12,7 @@ from lightning_modules.console import say
 
 _MEANING = {
     "seed": "seed_everything",
-    "global_batch": "devices x data.loading.batch_size",
+    "global_batch": "videos of a batch (devices x data.loading.batch_size / repeated_views)",
     "videos": "the list of training videos",
 }
 
@@ -26,7 +26,7 @@ class TrainPosition:
         batches: Batches of it that the trainer is done with; all of the loader's once it needs no
             more of them.
         seed: Seed of the order.
-        global_batch: Clips of a batch over all devices.
+        global_batch: Videos of a batch over all devices.
         videos: The list of training videos: their number and a digest.
     """
 
