@@ -44,6 +44,7 @@ Video action recognition: train, test and use CoST, SELFY, StNet, ST-ResNet and 
 
 Begin with:
   kinetoscope fit --config quickstart
+  kinetoscope fit --config small_videos --data.root MY_VIDEOS    own clips, in a folder per class
   kinetoscope COMMAND --help              options of a command
   kinetoscope fit --model.help CoSTModule arguments of a model (or --data.help, with a DataModule)
 

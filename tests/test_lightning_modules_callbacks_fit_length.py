@@ -20,6 +20,7 @@ from lightning_modules.callbacks.fit_length import FitLength, duration_in_words,
         (520, 13, 16, "40 epochs of 13 steps of 16 clips: 520 steps in all"),
         (13, 13, None, "1 epoch of 13 steps: 13 steps in all"),
         (1000, 12, 64, "83.3 epochs of 12 steps of 64 clips: 1,000 steps in all"),
+        (300, 1, 1, "300 epochs of 1 step of 1 clip: 300 steps in all"),
         (float("inf"), 13, 16, "13 steps of 16 clips an epoch, without an end: stop it with"),
     ],
 )
@@ -32,7 +33,7 @@ def test_length_is_told_in_epochs_and_steps(
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (0.2, "1 seconds"),
+        (0.2, "1 second"),
         (89, "89 seconds"),
         (90, "2 minutes"),
         (720, "12 minutes"),

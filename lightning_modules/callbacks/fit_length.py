@@ -77,13 +77,17 @@ def length_sentence(total: float, per_epoch: int, clips: int | None) -> str:
         per_epoch: Optimizer steps of an epoch.
         clips: Clips of a step; None where nobody knows.
     """
-    step = "steps" if clips is None else f"steps of {clips:,} clips"
+    steps = _counted(per_epoch, "step") + (
+        "" if clips is None else f" of {_counted(clips, 'clip')}"
+    )
     if math.isinf(total):
-        return f"{per_epoch:,} {step} an epoch, without an end: stop it with Ctrl-C"
-    epochs = total / per_epoch
-    shown = f"{epochs:,.0f}" if epochs == int(epochs) else f"{epochs:,.1f}"
-    plural = "epoch" if shown == "1" else "epochs"
-    return f"{shown} {plural} of {per_epoch:,} {step}: {total:,.0f} steps in all"
+        return f"{steps} an epoch, without an end: stop it with Ctrl-C"
+    whole = _counted(total, "step")
+    return f"{_counted(round(total / per_epoch, 1), 'epoch')} of {steps}: {whole} in all"
+
+
+def _counted(number: float, word: str) -> str:
+    return f"{number:,.{0 if number == int(number) else 1}f} {word}{'' if number == 1 else 's'}"
 
 
 def duration_in_words(seconds: float) -> str:
@@ -98,4 +102,4 @@ def duration_in_words(seconds: float) -> str:
             return (
                 f"{count:.0f} {unit}" if count >= 10 or unit == "minutes" else f"{count:.1f} {unit}"
             )
-    return f"{max(1, seconds):.0f} seconds"
+    return _counted(max(1, round(seconds)), "second")
