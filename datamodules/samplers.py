@@ -111,13 +111,14 @@ def _too_few(
             "there is no training video, so nothing can be trained; set data.root and the lists to "
             "those of the training videos, or complete the download"
         )
+    views = f" with {repeated_views} views each" if repeated_views > 1 else ""
     several = f", {accumulated} times a step" if accumulated > 1 else ""
     lower = " or lower trainer.accumulate_grad_batches" if several else ""
     most = num_videos // (world_size * accumulated) * repeated_views
     batches = f"set data.loading.batch_size to at most {most}" if most else "use fewer devices"
     return (
-        f"{num_videos} training videos do not fill one batch of {batch_size} on {world_size} "
-        f"device(s){several}; {batches}{lower}"
+        f"{num_videos} training videos do not fill one batch of {batch_size}{views} on "
+        f"{world_size} device(s){several}; {batches}{lower}"
     )
 
 

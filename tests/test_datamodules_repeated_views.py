@@ -114,5 +114,8 @@ def test_settings_that_cannot_work_are_refused(given: dict[str, Any], sentence: 
 def test_batch_that_does_not_fit_is_named_in_clips(motion_root: Path) -> None:
     data = data_of(motion_root, batch_size=400, repeated_views=4)
     most = len(data.train_set) * 4
-    with pytest.raises(UserError, match=rf"set data\.loading\.batch_size to at most {most}$"):
+    with pytest.raises(
+        UserError,
+        match=rf"100 with 4 views each on 1 .*; set data\.loading\.batch_size to at most {most}$",
+    ):
         data.train_dataloader()

@@ -316,12 +316,19 @@ def _measure(
     good = [i for i, result in train.decoded.items() if result.verdict is None]
     if not good or not settings.measure:
         return findings
-    dataset = VideoDataset(train.table, train.root, data.spec, train=True, seed=data.seed)
+    dataset = VideoDataset(
+        train.table,
+        train.root,
+        data.spec,
+        train=True,
+        seed=data.seed,
+        repeated_views=data.loading.repeated_views,
+    )
     with progress_bar("settings", shown=settings.progress) as bar:
         counts = worker_counts(cores, data.loading.num_workers)
         for workers in bar.track(counts, description="measuring the loader"):
             try:
-                batch, limit = data.loading.batch_size, settings.limit
+                batch, limit = data.loading.videos_per_batch, settings.limit
                 speed = measure_loader(dataset, good, batch, workers, settings.measure, limit)
             except RuntimeError as error:  # how a loader says that a worker died or hangs
                 text = f"The loader fails with {count_of(workers, 'worker')}: {error}; use fewer."

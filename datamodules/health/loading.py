@@ -72,7 +72,7 @@ def measure_loader(
     Args:
         dataset: Training videos.
         indices: Positions of videos that are known to decode.
-        batch_size: Clips of a batch.
+        batch_size: Videos of a batch.
         num_workers: Worker processes; 0 loads in this one.
         seconds: Time to measure for, once every worker has given a batch.
         limit: Seconds that one batch may take.

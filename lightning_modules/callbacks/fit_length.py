@@ -77,9 +77,9 @@ def length_sentence(total: float, per_epoch: int, clips: int | None) -> str:
         per_epoch: Optimizer steps of an epoch.
         clips: Clips of a step; None where nobody knows.
     """
-    steps = _counted(per_epoch, "step") + (
-        "" if clips is None else f" of {_counted(clips, 'clip')}"
-    )
+    steps = _counted(per_epoch, "step")
+    if clips is not None:
+        steps += f" of {_counted(clips, 'clip')}"
     if math.isinf(total):
         return f"{steps} an epoch, without an end: stop it with Ctrl-C"
     whole = _counted(total, "step")
@@ -96,10 +96,8 @@ def duration_in_words(seconds: float) -> str:
     Args:
         seconds: The duration.
     """
-    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= 1.5 * size:
-            count = seconds / size
-            return (
-                f"{count:.0f} {unit}" if count >= 10 or unit == "minutes" else f"{count:.1f} {unit}"
-            )
+            digits = 0 if unit == "minute" or seconds >= 10 * size else 1
+            return _counted(round(seconds / size, digits), unit)
     return _counted(max(1, round(seconds)), "second")
