@@ -80,7 +80,7 @@ OVERRIDDEN: dict[type[Any], tuple[type[Any], tuple[str, ...]]] = {
     ),
     OneSentenceParser: (ArgumentParser, ("error",)),
     lightning_modules.callbacks.run_config.RunConfig: (SaveConfigCallback, ("save_config",)),
-    lightning_modules.runs.wandb_runs._LosableLogger: (
+    lightning_modules.runs.wandb_runs.LosableLogger: (
         WandbLogger,
         ("log_metrics", "log_hyperparams", "after_save_checkpoint", "finalize"),
     ),

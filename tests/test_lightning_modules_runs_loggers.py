@@ -14,8 +14,8 @@ from conftest import PROJECT_ROOT
 from wandb.sdk.mailbox import MailboxClosedError
 
 from datamodules.errors import StorageError
-from lightning_modules.runs.loggers import MetricsFile, logged_in_to_wandb
-from lightning_modules.runs.wandb_runs import RunLogger, outlive_service
+from lightning_modules.runs.loggers import MetricsFile
+from lightning_modules.runs.wandb_runs import RunLogger, logged_in_to_wandb, outlive_service
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

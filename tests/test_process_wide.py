@@ -20,7 +20,7 @@ from matplotlib import rcParams
 
 from datamodules import VideoFolderDataModule
 from datamodules.health.examination import ExaminationSettings, examine
-from lightning_modules.reports.doctor_page import write_page
+from lightning_modules.reports.doctor.page import write_page
 
 pytestmark = pytest.mark.usefixtures("fork_server")
 

@@ -1,5 +1,6 @@
-"""Warnings of libraries that a fit, a validation or a test expects."""
+"""Warnings of libraries that a fit, a validation or a test expects, and their advertisements."""
 
+import logging
 import warnings
 
 EXPECTED = {
@@ -13,7 +14,16 @@ EXPECTED = {
 """Patterns of messages, with the reason why each is expected."""
 
 
+ADVERTISEMENT = "Tip: For seamless"
+"""What the lines of Lightning that recommend its makers' services have in common."""
+
+
 def ignore_expected_warnings() -> None:
     """Ignore them in this process; for commands, which have it to themselves."""
     for message in EXPECTED:
         warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    return ADVERTISEMENT not in record.getMessage()

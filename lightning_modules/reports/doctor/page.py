@@ -7,9 +7,9 @@ from pathlib import Path
 from datamodules.health.examination import Examination
 from datamodules.health.findings import Finding
 from datamodules.video.index_cache import DECODER
-from lightning_modules.reports.doctor_pairs import near_pairs
-from lightning_modules.reports.doctor_plots import plots
-from lightning_modules.reports.doctor_terminal import by_level, verdict_line
+from lightning_modules.reports.doctor.pairs import near_pairs
+from lightning_modules.reports.doctor.plots import plots
+from lightning_modules.reports.doctor.terminal import by_level, verdict_line
 from lightning_modules.reports.html_page import card, save_page, section, table
 
 MAX_ROWS = 1000
