@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -91,6 +92,32 @@ def test_test_writes_scores_and_protocol(
     mean = (exponents / exponents.sum(-1, keepdims=True)).mean(1)
     top1 = 100 * (mean.argmax(1) == scores["labels"]).mean()
     assert f"top-1 {top1:.2f} %" in printed
+    with (run_folder / "videos_test_2x1.csv").open() as file:
+        videos = list(csv.DictReader(file))
+    order = [scores["video_ids"].tolist().index(row["video_id"]) for row in videos]
+    losses = -np.log(mean[np.arange(16), scores["labels"]])[order]
+    assert [float(row["loss"]) for row in videos] == pytest.approx(losses.tolist(), abs=2e-6)
+    assert losses.tolist() == sorted(losses.tolist(), reverse=True)
+    assert all(Path(row["path"]).is_file() for row in videos)
+    assert (run_folder / "videos_test_2x1.html").read_text().count("<img") == 4 * 16
+    check_wandb(run_folder, top1 / 100, printed)
+
+
+def check_wandb(folder: Path, top1: float, printed: str) -> None:
+    """A test has a run of its own in W&B, and an entry in the summary of the run that trained."""
+    trained = json.loads((folder / "run.json").read_text())["id"]
+    assert json.loads((folder / "wandb.json").read_text())["id"] == trained
+    (tested,) = re.findall(r"W&B: the test is the run (\w+) of the project kinetoscope", printed)
+    files = sorted((folder / "wandb").glob("offline-run-*/*.wandb"))
+    assert [path.stem for path in files] == [f"run-{name}" for name in (trained, tested, trained)]
+    fit, test, summary = (path.read_bytes() for path in files)
+    assert re.search(rb"best/val_top1.{1,6}0\.", fit, re.DOTALL)
+    assert f"Test of the run {trained}".encode() in test
+    assert len(list(files[1].parent.rglob("videos*.table.json"))) == 1
+    assert len(list(files[1].parent.rglob("worst*.png"))) == 16
+    (found,) = re.findall(rb"test_2x1/top1.{1,6}?(\d[\d.]*)", summary, re.DOTALL)
+    assert float(found) == pytest.approx(top1)
+    assert f'"{tested}"'.encode() in summary
 
 
 def test_validate_gives_clip_accuracy(

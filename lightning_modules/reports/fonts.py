@@ -14,6 +14,13 @@ _PREFERRED = ("Sans", "CJK", "")
 """Parts of the names of the fonts that are tried first: those that look like the usual one."""
 
 
+_BOXES = "Last Resort"
+"""A font that comes with matplotlib, and has a box for every sign."""
+
+_USUAL = (400, "normal", "regular")
+"""Names of the usual weight."""
+
+
 def name_ticks(axis: Axis, names: Sequence[str], **kwargs: Any) -> None:
     """Set names at the ticks 0, 1, ... of an axis; a dollar sign begins no formula.
 
@@ -56,9 +63,8 @@ def _further(wanted: set[int]) -> list[str]:
 
 def _installed() -> list[tuple[str, str]]:
     """List name and file of the upright fonts of usual weight, the plainest first."""
-    fonts = {
-        f.name: f.fname for f in fontManager.ttflist if f.style == "normal" and f.weight == 400
-    }
+    upright = (f for f in fontManager.ttflist if f.style == "normal" and f.weight in _USUAL)
+    fonts = {f.name: f.fname for f in upright if not f.name.startswith(_BOXES)}
 
     def rank(name: str) -> int:
         return next(i for i, part in enumerate(_PREFERRED) if part in name)

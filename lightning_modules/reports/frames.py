@@ -6,7 +6,6 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from torch import Tensor
 
 LONGEST = 200
 """Largest width of a picture, and largest height, in pixels."""
@@ -32,22 +31,6 @@ def picture(pixels: NDArray[np.uint8], longest: int = LONGEST) -> str:
     shown.save(file, "JPEG", quality=QUALITY)
     text = base64.b64encode(file.getvalue()).decode()
     return f'<img alt="" src="data:image/jpeg;base64,{text}">'
-
-
-def frames_of(clip: Tensor, count: int) -> NDArray[np.uint8]:
-    """Choose frames of a clip, evenly spread from its first to its last.
-
-    Args:
-        clip: (C, T, H, W), uint8.
-        count: Frames to choose; all where the clip has fewer.
-
-    Returns:
-        (count, H, W, C).
-    """
-    num_frames = clip.shape[1]
-    chosen = np.unique(np.linspace(0, num_frames - 1, count).round().astype(np.int64))
-    frames: NDArray[np.uint8] = clip[:, chosen].permute(1, 2, 3, 0).numpy()
-    return frames
 
 
 def strip(frames: NDArray[np.uint8]) -> str:

@@ -81,7 +81,12 @@ li, td.text {{ overflow-wrap: anywhere; }}
 .clips .card {{ margin: 0; min-width: 0; }}
 .clips h3 {{ margin: 8px 0 0; overflow-wrap: anywhere; }}
 .clips .caption {{ overflow-wrap: anywhere; }}
+.odd {{
+  display: grid; gap: 10px; margin-top: 8px;
+  grid-template-columns: repeat(auto-fill, minmax(min(230px, 100%), 1fr));
+}}
 .strip {{ display: grid; gap: 4px; grid-auto-flow: column; grid-auto-columns: minmax(0, 1fr); }}
+.odd .strip {{ grid-auto-columns: minmax(0, 32%); }}
 .strip img {{ width: 100%; height: auto; border-radius: 4px; display: block; }}
 .answers {{
   display: grid; gap: 3px 10px; grid-template-columns: minmax(0, 2fr) minmax(60px, 3fr) auto;

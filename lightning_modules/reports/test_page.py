@@ -15,10 +15,10 @@ from torch import Tensor
 from datamodules.dataset import VideoDataset
 from lightning_modules.reports.classes import MAX_NAMED_CLASSES
 from lightning_modules.reports.fonts import name_ticks
-from lightning_modules.reports.frames import frames_of, strip
+from lightning_modules.reports.frames import strip
 from lightning_modules.reports.html_page import card, save_page, section, table
 from lightning_modules.reports.page_plots import draw
-from lightning_modules.reports.video_table import TestedVideo
+from lightning_modules.reports.video_table import ScoredVideo
 
 WORST = 16
 """Videos that are shown with frames."""
@@ -39,7 +39,7 @@ Frames = NDArray[np.uint8]
 
 
 def worst_frames(
-    videos: Sequence[TestedVideo], dataset: VideoDataset, num_crops: int
+    videos: Sequence[ScoredVideo], dataset: VideoDataset, num_crops: int
 ) -> dict[str, Frames]:
     """Read frames of the worst videos once more, as the network saw them.
 
@@ -58,7 +58,9 @@ def worst_frames(
         if name in shown:
             item = dataset[index]
             if item["valid"]:
-                found[name] = frames_of(_middle_view(item["clips"], num_crops), FRAMES)
+                clip = _middle_view(item["clips"], num_crops)
+                times = np.unique(np.linspace(0, clip.shape[1] - 1, FRAMES).round().astype(int))
+                found[name] = clip[:, times].permute(1, 2, 3, 0).numpy()
     return found
 
 
@@ -73,7 +75,7 @@ def write_page(
     protocol: str,
     confusion: NDArray[np.int64],
     class_names: Sequence[str],
-    videos: Sequence[TestedVideo],
+    videos: Sequence[ScoredVideo],
     frames: Mapping[str, Frames],
 ) -> Path:
     """Write the page; it appears whole or not at all.
@@ -92,8 +94,9 @@ def write_page(
     listed = table(heads, mistakes, numbers=False) if mistakes else "<p>none</p>"
     plots = (
         f'<div class="card scroll"><h3>Confusion matrix</h3>{_matrix(confusion, class_names)}'
-        '<p class="caption">number of videos; the stronger the colour, the larger the '
-        f'share of the true class</p></div><div class="card scroll"><h3>Most frequent mistakes</h3>{listed}</div>'
+        '<p class="caption">number of videos; the stronger the colour, the larger the share of the '
+        "true class</p></div>"
+        f'<div class="card scroll"><h3>Most frequent mistakes</h3>{listed}</div>'
     )
     sections = [section("Classes", f'<div class="plots">{plots}</div>')]
     cards = "".join(_video(video, frames.get(video.video_id)) for video in videos[:WORST])
@@ -114,7 +117,7 @@ def write_page(
     )
 
 
-def _mistakes(videos: Sequence[TestedVideo]) -> list[list[str]]:
+def _mistakes(videos: Sequence[ScoredVideo]) -> list[list[str]]:
     """List the pairs of classes that are mistaken most often."""
     totals = Counter(video.truth for video in videos)
     pairs = Counter((v.truth, v.answers[0][0]) for v in videos if not v.is_right)
@@ -124,7 +127,7 @@ def _mistakes(videos: Sequence[TestedVideo]) -> list[list[str]]:
     ]
 
 
-def _video(video: TestedVideo, frames: Frames | None) -> str:
+def _video(video: ScoredVideo, frames: Frames | None) -> str:
     """Make the card of a video."""
     shown = "<p>cannot be read any more</p>" if frames is None else strip(frames)
     listed = list(video.answers[:3])

@@ -1,4 +1,4 @@
-"""What a test leaves beside its scores: the table of videos, their page, and both for W&B."""
+"""Report of a test beside its scores: the table of videos, their page, and both for W&B."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,19 +13,19 @@ from lightning_modules.evaluation.result_files import ResultFiles
 from lightning_modules.evaluation.stored_scores import read_scores
 from lightning_modules.reports.test_page import Frames, worst_frames, write_page
 from lightning_modules.reports.video_table import (
-    TestedVideo,
+    ScoredVideo,
     headings,
     paths_below,
     row_of,
-    tested_videos,
+    worst_first,
     write_videos,
 )
-from lightning_modules.runs.wandb_tests import TestRecord
+from lightning_modules.runs.wandb_tests import RecordedTest
 from lightning_modules.training.metrics import per_class_accuracy
 
 
 @dataclass(frozen=True)
-class TestReport:
+class ReportedTest:
     """The videos of a test.
 
     Attributes:
@@ -37,10 +37,10 @@ class TestReport:
 
     files: ResultFiles
     protocol: Protocol
-    videos: Sequence[TestedVideo]
+    videos: Sequence[ScoredVideo]
     frames: dict[str, Frames]
 
-    def record(self, confusion: Tensor) -> TestRecord:
+    def record(self, confusion: Tensor) -> RecordedTest:
         """Describe the test for W&B.
 
         Args:
@@ -58,12 +58,12 @@ class TestReport:
         }
         protocol, picture = asdict(self.protocol), self.files.confusion
         columns, rows = headings(self.videos), [row_of(video) for video in self.videos]
-        return TestRecord(self.files.stem, metrics, protocol, columns, rows, picture, worst)
+        return RecordedTest(self.files.stem, metrics, protocol, columns, rows, picture, worst)
 
 
 def write_report(
     files: ResultFiles, data: VideoDataModule, protocol: Protocol, confusion: Tensor
-) -> TestReport:
+) -> ReportedTest:
     """Write the table of videos and the page of a test whose scores are written.
 
     Args:
@@ -73,14 +73,14 @@ def write_report(
         confusion: Counts, (K, K), true class in rows.
     """
     stored, table = read_scores(files.scores), data.test_set.table
-    videos = tested_videos(stored, paths_below(data.root, table.video_ids, table.paths))
+    videos = worst_first(stored, paths_below(data.root, table.video_ids, table.paths))
     write_videos(files.videos, videos)
     frames = worst_frames(videos, data.test_set, count_crops(data.evaluation.num_crops))
     counts = confusion.numpy().astype(np.int64)
     write_page(files.page, str(protocol), counts, stored.class_names, videos, frames)
-    return TestReport(files, protocol, videos, frames)
+    return ReportedTest(files, protocol, videos, frames)
 
 
-def _caption(video: TestedVideo) -> str:
+def _caption(video: ScoredVideo) -> str:
     answer, share = video.answers[0]
     return f"{video.video_id}: {video.truth}, taken for {answer} ({100 * share:.0f} %)"

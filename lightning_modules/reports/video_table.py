@@ -15,7 +15,7 @@ ANSWERS = 5
 
 
 @dataclass(frozen=True)
-class TestedVideo:
+class ScoredVideo:
     """A video that was tested.
 
     Attributes:
@@ -42,7 +42,7 @@ class TestedVideo:
         return self.answers[0][0] == self.truth
 
 
-def tested_videos(stored: StoredScores, paths: Mapping[str, str]) -> list[TestedVideo]:
+def worst_first(stored: StoredScores, paths: Mapping[str, str]) -> list[ScoredVideo]:
     """List the videos of a score file, the one with the largest loss first.
 
     Args:
@@ -54,7 +54,7 @@ def tested_videos(stored: StoredScores, paths: Mapping[str, str]) -> list[Tested
     losses = -np.log(np.maximum(of_truth, np.finfo(np.float64).tiny))
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :ANSWERS]
     return [
-        TestedVideo(
+        ScoredVideo(
             video_id=stored.video_ids[i],
             truth=names[stored.labels[i]],
             answers=tuple((names[k], float(probabilities[i, k])) for k in best[i]),
@@ -73,14 +73,14 @@ def paths_below(root: Path, video_ids: Sequence[str], paths: Sequence[str]) -> d
     return {name: folder + path for name, path in zip(video_ids, paths, strict=True)}
 
 
-def headings(videos: Sequence[TestedVideo]) -> list[str]:
+def headings(videos: Sequence[ScoredVideo]) -> list[str]:
     """Name the columns of the table."""
     count = len(videos[0].answers) if videos else 1
     answers = [f"{name}_{i + 1}" for i in range(count) for name in ("answer", "probability")]
     return ["video_id", "truth", "loss", "probability_of_truth", *answers, "group", "path"]
 
 
-def row_of(video: TestedVideo) -> list[str | float]:
+def row_of(video: ScoredVideo) -> list[str | float]:
     """Make the row of a video."""
     row: list[str | float] = [video.video_id, video.truth]
     row += [round(video.loss, 6), round(video.of_truth, 6)]
@@ -89,7 +89,7 @@ def row_of(video: TestedVideo) -> list[str | float]:
     return [*row, video.group, video.path]
 
 
-def write_videos(path: Path, videos: Sequence[TestedVideo]) -> None:
+def write_videos(path: Path, videos: Sequence[ScoredVideo]) -> None:
     """Write them as a CSV file, in their order."""
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         write_rows(file, [headings(videos), *map(row_of, videos)])

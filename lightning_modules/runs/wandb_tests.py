@@ -22,7 +22,7 @@ from lightning_modules.runs.wandb_runs import (
 
 
 @dataclass(frozen=True)
-class TestRecord:
+class RecordedTest:
     """A test, as W&B is to have it.
 
     Attributes:
@@ -44,7 +44,7 @@ class TestRecord:
     worst: Sequence[tuple[str, NDArray[np.uint8]]] = field(default_factory=list)
 
 
-def send_test(folder: Path, run_id: str | None, test: TestRecord) -> None:
+def send_test(folder: Path, run_id: str | None, test: RecordedTest) -> None:
     """Send a test to the project of the run that trained, where that is in W&B.
 
     W&B that fails is said, and no more: the files of the test are whole.
@@ -89,7 +89,7 @@ def _begin(folder: Path, address: WandbAddress, **kwargs: Any) -> Any:
     )
 
 
-def _send_run(folder: Path, trained: WandbAddress, test: TestRecord) -> WandbAddress:
+def _send_run(folder: Path, trained: WandbAddress, test: RecordedTest) -> WandbAddress:
     """Make the run of a test, with its table and pictures."""
     config = {"trained_run": trained.id, "trained_run_name": trained.name, "protocol": test.config}
     run = _begin(
@@ -114,7 +114,7 @@ def _send_run(folder: Path, trained: WandbAddress, test: TestRecord) -> WandbAdd
 
 
 def _send_summary(
-    folder: Path, trained: WandbAddress, test: TestRecord, address: WandbAddress
+    folder: Path, trained: WandbAddress, test: RecordedTest, address: WandbAddress
 ) -> None:
     """Set the results in the summary of the run that trained, with the id of the test's run."""
     with _begin(folder, trained, id=trained.id, name=trained.name, resume="allow") as run:
