@@ -1,5 +1,6 @@
 """The warnings that we ignore: Lightning and torch really issue them, in these words."""
 
+import logging
 import re
 import warnings
 from collections.abc import Callable
@@ -7,13 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import QUIET
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.demos.boring_classes import BoringModel
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities._pytree import _tree_flatten
 from torch.utils._pytree import LeafSpec
 
-from lightning_modules.commands.expected_warnings import EXPECTED, ignore_expected_warnings
+from lightning_modules.commands.expected_warnings import (
+    ADVERTISEMENT,
+    EXPECTED,
+    ignore_expected_warnings,
+)
 
 
 class Stateful(Callback):
@@ -102,3 +109,20 @@ def test_expected_warnings_are_issued_and_ignored(message: str, tmp_path: Path) 
             warnings.warn_explicit(warning.message, warning.category, "library.py", 1)
     ignored = {text for text in texts if re.match(message, text, re.IGNORECASE)}
     assert not ignored & {str(warning.message) for warning in left}
+
+
+def test_advertisements_of_lightning_are_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    monkeypatch.setattr(logger, "filters", [])
+    monkeypatch.setattr(logger, "handlers", [caplog.handler])
+    settings = {**QUIET, "logger": CSVLogger(tmp_path)}
+    Trainer(**settings)
+    assert any(ADVERTISEMENT in record.getMessage() for record in caplog.records)
+    caplog.clear()
+    ignore_expected_warnings()
+    Trainer(**settings)
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages
+    assert not [message for message in messages if ADVERTISEMENT in message]

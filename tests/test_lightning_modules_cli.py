@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from command_line import DEBUG, QUICKSTART, SMALL, fit, mistake
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from lightning_modules import CoSTModule, open_checkpoint
@@ -164,7 +165,7 @@ def test_resumed_fit_goes_on_in_its_folder(
     motion_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = ["--run.name=long", "--run.version=a"]
-    fit(motion_root, tmp_path, *name, "--trainer.logger=true")
+    fit(motion_root, tmp_path, *name, "--trainer.logger=TensorBoard")
     folder = tmp_path / "long" / "a"
     lines = (folder / "metrics.csv").read_text().splitlines()
     fit(
@@ -173,7 +174,7 @@ def test_resumed_fit_goes_on_in_its_folder(
         *name,
         "--ckpt_path=last",
         "--trainer.max_epochs=2",
-        "--trainer.logger=true",
+        "--trainer.logger=TensorBoard",
     )
     content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert content["epoch"] == 1
@@ -185,7 +186,9 @@ def test_resumed_fit_goes_on_in_its_folder(
     identity = json.loads((folder / "run.json").read_text())
     assert identity == content["run"] == {"id": content["run"]["id"], "resume_count": 1}
     ids = [path.name.split("-")[-1] for path in (folder / "wandb").glob("offline-run-*")]
-    assert ids == [identity["id"]] * len(ids)
+    assert ids == [identity["id"]] * 2
+    curve = EventAccumulator(str(folder / "tensorboard")).Reload().Scalars("train/loss")
+    assert [point.step for point in curve] == [0, 1, 2, 3]
 
 
 def test_finished_run_asked_for_with_another_seed_is_refused_by_name(

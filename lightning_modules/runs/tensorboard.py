@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class TensorBoard(Logger):
     """A logger that writes event files to `tensorboard/` in the run folder.
 
-    A resumed run logs the steps after its checkpoint once more; TensorBoard is told to forget what
-    the interrupted run had written of them.
+    A resumed run logs the steps after its checkpoint once more. TensorBoard is told to forget what
+    the interrupted run had written of them, but for the first, which has other values beside.
 
     Raises:
         UserError: If TensorBoard is not installed.
@@ -95,9 +95,9 @@ class TensorBoard(Logger):
             self._writer.close()
 
     def _opened(self, step: int) -> "SummaryWriter":
-        """Open the files at the first step that is logged, from which on older ones are void."""
+        """Open the files at the first step that is logged; older ones are void after that step."""
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self._folder), purge_step=step)
+            self._writer = SummaryWriter(str(self._folder), purge_step=step + 1)
         return self._writer
