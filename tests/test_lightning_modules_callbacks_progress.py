@@ -1,6 +1,7 @@
 """The bar of a fit and the lines of its epochs fit a terminal of 80 columns."""
 
 import io
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -67,7 +68,7 @@ def test_bar_is_one_line_as_wide_as_the_terminal(width: int) -> None:
     assert "\u2026" in line
 
 
-def test_bar_shows_metrics_of_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bar_shows_metrics_of_training_alone() -> None:
     bar = FitBar()
     trainer = SimpleNamespace(
         loggers=[SimpleNamespace(version="tefl")],
@@ -75,3 +76,14 @@ def test_bar_shows_metrics_of_training_alone(monkeypatch: pytest.MonkeyPatch) ->
     )
     assert bar.get_metrics(trainer, None) == {}  # type: ignore[arg-type]
     assert bar.metrics == "loss 1.500  mine 3.000"
+
+
+def test_bar_is_drawn_by_the_thread_that_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    bar, drawn, now = FitBar(), list[int](), iter([1.0, 1.05, 1.06, 1.2])
+    bar.progress = SimpleNamespace(  # type: ignore[assignment]
+        refresh=lambda: drawn.append(threading.get_ident()), soft_refresh=lambda: drawn.append(-1)
+    )
+    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    for hard in (False, False, True, False):
+        bar.refresh(hard)
+    assert drawn == [threading.get_ident()] * 3

@@ -15,6 +15,7 @@ import pytest
 from conftest import PROJECT_ROOT
 
 from datamodules import VideoFolderDataModule
+from datamodules.clips.clip_sampler import FrameSampler
 from datamodules.clips.crops import Crops
 from datamodules.dataset import VideoDataset
 from datamodules.health import examination
@@ -293,7 +294,12 @@ def test_stopped_examination_goes_on(
 
 
 def test_clips_of_the_sheet_are_those_of_the_first_epoch(class_folders: Path) -> None:
-    data = VideoFolderDataModule(str(class_folders), crops=Crops(size=32, short_side=40), seed=5)
+    data = VideoFolderDataModule(
+        str(class_folders),
+        sampling=FrameSampler(num_frames=8, frame_stride=1),
+        crops=Crops(size=32, short_side=40),
+        seed=5,
+    )
     (split,) = read_lists(data)
     dataset = VideoDataset(split.table, split.root, data.spec, train=True, seed=5)
     good = [index for index in range(18) if index != 7]

@@ -23,6 +23,9 @@ from lightning_modules.console import say
 WIDTH = 79
 """Columns of a line; an 80th would begin the next one in some terminals."""
 
+REDRAW_SECONDS = 0.1
+"""Least time between two drawings of the bar."""
+
 _SHORT = {"train/loss": "loss", "val/loss": "val loss", "val/top1": "top-1", "val/top5": "top-5"}
 _SHARES = ("top-1", "top-5")
 
@@ -76,11 +79,27 @@ def epoch_line(trainer: Trainer, metrics: Mapping[str, float], seconds: float) -
 
 
 class FitBar(RichProgressBar):
-    """Lightning's progress bar in one line of 80 columns; what was validated is in `EpochLine`."""
+    """Lightning's progress bar in one line of 80 columns; what was validated is in `EpochLine`.
+
+    It is drawn by the thread that prints. Lightning's own, drawn by another, now and then writes
+    over a line that is printed meanwhile.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.metrics = ""
+        self._drawn = 0.0
+
+    def refresh(self, hard: bool = False) -> None:
+        """Draw the bar, not more often than an eye can follow.
+
+        Args:
+            hard: If True, draw it in any case.
+        """
+        now = time.monotonic()
+        if self.progress is not None and (hard or now - self._drawn >= REDRAW_SECONDS):
+            self.progress.refresh()
+            self._drawn = now
 
     def configure_columns(self, trainer: Trainer) -> list[Any]:
         """Return columns that keep their width, around a bar that takes the rest."""

@@ -1,4 +1,4 @@
-"""Warnings of libraries that a fit, a validation or a test expects, and their advertisements."""
+"""Warnings of libraries that a fit, a validation or a test expects, and lines that nobody needs."""
 
 import logging
 import warnings
@@ -14,16 +14,17 @@ EXPECTED = {
 """Patterns of messages, with the reason why each is expected."""
 
 
-ADVERTISEMENT = "Tip: For seamless"
-"""What the lines of Lightning that recommend its makers' services have in common."""
+NOISE = ("Tip: For seamless", "`Trainer.fit` stopped: `max_epochs=")
+"""Parts of lines of Lightning that are not printed: advertisements of its makers' services, and the
+end of the last epoch, whose own line says so; this one would be written across the progress bar."""
 
 
 def ignore_expected_warnings() -> None:
     """Ignore them in this process; for commands, which have it to themselves."""
     for message in EXPECTED:
         warnings.filterwarnings("ignore", message=message)
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_noise)
 
 
-def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    return ADVERTISEMENT not in record.getMessage()
+def _is_no_noise(record: logging.LogRecord) -> bool:
+    return not any(part in record.getMessage() for part in NOISE)
