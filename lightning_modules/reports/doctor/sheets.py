@@ -10,7 +10,8 @@ from datamodules.health.contact_sheet import CLASSES, FRAMES, SheetClip
 from datamodules.health.decode_check import Part
 from datamodules.health.examination import Examination
 from datamodules.health.findings import Finding
-from datamodules.video.reader import VideoError, VideoSegment
+from datamodules.video.reader import VideoError
+from datamodules.video.segment import VideoSegment
 from lightning_modules.reports.frames import strip
 
 ODD_FRAMES = 3
