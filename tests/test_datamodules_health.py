@@ -17,6 +17,7 @@ from datamodules.health.findings import Finding, ListedSplit, count_of
 from datamodules.health.lists import check_classes, check_counts, check_leakage, check_missing
 from datamodules.health.loading import (
     LoaderSpeed,
+    _speed,
     batch_bytes,
     check_loader,
     check_shared_memory,
@@ -316,8 +317,12 @@ def test_unlisted_videos_are_found(tmp_path: Path) -> None:
     assert unlisted_videos(root, {"b/listed"}) == {"b": 1}
 
 
+def measured(workers: int, speed: float, batches: int = 40, around: float = 1.0) -> LoaderSpeed:
+    return LoaderSpeed(workers, speed, batches, speed - around, speed + around)
+
+
 def test_no_workers_are_never_advised() -> None:
-    (finding,) = check_loader([LoaderSpeed(0, 90.0), LoaderSpeed(1, 50.0)], 1, num_cores=2)
+    (finding,) = check_loader([measured(0, 90.0), measured(1, 50.0)], 1, num_cores=2)
     assert said([finding]) == [("note", "workers")]
     assert "50.0 clips/s with 1 worker " in finding.sentence
 
@@ -332,11 +337,31 @@ def test_no_workers_are_never_advised() -> None:
     ],
 )
 def test_number_of_workers_is_advised(configured: int, expected: str, sentence: str) -> None:
-    speeds = [LoaderSpeed(*pair) for pair in ((0, 40.0), (1, 70.0), (2, 100.0), (4, 103.0))]
+    speeds = [measured(*pair) for pair in ((0, 40.0), (1, 70.0), (2, 100.0), (4, 103.0))]
     findings = check_loader(speeds, configured, num_cores=4)
     assert said(findings) == [(expected, "workers")]
     assert sentence in findings[0].sentence
     assert check_loader([], configured, 4) == []
+
+
+def test_no_advice_from_too_few_batches_or_speeds_that_overlap() -> None:
+    few = [measured(1, 40.0, batches=8), measured(4, 100.0, batches=15)]
+    (finding,) = check_loader(few, 1, num_cores=4)
+    assert said([finding]) == [("note", "workers")]
+    assert "only 15 batches came from 4 workers" in finding.sentence
+    enough = [measured(1, 40.0, batches=8), measured(4, 100.0, batches=16)]
+    assert said(check_loader(enough, 1, num_cores=4)) == [("warning", "workers")]
+    wide = [measured(1, 40.0, around=31.0), measured(4, 100.0, around=31.0)]
+    assert said(check_loader(wide, 1, num_cores=4)) == [("note", "workers")]
+
+
+def test_speed_of_a_measurement_and_of_its_parts() -> None:
+    ends = [0.0, 1.0, 2.0, 2.5, 3.0, 5.0, 7.0, 7.5, 8.0]  # pairs take 2, 1, 4, 1 seconds
+    speed = _speed(1, 6, ends)
+    assert speed == LoaderSpeed(1, 6 * 8 / 8, 8, 6 * 2 / 4, 6 * 2 / 1)
+    assert speed.is_enough
+    assert not _speed(1, 6, ends[:-1]).is_enough
+    assert _speed(0, 6, [0.0, 2.0]) == LoaderSpeed(0, 3.0, 1, 3.0, 3.0)
 
 
 @pytest.mark.parametrize(

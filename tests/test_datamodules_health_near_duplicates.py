@@ -25,7 +25,7 @@ from datamodules.health.near_duplicates import Likeness, near_duplicates
 from datamodules.health.near_pairs import NearPair, check_near_duplicates, find_near_pairs
 from datamodules.video.reader import VideoReader
 from lightning_modules.cli import main
-from lightning_modules.reports.doctor_pairs import near_pairs
+from lightning_modules.reports.doctor.pairs import near_pairs
 
 CONFIG = str(PROJECT_ROOT / "configs" / "data" / "video_folder.yaml")
 

@@ -1,5 +1,6 @@
 """The warnings that we ignore: Lightning and torch really issue them, in these words."""
 
+import logging
 import re
 import warnings
 from collections.abc import Callable
@@ -10,10 +11,15 @@ import pytest
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.demos.boring_classes import BoringModel
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities._pytree import _tree_flatten
 from torch.utils._pytree import LeafSpec
 
-from lightning_modules.commands.expected_warnings import EXPECTED, ignore_expected_warnings
+from lightning_modules.commands.expected_warnings import (
+    EXPECTED,
+    NOISE,
+    ignore_expected_warnings,
+)
 
 
 class Stateful(Callback):
@@ -28,12 +34,11 @@ def trainer(folder: Path, *callbacks: Callback, **more: Any) -> Trainer:
         default_root_dir=folder,
         accelerator="cpu",
         callbacks=list(callbacks),
-        logger=False,
         enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
         limit_val_batches=1,
-        **{"max_epochs": 1, "limit_train_batches": 4, **more},
+        **{"logger": False, "max_epochs": 1, "limit_train_batches": 4, **more},
     )
 
 
@@ -102,3 +107,23 @@ def test_expected_warnings_are_issued_and_ignored(message: str, tmp_path: Path) 
             warnings.warn_explicit(warning.message, warning.category, "library.py", 1)
     ignored = {text for text in texts if re.match(message, text, re.IGNORECASE)}
     assert not ignored & {str(warning.message) for warning in left}
+
+
+def test_lines_of_lightning_that_nobody_needs_are_not_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    monkeypatch.setattr(logger, "filters", [])
+    monkeypatch.setattr(logger, "handlers", [caplog.handler])
+
+    def lines() -> list[str]:
+        caplog.clear()
+        trainer(tmp_path, logger=CSVLogger(tmp_path)).fit(BoringModel())
+        return [record.getMessage() for record in caplog.records]
+
+    before = lines()
+    assert all(any(part in line for line in before) for part in NOISE)
+    ignore_expected_warnings()
+    after = lines()
+    assert after
+    assert set(after) == {line for line in before if not any(part in line for part in NOISE)}

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 import yaml
 from command_line import DEBUG, QUICKSTART, SMALL, fit, mistake
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from lightning_modules import CoSTModule, open_checkpoint
@@ -91,6 +93,32 @@ def test_test_writes_scores_and_protocol(
     mean = (exponents / exponents.sum(-1, keepdims=True)).mean(1)
     top1 = 100 * (mean.argmax(1) == scores["labels"]).mean()
     assert f"top-1 {top1:.2f} %" in printed
+    with (run_folder / "videos_test_2x1.csv").open() as file:
+        videos = list(csv.DictReader(file))
+    order = [scores["video_ids"].tolist().index(row["video_id"]) for row in videos]
+    losses = -np.log(mean[np.arange(16), scores["labels"]])[order]
+    assert [float(row["loss"]) for row in videos] == pytest.approx(losses.tolist(), abs=2e-6)
+    assert losses.tolist() == sorted(losses.tolist(), reverse=True)
+    assert all(Path(row["path"]).is_file() for row in videos)
+    assert (run_folder / "videos_test_2x1.html").read_text().count("<img") == 4 * 16
+    check_wandb(run_folder, top1 / 100, printed)
+
+
+def check_wandb(folder: Path, top1: float, printed: str) -> None:
+    """A test has a run of its own in W&B, and an entry in the summary of the run that trained."""
+    trained = json.loads((folder / "run.json").read_text())["id"]
+    assert json.loads((folder / "wandb.json").read_text())["id"] == trained
+    (tested,) = re.findall(r"W&B: the test is the run (\w+) of the project kinetoscope", printed)
+    files = sorted((folder / "wandb").glob("offline-run-*/*.wandb"))
+    assert [path.stem for path in files] == [f"run-{name}" for name in (trained, tested, trained)]
+    fit, test, summary = (path.read_bytes() for path in files)
+    assert re.search(rb"best/val_top1.{1,6}0\.", fit, re.DOTALL)
+    assert f"Test of the run {trained}".encode() in test
+    assert len(list(files[1].parent.rglob("videos*.table.json"))) == 1
+    assert len(list(files[1].parent.rglob("worst*.png"))) == 16
+    (found,) = re.findall(rb"test_2x1/top1.{1,6}?(\d[\d.]*)", summary, re.DOTALL)
+    assert float(found) == pytest.approx(top1)
+    assert f'"{tested}"'.encode() in summary
 
 
 def test_validate_gives_clip_accuracy(
@@ -137,7 +165,7 @@ def test_resumed_fit_goes_on_in_its_folder(
     motion_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = ["--run.name=long", "--run.version=a"]
-    fit(motion_root, tmp_path, *name, "--trainer.logger=true")
+    fit(motion_root, tmp_path, *name, "--trainer.logger=TensorBoard")
     folder = tmp_path / "long" / "a"
     lines = (folder / "metrics.csv").read_text().splitlines()
     fit(
@@ -146,7 +174,7 @@ def test_resumed_fit_goes_on_in_its_folder(
         *name,
         "--ckpt_path=last",
         "--trainer.max_epochs=2",
-        "--trainer.logger=true",
+        "--trainer.logger=TensorBoard",
     )
     content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert content["epoch"] == 1
@@ -158,7 +186,9 @@ def test_resumed_fit_goes_on_in_its_folder(
     identity = json.loads((folder / "run.json").read_text())
     assert identity == content["run"] == {"id": content["run"]["id"], "resume_count": 1}
     ids = [path.name.split("-")[-1] for path in (folder / "wandb").glob("offline-run-*")]
-    assert ids == [identity["id"]] * len(ids)
+    assert ids == [identity["id"]] * 2
+    curve = EventAccumulator(str(folder / "tensorboard")).Reload().Scalars("train/loss")
+    assert [point.step for point in curve] == [0, 1, 2, 3]
 
 
 def test_finished_run_asked_for_with_another_seed_is_refused_by_name(

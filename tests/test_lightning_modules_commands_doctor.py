@@ -10,12 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import PROJECT_ROOT
 
+from datamodules import VideoFolderDataModule
+from datamodules.clips.clip_sampler import FrameSampler
+from datamodules.clips.crops import Crops
+from datamodules.dataset import VideoDataset
 from datamodules.health import examination
+from datamodules.health.contact_sheet import draw_clips
 from datamodules.health.decode_check import DecodeResult, Part, decode_all, decode_part
 from datamodules.health.decode_log import DecodeLog
+from datamodules.health.findings import read_lists
+from datamodules.samplers import SampleKey
 from lightning_modules.cli import main
 
 pytestmark = pytest.mark.usefixtures("fork_server")
@@ -156,7 +164,15 @@ def test_healthy_dataset_passes_with_a_page_and_json(
     assert {0, 1} <= {speed["num_workers"] for speed in found["loader"]}
     page = (out / "report.html").read_text()
     assert page.count("<svg") == 6
-    assert not re.search(r'(?:src|href)="(?!#)', page)
+    assert not re.search(r'(?:src|href)="(?!#|data:)', page)
+    sheet = page[page.index("Clips as the network sees them") :]
+    for name in ("grow", "move_up", "turn_clockwise"):
+        assert f"<h3>{name}</h3>" in sheet
+    assert sheet.count('class="strip"') == 9  # three videos of each class
+    assert sheet.count("<img") == 36
+    first, second = found["division"][:2]
+    assert (first["split"], first["videos"], second["videos"]) == ("train", 15, 3)
+    assert second["origin"] == "held out of the train list (data.val_fraction=0.1)"
     assert "url(http" not in page
     assert not re.search(r"#0[1-5]0[1-5]0[1-5]", page), "a colour that the page does not set"
     assert "prefers-color-scheme: dark" in page
@@ -277,6 +293,39 @@ def test_stopped_examination_goes_on(
     assert set(given[1]) == set(given[0][5:])
 
 
+def test_clips_of_the_sheet_are_those_of_the_first_epoch(class_folders: Path) -> None:
+    data = VideoFolderDataModule(
+        str(class_folders),
+        sampling=FrameSampler(num_frames=8, frame_stride=1),
+        crops=Crops(size=32, short_side=40),
+        seed=5,
+    )
+    (split,) = read_lists(data)
+    dataset = VideoDataset(split.table, split.root, data.spec, train=True, seed=5)
+    good = [index for index in range(18) if index != 7]
+    clips = list(draw_clips(dataset, good, label=1))
+    assert [clip.video_id for clip in clips] == [dataset.video_ids[i] for i in (6, 9, 11)]
+    expected = dataset[SampleKey(0, 9)]["clips"][0]  # (C, T, H, W)
+    middle = expected.shape[1] - 1
+    times = [0, round(middle / 3), round(2 * middle / 3), middle]
+    assert clips[1].frames.shape == (4, 32, 32, 3)
+    for frame, time in zip(clips[1].frames, times, strict=True):
+        assert np.array_equal(frame, expected[:, time].permute(1, 2, 0).numpy())
+    assert list(draw_clips(dataset, [], label=1)) == []
+
+
+def test_odd_videos_stand_beside_their_finding(class_folders: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    words = ["--data.crops.size=400", "--data.crops.short_side=400", "--sample=2"]
+    assert doctor(f"--data.root={class_folders}", f"--out={out}", *words) == 0
+    page = (out / "report.html").read_text()
+    assert page.count('<div class="odd">') == 1
+    part = page[page.index('<div class="odd">') :].split("</div>\n")[0]
+    assert part.count("<figure>") == 2
+    assert part.count("<img") == 6
+    assert "(64x64)" in part
+
+
 def test_words_of_a_fit_are_taken(
     motion_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -292,6 +341,8 @@ def test_words_of_a_fit_are_taken(
     found = json.loads(capsys.readouterr().out)
     assert [row["decoded"] for row in found["splits"]] == [2, 2, 2]
     assert [row["listed"] for row in found["splits"]] == [64, 16, 16]
+    rows = [(row["videos"], row["origin"]) for row in found["division"]]
+    assert rows == [(64, "the train list"), (16, "the validation list"), (16, "the test list")]
 
 
 @pytest.mark.parametrize(

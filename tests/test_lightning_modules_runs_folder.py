@@ -14,7 +14,9 @@ from lightning_modules.runs.folder import (
     RunSettings,
     choose_run_folder,
     folder_of_checkpoint,
+    folder_of_run,
     identify_run,
+    read_identity,
     refuse_other_run,
 )
 
@@ -22,6 +24,8 @@ from lightning_modules.runs.folder import (
 @pytest.fixture(autouse=True)
 def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("WANDB_SWEEP_ID", "WANDB_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(VERSION_VARIABLE, "")
     monkeypatch.delenv(VERSION_VARIABLE)
@@ -91,3 +95,22 @@ def test_launched_ranks_need_a_version(tmp_path: Path, monkeypatch: pytest.Monke
 def test_checkpoint_belongs_to_the_folder_above(tmp_path: Path) -> None:
     assert folder_of_checkpoint(tmp_path / "a" / "checkpoints" / "best.ckpt") == tmp_path / "a"
     assert folder_of_checkpoint(tmp_path / "best.ckpt") == tmp_path
+
+
+def test_run_of_a_sweep_has_the_sweeps_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    monkeypatch.setenv("WANDB_SWEEP_ID", "swp")
+    monkeypatch.setenv("WANDB_RUN_ID", "ofsweep1")
+    settings = RunSettings(folder=str(tmp_path))
+    folder = choose(monkeypatch, settings)
+    assert folder == tmp_path / "unnamed" / "ofsweep1"
+    first = identify_run(folder, None)
+    assert first == read_identity(folder) == RunIdentity("ofsweep1")
+    assert choose(monkeypatch, settings, resumes=True) == folder
+    assert identify_run(folder, None) == RunIdentity("ofsweep1", 1)
+    monkeypatch.setenv("WANDB_RUN_ID", "ofsweep2")
+    assert folder_of_run(settings) == tmp_path / "unnamed" / "ofsweep2"
+    with pytest.raises(UserError, match=r"holds the run ofsweep1, and the sweep .* ofsweep2"):
+        identify_run(folder, None)
+    monkeypatch.delenv("WANDB_SWEEP_ID")  # a requeue without the sweep's agent
+    assert identify_run(folder, None) == RunIdentity("ofsweep1", 2)

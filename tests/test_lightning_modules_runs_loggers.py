@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -11,11 +12,24 @@ from typing import Any
 import pytest
 import wandb
 from conftest import PROJECT_ROOT
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.sdk.mailbox import MailboxClosedError
 
-from datamodules.errors import StorageError
-from lightning_modules.runs.loggers import MetricsFile, logged_in_to_wandb
-from lightning_modules.runs.wandb_runs import RunLogger, outlive_service
+from datamodules.errors import StorageError, UserError
+from lightning_modules.runs import tensorboard
+from lightning_modules.runs.folder import RunIdentity
+from lightning_modules.runs.loggers import MetricsFile, loggers_of_run
+from lightning_modules.runs.tensorboard import TensorBoard
+from lightning_modules.runs.wandb_runs import (
+    RunLogger,
+    WandbAddress,
+    logged_in_to_wandb,
+    logger_of_run,
+    outlive_service,
+)
+from lightning_modules.runs.wandb_tests import RecordedTest, send_test
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -183,3 +197,157 @@ def test_login_is_found_in_environment_and_netrc(
     assert not logged_in_to_wandb()
     monkeypatch.setenv("WANDB_API_KEY", "key")
     assert logged_in_to_wandb()
+
+
+RUN = RunIdentity("abcd1234")
+
+
+def test_loggers_of_a_config_stand_beside_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_NAME", raising=False)
+    folder = tmp_path / "small" / "3"
+    folder.mkdir(parents=True)
+    assert [type(x) for x in loggers_of_run(folder, RUN, False)] == [MetricsFile]
+    for nothing in (None, True):
+        metrics, ours = loggers_of_run(folder, RUN, nothing)
+        assert (type(metrics), type(ours)) == (MetricsFile, RunLogger)
+    own = CSVLogger(tmp_path)
+    assert loggers_of_run(folder, RUN, own)[2:] == [own]
+    theirs = WandbLogger(project="lab", tags=["a"], group="lr")
+    metrics, ours, other = loggers_of_run(folder, RUN, [own, theirs])
+    assert ours is theirs
+    assert other is own
+    assert isinstance(ours, RunLogger)
+    assert ours.version == "abcd1234"
+    assert ours._wandb_init == {
+        "name": "small/3",
+        "project": "lab",
+        "dir": str(folder),
+        "id": "abcd1234",
+        "resume": "allow",
+        "tags": ["a"],
+        "group": "lr",
+    }
+    with pytest.raises(UserError, match="names W&B twice"):
+        loggers_of_run(folder, RUN, [WandbLogger(), WandbLogger()])
+
+
+def test_a_sweep_says_what_id_and_project_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_SWEEP_ID", "swp")
+    monkeypatch.setenv("WANDB_RUN_ID", "ofsweep1")
+    logger = logger_of_run(None, tmp_path, RUN)
+    assert not {"id", "project", "entity"} & set(logger._wandb_init)
+
+
+def points(folder: Path, name: str) -> list[tuple[int, float]]:
+    found = EventAccumulator(str(folder / "tensorboard")).Reload().Scalars(name)
+    return [(point.step, point.value) for point in found]
+
+
+def test_curves_of_tensorboard_do_not_turn_back_in_a_resumed_run(tmp_path: Path) -> None:
+    for steps in (range(4), range(2, 6)):
+        logger = TensorBoard()
+        logger.place(tmp_path)
+        for step in steps:
+            logger.log_metrics({"a": 0.5 * step}, step)
+        logger.save()
+        logger.finalize("success")
+    expected = [0, 1, 2, 2, 3, 4, 5]  # at the first step, of whose values some were not logged yet
+    assert points(tmp_path, "a") == [(step, 0.5 * step) for step in expected]
+
+
+def test_absent_tensorboard_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorboard, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="is not installed; install the extra `tensorboard`"):
+        TensorBoard()
+
+
+class Begun:
+    """Stands in for runs of W&B."""
+
+    def __init__(self) -> None:
+        self.inits: list[dict[str, Any]] = []
+        self.rows: list[dict[str, Any]] = []
+        self.summary: dict[str, Any] = {}
+        self.project, self.entity, self.group, self.name = "lab", "me", "lr", "x"
+
+    def __call__(self, **kwargs: Any) -> "Begun":
+        self.inits.append(kwargs)
+        self.id = kwargs.get("id", "new12345")
+        return self
+
+    def __enter__(self) -> "Begun":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def log(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+
+
+@pytest.fixture
+def tested(tmp_path: Path) -> RecordedTest:
+    Image.new("RGB", (4, 4)).save(tmp_path / "confusion.png")
+    columns, rows = ["video_id", "loss"], [["b", 2.0], ["a", 1.0]]
+    return RecordedTest("test_1x1", {"top1": 0.5}, {}, columns, rows, tmp_path / "confusion.png")
+
+
+def test_a_test_is_linked_to_the_run_that_trained(
+    tested: RecordedTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = Begun()
+    monkeypatch.setattr(wandb, "init", begun)
+    send_test(tmp_path, "abcd1234", tested)
+    WandbAddress("abcd1234", "lab", "me", "lr", "small/3").write(tmp_path)
+    send_test(tmp_path, "another1", tested)
+    assert not begun.inits
+    send_test(tmp_path, "abcd1234", tested)
+    own, trained = begun.inits
+    for init in (own, trained):
+        assert (init["project"], init["entity"], init["group"]) == ("lab", "me", "lr")
+    assert (own["job_type"], own["name"]) == ("test", "small/3 test_1x1")
+    assert own["config"]["trained_run"] == trained["id"] == "abcd1234"
+    assert begun.rows[0]["videos"].data == tested.rows
+    assert begun.summary == {"test_1x1/top1": 0.5, "test_1x1/run": "new12345"}
+
+
+def test_a_test_of_a_run_that_still_trains_leaves_its_summary_alone(
+    tested: RecordedTest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(wandb, "init", begun := Begun())
+    WandbAddress("abcd1234", "lab").write(tmp_path)
+    holder = {"host": "elsewhere", "pid": 1, "since": "now", "job": "", "restarts": 0}
+    (tmp_path / "run.lock").write_text(json.dumps(holder))
+    send_test(tmp_path, "abcd1234", tested)
+    assert len(begun.inits) == 1
+    assert "still trains" in capsys.readouterr().out
+    os.utime(tmp_path / "run.lock", (1, 1))  # left over
+    send_test(tmp_path, "abcd1234", tested)
+    assert len(begun.inits) == 3
+
+
+def test_a_test_outlives_wandb(
+    tested: RecordedTest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    WandbAddress("abcd1234", "lab").write(tmp_path)
+
+    def fails(**_: Any) -> None:
+        raise wandb.errors.CommError("no answer")
+
+    monkeypatch.setattr(wandb, "init", fails)
+    monkeypatch.setattr(wandb, "teardown", lambda: None)
+    send_test(tmp_path, "abcd1234", tested)
+    assert "W&B has ended (no answer); the files of the test are whole" in capsys.readouterr().out
+    monkeypatch.setenv("WANDB_SWEEP_ID", "swp")
+    send_test(tmp_path, "abcd1234", tested)
+    assert "no test is sent from within a sweep" in capsys.readouterr().out

@@ -12,8 +12,10 @@ from datamodules.annotations.table import VideoTable, write_missing
 from datamodules.base import VideoDataModule
 from datamodules.dataset import VideoDataset
 from datamodules.errors import UserError
+from datamodules.health.contact_sheet import CLASSES, SheetClip, draw_clips
 from datamodules.health.decode_check import DecodeResult, Part, decode_all
 from datamodules.health.decode_log import DecodeLog
+from datamodules.health.division import Division, division_of_fit
 from datamodules.health.findings import Finding, ListedSplit, count_of, read_lists
 from datamodules.health.lists import check_classes, check_counts, check_leakage, check_missing
 from datamodules.health.loading import (
@@ -93,6 +95,8 @@ class Examination:
         speeds: Speed of the loader by number of workers.
         equal_files: Sets of equal files, as paths relative to the root.
         near_pairs: Near-duplicates of training videos in other splits, the most alike first.
+        division: Training, validation and test as a fit has them; none where it would not begin.
+        sheet: Training clips of each class, by its name.
         findings: Everything worth saying, in the order it was found.
     """
 
@@ -101,6 +105,8 @@ class Examination:
     speeds: list[LoaderSpeed] = field(default_factory=list)
     equal_files: list[list[str]] = field(default_factory=list)
     near_pairs: list[NearPair] = field(default_factory=list)
+    division: list[Division] = field(default_factory=list)
+    sheet: dict[str, list[SheetClip]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -135,9 +141,8 @@ class Examination:
             "dataset": type(self.data).__name__,
             "root": str(self.data.root),
             "fatal": self.is_fatal,
-            "findings": [
-                {**vars(finding), "examples": list(finding.examples)} for finding in self.findings
-            ],
+            "findings": [finding.as_dict() for finding in self.findings],
+            "division": [vars(part) for part in self.division],
             "splits": [
                 {
                     "split": split.name,
@@ -198,6 +203,7 @@ def examine(
         if split.name == "train":
             found.findings += check_broken_share(split, data.max_broken_fraction)
             found.findings += _measure(found, split, settings)
+            found.sheet = _sheet(found, split, settings)
     found.findings += check_shapes(found.splits, data.spec)
     found.findings += _compare_files(found, settings)
     found.findings += _setup(found)
@@ -313,7 +319,7 @@ def _measure(
     data, cores = found.data, num_cores()
     per_batch = batch_bytes(data.spec, data.loading.batch_size)
     findings = check_shared_memory(free_shared_memory(), per_batch, data.loading.num_workers)
-    good = [i for i, result in train.decoded.items() if result.verdict is None]
+    good = _good(train)
     if not good or not settings.measure:
         return findings
     dataset = VideoDataset(
@@ -338,15 +344,32 @@ def _measure(
     return findings + check_loader(found.speeds, data.loading.num_workers, cores)
 
 
+def _good(split: ListedSplit) -> list[int]:
+    """List the positions of videos that are known to decode."""
+    return [i for i, result in split.decoded.items() if result.verdict is None]
+
+
+def _sheet(
+    found: Examination, train: ListedSplit, settings: ExaminationSettings
+) -> dict[str, list[SheetClip]]:
+    """Draw clips of each class."""
+    data, good = found.data, _good(train)
+    dataset = VideoDataset(train.table, train.root, data.spec, train=True, seed=data.seed)
+    with progress_bar("classes", shown=settings.progress) as bar:
+        names = bar.track(data.class_names[:CLASSES], description="drawing clips")
+        return {name: [*draw_clips(dataset, good, label)] for label, name in enumerate(names)}
+
+
 def _setup(found: Examination) -> list[Finding]:
     """Set the dataset up as a fit does, and list its remarks that were not found already."""
-    if found.is_fatal:
-        return []
+    was_fatal = found.is_fatal
     try:
         with found.data.remarks.collected() as said:
             found.data.setup()
-            if len(found.data.train_set.table.present):
+            found.division = division_of_fit(found.data, found.splits)
+            if len(found.data.train_set.table.present) and not was_fatal:
                 found.data.train_dataloader()  # refuses a batch larger than the dataset
     except ValueError as error:
-        return [Finding("fatal", "setup", f"A fit does not begin with this dataset: {error}.")]
+        text = f"A fit does not begin with this dataset: {error}."
+        return [] if was_fatal else [Finding("fatal", "setup", text)]
     return [note for note in _notes(said) if note not in found.findings]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ LEVELS: tuple[Level, ...] = ("fatal", "warning", "note")
 MAX_EXAMPLES = 10
 """Names that a finding gives."""
 
+MAX_SHOWN = 4
+"""Videos that a finding shows."""
+
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -35,15 +38,27 @@ class Finding:
         check: Short name of the kind of finding.
         sentence: The finding, its meaning, and the remedy.
         examples: Some of the videos or classes that it is about.
+        shown: The videos of the first examples, if it is about how videos look.
     """
 
     level: Level
     check: str
     sentence: str
     examples: Sequence[str] = ()
+    shown: Sequence[Part] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "examples", tuple(self.examples[:MAX_EXAMPLES]))
+        object.__setattr__(self, "shown", tuple(self.shown[:MAX_SHOWN]))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Convert to plain values, for other programs."""
+        return {
+            "level": self.level,
+            "check": self.check,
+            "sentence": self.sentence,
+            "examples": list(self.examples),
+        }
 
 
 @dataclass(frozen=True)
@@ -115,14 +130,15 @@ class ListedSplit:
         return np.bincount(self.table.labels[usable], minlength=num_classes)
 
 
-def count_of(number: int, noun: str) -> str:
+def count_of(number: int, noun: str, plural: str | None = None) -> str:
     """Format a number and its noun, such as "1 video" or "1,200 videos".
 
     Args:
         number: The number.
         noun: Singular of the noun.
+        plural: Its plural; None to add an s.
     """
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or f'{noun}s'}"
 
 
 def read_lists(data: VideoDataModule) -> list[ListedSplit]:

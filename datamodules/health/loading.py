@@ -32,6 +32,13 @@ PREFETCHED = 2
 """Batches that each worker has ready, PyTorch's default."""
 
 
+PARTS = 4
+"""Parts of a measurement whose speeds are compared."""
+
+LONGER = 4
+"""Times that a measurement may take longer, to have batches enough."""
+
+
 @dataclass(frozen=True)
 class LoaderSpeed:
     """Speed of a loader.
@@ -39,10 +46,26 @@ class LoaderSpeed:
     Attributes:
         num_workers: Its worker processes.
         clips_per_second: Clips that came out once all workers were busy.
+        batches: Batches that were measured.
+        slowest: Speed of the slowest part of the measurement, of `PARTS`.
+        fastest: Speed of its fastest part.
     """
 
     num_workers: int
     clips_per_second: float
+    batches: int
+    slowest: float
+    fastest: float
+
+    @property
+    def is_enough(self) -> bool:
+        """True if advice can be given: each part has two batches, or one of each worker."""
+        return self.batches >= batches_needed(self.num_workers)
+
+
+def batches_needed(num_workers: int) -> int:
+    """Count the batches that a measurement needs before advice is given of it."""
+    return PARTS * max(2, num_workers)
 
 
 class _EndlessSampler(Sampler[SampleKey]):
@@ -67,7 +90,7 @@ def measure_loader(
     seconds: float,
     limit: float,
 ) -> LoaderSpeed:
-    """Load training clips for a while.
+    """Load training clips for a while; longer, up to four times, where batches are too few.
 
     Args:
         dataset: Training videos.
@@ -89,11 +112,25 @@ def measure_loader(
     batches = iter(loader)
     for _ in range(max(1, num_workers)):
         next(batches)
-    begin, clips, elapsed = time.perf_counter(), 0, 0.0
-    while elapsed < seconds or not clips:
-        clips += len(next(batches)["video_id"])
-        elapsed = time.perf_counter() - begin
-    return LoaderSpeed(num_workers, clips / elapsed)
+    ends, needed = [time.perf_counter()], batches_needed(num_workers)
+    while len(ends) == 1 or _goes_on(ends[-1] - ends[0], len(ends) - 1, seconds, needed):
+        next(batches)
+        ends.append(time.perf_counter())
+    return _speed(num_workers, batch_size, ends)
+
+
+def _goes_on(elapsed: float, batches: int, seconds: float, needed: int) -> bool:
+    return elapsed < seconds or (batches < needed and elapsed < LONGER * seconds)
+
+
+def _speed(num_workers: int, batch_size: int, ends: Sequence[float]) -> LoaderSpeed:
+    """Compute the speed, and that of the parts, from when each batch was ready."""
+    batches = len(ends) - 1
+    marks = np.unique(np.linspace(0, batches, min(PARTS, batches) + 1).round().astype(np.int64))
+    times = np.array(ends)[marks]
+    parts = batch_size * np.diff(marks) / np.diff(times)
+    whole = batch_size * batches / (ends[-1] - ends[0])
+    return LoaderSpeed(num_workers, whole, batches, float(parts.min()), float(parts.max()))
 
 
 def worker_counts(num_cores: int, configured: int) -> list[int]:
@@ -137,6 +174,9 @@ def check_storage(results: Iterable[DecodeResult], num_videos: int) -> list[Find
 def check_loader(speeds: Sequence[LoaderSpeed], configured: int, num_cores: int) -> list[Finding]:
     """Compare the configured number of workers with the best.
 
+    Another number is advised only where enough batches were measured, and the slowest part of its
+    measurement was faster than the fastest of the configured one.
+
     Args:
         speeds: The measured speeds.
         configured: `data.loading.num_workers`.
@@ -144,20 +184,28 @@ def check_loader(speeds: Sequence[LoaderSpeed], configured: int, num_cores: int)
     """
     if not speeds:
         return []
+    if configured > num_cores:
+        text = (
+            "More workers than cores wait for each other, and "
+            f"data.loading.num_workers={configured} is more than the {num_cores} that may be used "
+            "here: set no more than that."
+        )
+        return [Finding("warning", "workers", text)]
+    few = [speed for speed in speeds if not speed.is_enough]
+    if few:
+        text = (
+            f"In the time of --measure only {count_of(few[0].batches, 'batch', 'batches')} came "
+            f"from {count_of(few[0].num_workers, 'worker')}: too few to advise a number of "
+            "workers; measure longer, such as with --measure 30."
+        )
+        return [Finding("note", "workers", text)]
     # without workers nothing is loaded while the network computes, however fast it is alone
     beside = [speed for speed in speeds if speed.num_workers] or speeds
     best = max(speed.clips_per_second for speed in beside)
     advised = next(speed for speed in beside if speed.clips_per_second >= ENOUGH * best)
     ours = next((speed for speed in speeds if speed.num_workers == configured), None)
     says = f"{advised.clips_per_second:.1f} clips/s with {count_of(advised.num_workers, 'worker')}"
-    if configured > num_cores:
-        text = (
-            "More workers than cores wait for each other, and "
-            f"data.loading.num_workers={configured} is more than the {num_cores} that may be used "
-            f"here; the loader gave {says}, so set that."
-        )
-        return [Finding("warning", "workers", text)]
-    if ours is not None and ours.clips_per_second < SLOW * best:
+    if ours is not None and ours.clips_per_second < SLOW * best and ours.fastest < advised.slowest:
         text = (
             f"The loader gave {ours.clips_per_second:.1f} clips/s with the configured "
             f"{count_of(configured, 'worker')}, but {says}: set "
@@ -165,8 +213,8 @@ def check_loader(speeds: Sequence[LoaderSpeed], configured: int, num_cores: int)
         )
         return [Finding("warning", "workers", text)]
     text = (
-        f"The loader gave {says} on {num_cores} cores: training cannot be faster than that, on "
-        "whatever device."
+        f"The loader gave {says} on {count_of(num_cores, 'core')}: training cannot be faster than "
+        "that, on whatever device."
     )
     return [Finding("note", "workers", text)]
 

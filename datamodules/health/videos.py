@@ -151,7 +151,7 @@ class _Readable:
         level: Level = "warning" if len(odd) > SHARE * len(self.results) else "note"
         sentence = f"{len(odd):,} of {len(self.results):,} decoded videos {text}"
         names = [f"{self._names[result]} ({what})" for result, what in odd.items()]
-        return [Finding(level, check, sentence, names)]
+        return [Finding(level, check, sentence, names, [result.part for result in odd])]
 
 
 def check_shapes(splits: Sequence[ListedSplit], spec: InputSpec) -> list[Finding]:

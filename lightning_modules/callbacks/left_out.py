@@ -16,7 +16,7 @@ class LeftOut(Callback):
         if names:
             more = ", ..." if len(names) > 3 else ""
             say(
-                f"each epoch leaves out {len(names)} of {len(data.train_set)} training videos, "
-                "which do not fill an optimizer step, and always others: epoch "
-                f"{trainer.current_epoch} {', '.join(names[:3])}{more}"
+                f"each epoch leaves out {len(names)} of {len(data.train_set)} training videos, too "
+                f"few for one more optimizer step; which ones changes from epoch to epoch (now "
+                f"{', '.join(names[:3])}{more})"
             )

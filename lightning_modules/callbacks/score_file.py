@@ -23,6 +23,8 @@ from lightning_modules.evaluation.protocol import (
 )
 from lightning_modules.evaluation.result_files import choose_files, name_of_test
 from lightning_modules.reports.classes import write_confusion, write_per_class
+from lightning_modules.reports.test_report import write_report
+from lightning_modules.runs.wandb_tests import send_test
 from lightning_modules.training.metrics import per_class_accuracy
 
 HALF_PRECISION_BYTES = 200_000_000
@@ -49,10 +51,13 @@ class ScoreFile(Callback):
 
     Args:
         folder: Where they are written: the run folder of the checkpoint that is tested, or another.
+        run_folder: That run folder, if a test is sent to where the run is in W&B; None to send
+            nothing.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, run_folder: Path | None = None) -> None:
         self.folder = folder
+        self.run_folder = run_folder
         self._parts: list[dict[str, Any]] = []
         self._weights = ""
         self._token = ""
@@ -130,11 +135,15 @@ class ScoreFile(Callback):
             files.not_tested.unlink(missing_ok=True)
             if unused:
                 _write_unused(files.not_tested, unused)
+            report = write_report(files, data, protocol, confusion)
         say(f"scores: {files.scores}")
         say(f"by class: {files.per_class}, {files.confusion}")
+        say(f"by video, the worst first: {files.videos}, {files.page}")
         if unused:
             listed = len(data.test_set)
             say(f"not tested: {len(unused)} of {listed} videos, all in {files.not_tested}")
+        if self.run_folder is not None:
+            send_test(self.run_folder, module.origin.run.get("id"), report.record(confusion))
 
     def _part_path(self, rank: int) -> Path:
         return self.folder / f".scores_{self._token}.part{rank}.npz"

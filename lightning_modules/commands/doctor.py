@@ -26,8 +26,8 @@ from lightning_modules.parsing.parser import (
     allow_known_classes,
     constructors_mistakes,
 )
-from lightning_modules.reports.doctor_page import write_page
-from lightning_modules.reports.doctor_terminal import print_report
+from lightning_modules.reports.doctor.page import write_page
+from lightning_modules.reports.doctor.terminal import print_report
 
 UNHEALTHY = 1
 """Exit code where a finding is fatal."""

@@ -1,5 +1,6 @@
-"""Warnings of libraries that a fit, a validation or a test expects."""
+"""Warnings of libraries that a fit, a validation or a test expects, and lines that nobody needs."""
 
+import logging
 import warnings
 
 EXPECTED = {
@@ -13,7 +14,17 @@ EXPECTED = {
 """Patterns of messages, with the reason why each is expected."""
 
 
+NOISE = ("Tip: For seamless", "`Trainer.fit` stopped: `max_epochs=")
+"""Parts of lines of Lightning that are not printed: advertisements of its makers' services, and the
+end of the last epoch, whose own line says so; this one would be written across the progress bar."""
+
+
 def ignore_expected_warnings() -> None:
     """Ignore them in this process; for commands, which have it to themselves."""
     for message in EXPECTED:
         warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_noise)
+
+
+def _is_no_noise(record: logging.LogRecord) -> bool:
+    return not any(part in record.getMessage() for part in NOISE)

@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import (
     ArgsType,
     LightningArgumentParser,
@@ -65,7 +65,7 @@ from lightning_modules.runs.folder import (
     refuse_other_run,
 )
 from lightning_modules.runs.lock import RunLock
-from lightning_modules.runs.loggers import default_loggers
+from lightning_modules.runs.loggers import loggers_of_run
 from lightning_modules.runs.wandb_runs import finish_wandb, outlive_service
 from lightning_modules.training.checkpoint_content import check_content
 from lightning_modules.training.gpu_libraries import refuse_known_bad_cudnn
@@ -214,7 +214,7 @@ class VideoCLI(LightningCLI):
     def _resolve_last(self, config: Namespace) -> None:
         """Turn `--ckpt_path last` into the newest good checkpoint of the run, where it has one."""
         settings = RunSettings(**config.run)
-        if settings.version is None and "SLURM_JOB_ID" not in os.environ:
+        if folder_of_run(settings) is None:
             config.run.version = newest_version(settings)
         folder = folder_of_run(RunSettings(**config.run))
         if folder is not None and folder.is_dir() and not config.trainer.fast_dev_run:
@@ -301,7 +301,10 @@ class VideoCLI(LightningCLI):
         config = self.config_init[self.subcommand].trainer
         own = _as_list(config.callbacks)
         if self.subcommand != "fit":
-            scores = ScoreFile(self._score_folder)
+            ckpt, data = self.config[self.subcommand].ckpt_path, self.datamodule
+            is_sent = config.logger is not False and data.evaluation.corruptions is None
+            run_folder = folder_of_checkpoint(ckpt) if is_sent else None
+            scores = ScoreFile(self._score_folder, run_folder)
             return {
                 "logger": False,
                 "enable_checkpointing": False,
@@ -319,11 +322,9 @@ class VideoCLI(LightningCLI):
             is_own = path is not None and folder_of_checkpoint(path) == self.run_folder.resolve()
             identity = identify_run(self.run_folder, self.checkpoint if is_own else None)
         os.environ[VERSION_VARIABLE] = self.run_folder.name  # for the ranks that it starts
-        logs = config.logger is None or config.logger is True
-        loggers = default_loggers(self.run_folder, identity) if logs else config.logger
         return {
             "default_root_dir": self.run_folder,
-            "logger": loggers,
+            "logger": loggers_of_run(self.run_folder, identity, config.logger),
             "callbacks": [
                 *own,
                 self.stop,
@@ -333,7 +334,7 @@ class VideoCLI(LightningCLI):
                     self.config["fit"],
                     identity=identity,
                     signals=self.signals,
-                    logs=bool(loggers),
+                    has_bar=any(isinstance(callback, ProgressBar) for callback in own),
                 ),
             ],
             "plugins": [*_as_list(config.plugins), AtomicCheckpointIO()],

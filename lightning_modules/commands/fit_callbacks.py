@@ -10,6 +10,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning_modules.callbacks.broken_videos import BrokenVideos
 from lightning_modules.callbacks.fit_length import FitLength
 from lightning_modules.callbacks.left_out import LeftOut
+from lightning_modules.callbacks.progress import EpochLine, FitBar
 from lightning_modules.callbacks.run_config import RunConfig
 from lightning_modules.callbacks.throughput import Throughput
 from lightning_modules.callbacks.validation_report import ValidationReport
@@ -27,7 +28,7 @@ def fit_callbacks(
     *,
     identity: RunIdentity,
     signals: StopSignals,
-    logs: bool,
+    has_bar: bool,
 ) -> list[Callback]:
     """Make what a fit needs beside the callbacks of its config.
 
@@ -37,22 +38,25 @@ def fit_callbacks(
         config: The config of the fit.
         identity: The run's identity, stored beside its config.
         signals: Signals that ask it to stop.
-        logs: If there are loggers.
+        has_bar: If the config names a progress bar.
 
     Returns:
         The callbacks, in the order in which Lightning calls them.
     """
+    keeps_best = config.run.keep_best and config.trainer.enable_checkpointing is not False
     callbacks: list[Callback] = [
         RunConfig(parser=parser, config=config, save_to_log_dir=False, identity=identity),
         BrokenVideos(folder),
         FitLength(),
         LeftOut(),
         Throughput(),
-        ValidationReport(folder),
+        ValidationReport(folder, keeps_best),
         ExactResume(),
+        LearningRateMonitor(logging_interval="step"),
+        EpochLine(),
     ]
-    if logs:
-        callbacks.append(LearningRateMonitor(logging_interval="step"))
+    if config.trainer.enable_progress_bar is not False and not has_bar:
+        callbacks.append(FitBar())
     if config.trainer.enable_checkpointing is False:
         return callbacks
     checkpoints, settings = folder / "checkpoints", config.run

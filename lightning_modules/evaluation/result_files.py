@@ -45,9 +45,19 @@ class ResultFiles:
         return self.folder / f"not_tested_{self.stem}.csv"
 
     @property
+    def videos(self) -> Path:
+        """The table of the tested videos, the worst first."""
+        return self.folder / f"videos_{self.stem}.csv"
+
+    @property
+    def page(self) -> Path:
+        """The page of the test."""
+        return self.folder / f"videos_{self.stem}.html"
+
+    @property
     def exist(self) -> bool:
         """True if one of them is there."""
-        paths = (self.scores, self.per_class, self.confusion, self.not_tested)
+        paths = (self.scores, self.per_class, self.confusion, self.not_tested, self.videos)
         return any(path.exists() for path in paths)
 
 

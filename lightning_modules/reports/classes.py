@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from datamodules.csv_tables import write_rows
+from lightning_modules.reports.fonts import fonts_for, name_ticks
 from lightning_modules.training.metrics import per_class_accuracy
 
 MAX_NAMED_CLASSES = 40
@@ -39,7 +40,8 @@ def write_per_class(path: Path, class_names: Sequence[str], confusion: Tensor) -
 
 def write_confusion(path: Path, class_names: Sequence[str], confusion: Tensor, title: str) -> None:
     """Draw the confusion matrix; see `confusion_figure`."""
-    confusion_figure(confusion.numpy(), class_names, title).savefig(path, dpi=100)
+    with fonts_for(class_names):
+        confusion_figure(confusion.numpy(), class_names, title).savefig(path, dpi=100)
 
 
 def confusion_figure(confusion: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
@@ -67,8 +69,8 @@ def confusion_figure(confusion: np.ndarray, class_names: Sequence[str], title: s
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     if named:
-        axes.set_xticks(range(num_classes), class_names, rotation=60, ha="right", fontsize=8)
-        axes.set_yticks(range(num_classes), class_names, fontsize=8)
+        name_ticks(axes.xaxis, class_names, rotation=60, ha="right", fontsize=8)
+        name_ticks(axes.yaxis, class_names, fontsize=8)
     if num_classes <= 15:
         for (row, column), share in np.ndenumerate(shares):
             colour = "white" if share > 0.5 else "black"

@@ -34,7 +34,8 @@ def paint_intervals(axes: Axes, contest: Contest, found: Comparison, dot: str, l
         capsize=4,
     )
     names = [contender.name for contender in contest.contenders]
-    axes.set_yticks(rows, [_label(*pair) for pair in zip(names, estimates, strict=True)])
+    labels = [_label(*pair) for pair in zip(names, estimates, strict=True)]
+    axes.set_yticks(rows, labels, parse_math=False)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(f"top-1 of {len(contest.video_ids):,} videos, %")
     axes.grid(axis="x", alpha=0.3)
@@ -48,7 +49,8 @@ def paint_gains(axes: Axes, gains: Sequence[tuple[str, Estimate]], models: bool 
         axes.errorbar(
             100 * gain.value, row, xerr=_reach([gain]), fmt="o", color=color, ecolor=INK, capsize=3
         )
-    axes.set_yticks(range(len(gains)), [_label(*gain) if models else gain[0] for gain in gains])
+    labels = [_label(*gain) if models else gain[0] for gain in gains]
+    axes.set_yticks(range(len(gains)), labels, parse_math=False)
     axes.axvline(0, color=MUTED, linewidth=0.8)
     axes.set_ylim(len(gains) - 0.5, -0.5)
     axes.set_xlabel("points of accuracy, 95 % intervals")

@@ -75,6 +75,28 @@ li, td.text {{ overflow-wrap: anywhere; }}
   display: grid; gap: 8px; grid-template-columns: 1fr 1fr; align-content: start; margin: 0;
 }}
 .pairs .caption {{ grid-column: 1 / -1; margin: 0; }}
+.clips {{
+  display: grid; gap: 14px; grid-template-columns: repeat(auto-fill, minmax(min(440px, 100%), 1fr));
+}}
+.clips .card {{ margin: 0; min-width: 0; }}
+.clips h3 {{ margin: 8px 0 0; overflow-wrap: anywhere; }}
+.clips .caption {{ overflow-wrap: anywhere; }}
+.odd {{
+  display: grid; gap: 10px; margin-top: 8px;
+  grid-template-columns: repeat(auto-fill, minmax(min(230px, 100%), 1fr));
+}}
+.strip {{ display: grid; gap: 4px; grid-auto-flow: column; grid-auto-columns: minmax(0, 1fr); }}
+.odd .strip {{ grid-auto-columns: minmax(0, 32%); }}
+.strip img {{ width: 100%; height: auto; border-radius: 4px; display: block; }}
+.answers {{
+  display: grid; gap: 3px 10px; grid-template-columns: minmax(0, 2fr) minmax(60px, 3fr) auto;
+  align-items: center; font-size: 13px; margin-top: 6px;
+}}
+.answers span {{ overflow-wrap: anywhere; }}
+.answers .bar {{ background: var(--line); border-radius: 4px; height: 9px; overflow: hidden; }}
+.answers i {{ display: block; height: 100%; background: var(--bad); }}
+.answers .right i {{ background: var(--good); }}
+.answers span.right {{ color: var(--good); font-weight: 600; }}
 figure {{ margin: 0; min-width: 0; }}
 figure img {{ width: 100%; height: auto; border-radius: 6px; display: block; }}
 figcaption {{ font-size: 13px; overflow-wrap: anywhere; margin-top: 4px; }}
@@ -102,7 +124,13 @@ tr:last-child td {{ border-bottom: 0; }}
 
 
 def save_page(
-    target: Path, title: str, where: str, verdict: str, *, good: bool, sections: Sequence[str]
+    target: Path,
+    title: str,
+    where: str,
+    verdict: str,
+    *,
+    good: bool | None,
+    sections: Sequence[str],
 ) -> Path:
     """Write a page; it appears whole or not at all.
 
@@ -111,7 +139,7 @@ def save_page(
         title: Heading, plain text.
         where: Line below it, plain text.
         verdict: The result in a few words, plain text.
-        good: True for a good verdict.
+        good: True for a good verdict, False for a bad one, None for one that is neither.
         sections: HTML, see `section`.
 
     Returns:
@@ -121,7 +149,7 @@ def save_page(
         title=escape(title),
         where=escape(where),
         verdict=escape(verdict),
-        ready="ready" if good else "not-ready",
+        ready={True: "ready", False: "not-ready", None: ""}[good],
         sections="\n".join(sections),
     )
     with writing_text(target, lone=True, errors="backslashreplace") as file:

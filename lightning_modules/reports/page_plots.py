@@ -9,6 +9,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lightning_modules.reports.fonts import fonts_for
+
 # colours that matplotlib writes, and the page's own that take their place
 INK, MUTED, ACCENT, SECOND, BAD = "#010101", "#020202", "#030303", "#040404", "#050505"
 PAGE_COLORS = {
@@ -45,7 +47,7 @@ def draw(paint: Callable[[Axes], None], height: float = HEIGHT) -> str:
         paint: Draws into the axes.
         height: Of the figure, in inches.
     """
-    with rc_context(STYLE):
+    with rc_context(STYLE), fonts_for(()):  # the browser, not matplotlib, writes the text
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         paint(figure.subplots())
         file = io.StringIO()

@@ -113,7 +113,7 @@ class ExactResume(Callback):
         for logger, count in zip(files, self._lines or [0] * len(files), strict=False):
             if logger.num_lines > count:
                 lost = logger.num_lines - count
-                say(f"{logger.path}: {lost} lines after the checkpoint make room, to come again")
+                say(f"{logger.path}: {lost} lines from after the checkpoint are logged again")
             logger.keep_lines(count)
         if self._unlogged is not None:
             step, metrics = self._unlogged

@@ -55,8 +55,9 @@ class RunSettings:
 
     Attributes:
         name: Name of the run, a folder below `folder`.
-        version: Folder below the name; by default the next free number, under Slurm the job id (and
-            array task), so that a requeued job finds its folder again.
+        version: Folder below the name; by default the next free number, in a sweep of W&B the id
+            that it gives the run, under Slurm the job id (and array task), so that a requeued job
+            finds its folder again.
         folder: Folder of all runs.
         keep_best: Keep the checkpoint with the best val/top1 beside the last one. Off
             where the reported set is the validation set.
@@ -118,6 +119,13 @@ def choose_run_folder(settings: RunSettings, resumes: bool) -> Path:
     return folder
 
 
+def sweep_run() -> str | None:
+    """Get the id that a sweep of W&B gives to the run of this process; None outside of a sweep."""
+    if os.environ.get("WANDB_SWEEP_ID"):
+        return os.environ.get("WANDB_RUN_ID") or None
+    return None
+
+
 def _slurm_version() -> str | None:
     """Name the job and array task under Slurm, the same before and after a requeue."""
     job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
@@ -138,8 +146,9 @@ def _claim_next(base: Path) -> Path:
 
 
 def folder_of_run(settings: RunSettings) -> Path | None:
-    """Find the folder that settings, a parent process or Slurm name; None if none does."""
-    version = os.environ.get(VERSION_VARIABLE) or settings.version or _slurm_version()
+    """Find the folder that settings, a parent process, a sweep or Slurm name; None if none does."""
+    named = (os.environ.get(VERSION_VARIABLE), settings.version, sweep_run(), _slurm_version())
+    version = next(filter(None, named), None)
     return None if version is None else Path(settings.folder) / settings.name / version
 
 
@@ -205,12 +214,21 @@ def identify_run(folder: Path, checkpoint: dict[str, Any] | None) -> RunIdentity
         folder: The run folder.
         checkpoint: The checkpoint that the run goes on from, if it is one of this folder; else
             None. It tells the id where the folder's own file is lost.
+
+    Raises:
+        UserError: If the run is another than that of the sweep that this process belongs to.
     """
     known = read_identity(folder)
     if known is None and checkpoint is not None and KEY in checkpoint:
         known = RunIdentity(**checkpoint[KEY])
+    if known is not None and sweep_run() not in {None, known.id}:
+        raise UserError(
+            f"{folder} holds the run {known.id}, and the sweep of W&B has begun {sweep_run()}; "
+            "leave --run.version out, so that each run of a sweep has a folder of its own"
+        )
     if known is None:
-        own = RunIdentity("".join(secrets.choice(_LETTERS) for _ in range(8)))
+        new = "".join(secrets.choice(_LETTERS) for _ in range(8))
+        own = RunIdentity(os.environ.get("WANDB_RUN_ID") or new)
     else:
         own = RunIdentity(known.id, known.resume_count + 1)
     _write(own, folder)

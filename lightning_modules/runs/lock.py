@@ -131,6 +131,15 @@ class RunLock:
                 os.utime(path)
 
 
+def is_in_use(folder: Path) -> bool:
+    """Return True if another process runs in a folder, as far as its lock tells at once."""
+    path = folder / FILE_NAME
+    holder = _read(path)
+    if holder is None or holder.is_over(Holder.this_process()):
+        return False
+    return time.time() - _changed(path) / 1e9 < _WATCH_SECONDS
+
+
 def _read(path: Path) -> Holder | None:
     """Read who holds a lock; None where nobody does, or it cannot be told."""
     try:

@@ -1,22 +1,18 @@
-"""Loggers of a fit: a CSV file always, W&B online only for a user who is logged in there."""
+"""Loggers of a fit: a CSV file always, W&B, and those of the config beside them."""
 
 import csv
-import netrc
-import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
-import wandb
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, WandbLogger
 
 from datamodules.atomic import writing_text
-from datamodules.errors import as_storage_error
+from datamodules.errors import UserError, as_storage_error
 from lightning_modules.runs.folder import GO_ON, RunIdentity
-from lightning_modules.runs.wandb_runs import RunLogger
-
-PROJECT = "kinetoscope"
+from lightning_modules.runs.tensorboard import TensorBoard
+from lightning_modules.runs.wandb_runs import logger_of_run
 
 
 class MetricsFile(Logger):
@@ -109,36 +105,26 @@ class MetricsFile(Logger):
             writer.writerows(rows)
 
 
-def default_loggers(folder: Path, identity: RunIdentity) -> list[Logger]:
-    """Make the CSV (`metrics.csv`) and W&B (`wandb/`) loggers of a run folder.
-
-    W&B works offline unless the user is logged in or `WANDB_MODE` says otherwise; `wandb sync`
-    sends an offline run later. A resumed run goes on under the id of its first start.
+def loggers_of_run(
+    folder: Path, identity: RunIdentity, given: Logger | Sequence[Logger] | bool | None
+) -> list[Logger]:
+    """Make the loggers of a run: `metrics.csv` always, W&B (`wandb/`), and those of the config.
 
     Args:
         folder: The run folder.
         identity: The id, and how often the run was resumed.
+        given: `trainer.logger`: loggers beside these, of which a W&B logger takes the place of
+            ours; False for `metrics.csv` alone.
     """
-    offline = "WANDB_MODE" not in os.environ and not logged_in_to_wandb()
-    wandb_logger = RunLogger(
-        id=identity.id,
-        resume="allow",
-        name=f"{folder.parent.name}/{folder.name}",
-        project=os.environ.get("WANDB_PROJECT", PROJECT),
-        save_dir=folder,
-        offline=offline,
-        settings=wandb.Settings(quiet=True),
-    )
-    return [MetricsFile(folder), wandb_logger]
-
-
-def logged_in_to_wandb() -> bool:
-    """Look for an API key of the W&B server in the environment and in `~/.netrc`."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    server = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
-    try:
-        known = netrc.netrc(os.environ.get("NETRC"))
-    except (FileNotFoundError, netrc.NetrcParseError):
-        return False
-    return server is not None and known.authenticators(server) is not None
+    metrics = MetricsFile(folder)
+    if given is False:
+        return [metrics]
+    own = [given] if isinstance(given, Logger) else [] if isinstance(given, bool) else given or []
+    dashboards = [logger for logger in own if isinstance(logger, WandbLogger)]
+    if len(dashboards) > 1:
+        raise UserError("trainer.logger names W&B twice; a run has one place there")
+    for logger in own:
+        if isinstance(logger, TensorBoard):
+            logger.place(folder)
+    others = [logger for logger in own if not isinstance(logger, WandbLogger)]
+    return [metrics, logger_of_run(next(iter(dashboards), None), folder, identity), *others]

@@ -7,9 +7,10 @@ from pathlib import Path
 from datamodules.health.examination import Examination
 from datamodules.health.findings import Finding
 from datamodules.video.index_cache import DECODER
-from lightning_modules.reports.doctor_pairs import near_pairs
-from lightning_modules.reports.doctor_plots import plots
-from lightning_modules.reports.doctor_terminal import by_level, verdict_line
+from lightning_modules.reports.doctor.pairs import near_pairs
+from lightning_modules.reports.doctor.plots import plots
+from lightning_modules.reports.doctor.sheets import class_sheet, odd_videos
+from lightning_modules.reports.doctor.terminal import by_level, division_rows, verdict_line
 from lightning_modules.reports.html_page import card, save_page, section, table
 
 MAX_ROWS = 1000
@@ -27,8 +28,14 @@ def write_page(found: Examination, target: Path) -> Path:
         The file.
     """
     sections = [section("Findings", "".join(map(_finding, by_level(found))))]
+    if found.division:
+        sections.insert(
+            0, section("What a fit has", card(table(*division_rows(found), numbers=False)))
+        )
     if found.splits:
         sections.insert(0, section("Lists", card(_splits(found))))
+    if any(found.sheet.values()):
+        sections.append(section("Clips as the network sees them", class_sheet(found)))
     drawn = "".join(
         f'<div class="card"><h3>{escape(title)}</h3>{svg}<p class="caption">{escape(caption)}</p>'
         "</div>"
@@ -53,6 +60,7 @@ def write_page(found: Examination, target: Path) -> Path:
 def _finding(finding: Finding) -> str:
     examples = "".join(f"<li>{escape(example)}</li>" for example in finding.examples)
     more = f"<details><summary>examples</summary><ul>{examples}</ul></details>" if examples else ""
+    more += odd_videos(finding)
     return (
         f'<div class="card finding {finding.level}">'
         f'<span class="label">{finding.level} &middot; {escape(finding.check)}</span>'

@@ -95,7 +95,7 @@ def _classes(axes: Axes, found: Examination, names: Sequence[str]) -> None:
         rows = np.arange(len(names))
         for position, (name, counts) in enumerate(splits.items()):
             axes.barh(rows + position * thick, counts, thick, color=colors[position], label=name)
-        axes.set_yticks(rows + 0.4 - thick / 2, names)
+        axes.set_yticks(rows + 0.4 - thick / 2, names, parse_math=False)
         axes.invert_yaxis()
         axes.set_xlabel("videos")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(splits), borderaxespad=0)

@@ -43,6 +43,8 @@ def print_report(found: Examination, page: Path, console: Console) -> None:
     console.print(Text(f"{name}, {found.data.root}", style="bold"))
     if found.splits:
         console.print(_splits(found))
+    if found.division:
+        console.print(_division(found))
     console.print(_findings(found))
     if found.near_pairs:
         console.print(_near_pairs(found))
@@ -65,6 +67,22 @@ def _splits(found: Examination) -> Table:
         table.add_row(
             row["split"], f"{row['listed']:,}", official, *(f"{count:,}" for count in counts)
         )
+    return table
+
+
+def division_rows(found: Examination) -> tuple[list[str], list[list[str]]]:
+    """Make headings and rows of the table of what a fit has."""
+    rows = [[p.split, f"{p.videos:,}", f"{p.found:,}", p.origin] for p in found.division]
+    return ["a fit's", "videos", "found", "come from"], rows
+
+
+def _division(found: Examination) -> Table:
+    table, (headings, rows) = Table(), division_rows(found)
+    for heading in headings:
+        number = heading in {"videos", "found"}
+        table.add_column(heading, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

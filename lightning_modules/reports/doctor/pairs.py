@@ -1,26 +1,21 @@
 """Near-duplicates side by side, on the page of an examination."""
 
-import base64
-import io
 import math
 import os
 from collections.abc import Sequence
 from html import escape
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from datamodules.health.decode_check import Part
 from datamodules.health.fingerprints import FOLDER_RATE
 from datamodules.health.near_pairs import NearPair
 from datamodules.video.reader import VideoError, open_video
 from datamodules.video.segment import frames_between
+from lightning_modules.reports.frames import picture
 
 SHOWN = 40
 """Pairs with pictures; `findings.json` has all."""
-
-_WIDTH = 200
-"""Largest width of a picture, and largest height, in pixels."""
 
 
 def near_pairs(pairs: Sequence[NearPair]) -> str:
@@ -60,7 +55,4 @@ def _picture(part: Part, moment: float) -> str:
             frame = video.get_frames([number])[0].permute(1, 2, 0).numpy()
     except VideoError:  # it was changed since
         return "<p>cannot be read any more</p>"
-    file = io.BytesIO()
-    ImageOps.contain(Image.fromarray(frame), (_WIDTH, _WIDTH)).save(file, "JPEG", quality=80)
-    text = base64.b64encode(file.getvalue()).decode()
-    return f'<img alt="" src="data:image/jpeg;base64,{text}">'
+    return picture(frame)

@@ -1,0 +1,176 @@
+"""The page of a test: the confusion matrix, and the worst videos with frames."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import date
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from numpy.typing import NDArray
+from torch import Tensor
+
+from datamodules.dataset import VideoDataset
+from lightning_modules.reports.classes import MAX_NAMED_CLASSES
+from lightning_modules.reports.fonts import name_ticks
+from lightning_modules.reports.frames import strip
+from lightning_modules.reports.html_page import card, save_page, section, table
+from lightning_modules.reports.page_plots import draw
+from lightning_modules.reports.video_table import ScoredVideo
+
+WORST = 16
+"""Videos that are shown with frames."""
+
+FRAMES = 4
+"""Frames that are shown of a video."""
+
+MISTAKES = 12
+"""Pairs of classes in the table of mistakes."""
+
+COUNTED = 15
+"""Classes up to which the numbers stand in the matrix."""
+
+CELL = "#3f7fe0"
+"""Colour of a cell that holds its whole class; others let the page shine through."""
+
+Frames = NDArray[np.uint8]
+
+
+def worst_frames(
+    videos: Sequence[ScoredVideo], dataset: VideoDataset, num_crops: int
+) -> dict[str, Frames]:
+    """Read frames of the worst videos once more, as the network saw them.
+
+    Args:
+        videos: The videos of a test, the worst first.
+        dataset: Where they are read from.
+        num_crops: Views of each clip.
+
+    Returns:
+        Name of a video -> frames of its middle clip, (N, H, W, C); none for one that cannot be
+        read any more.
+    """
+    shown = {video.video_id for video in videos[:WORST]}
+    found: dict[str, Frames] = {}
+    for index, name in enumerate(dataset.video_ids):
+        if name in shown:
+            item = dataset[index]
+            if item["valid"]:
+                clip = _middle_view(item["clips"], num_crops)
+                times = np.unique(np.linspace(0, clip.shape[1] - 1, FRAMES).round().astype(int))
+                found[name] = clip[:, times].permute(1, 2, 3, 0).numpy()
+    return found
+
+
+def _middle_view(clips: Tensor, num_crops: int) -> Tensor:
+    """Choose the middle clip in its central crop: (V, C, T, H, W) -> (C, T, H, W)."""
+    centre = {3: 1, 10: 4}.get(num_crops, 0)
+    return clips[len(clips) // num_crops // 2 * num_crops + centre]
+
+
+def write_page(
+    target: Path,
+    protocol: str,
+    confusion: NDArray[np.int64],
+    class_names: Sequence[str],
+    videos: Sequence[ScoredVideo],
+    frames: Mapping[str, Frames],
+) -> Path:
+    """Write the page; it appears whole or not at all.
+
+    Args:
+        target: The file.
+        protocol: The protocol, in one line.
+        confusion: Counts, (K, K), true class in rows.
+        class_names: Names of the K classes.
+        videos: The tested videos, the worst first.
+        frames: From `worst_frames`.
+    """
+    right, total = int(confusion.trace()), int(confusion.sum())
+    heads = ["true class", "taken for", "videos", "of that class"]
+    mistakes = _mistakes(videos)
+    listed = table(heads, mistakes, numbers=False) if mistakes else "<p>none</p>"
+    plots = (
+        f'<div class="card scroll"><h3>Confusion matrix</h3>{_matrix(confusion, class_names)}'
+        '<p class="caption">number of videos; the stronger the colour, the larger the share of the '
+        "true class</p></div>"
+        f'<div class="card scroll"><h3>Most frequent mistakes</h3>{listed}</div>'
+    )
+    sections = [section("Classes", f'<div class="plots">{plots}</div>')]
+    cards = "".join(_video(video, frames.get(video.video_id)) for video in videos[:WORST])
+    note = (
+        '<p class="caption">those to whose class the network gave the least probability; four '
+        "frames of the middle clip, after sampling and crop; all videos are in "
+        f"{escape(target.with_suffix('.csv').name)}</p>"
+    )
+    sections.append(section("The worst videos", f'{note}<div class="clips">{cards}</div>'))
+    sections.append(section("Protocol", card(f"<p>{escape(protocol)}</p>")))
+    return save_page(
+        target,
+        f"Test: {target.stem.removeprefix('videos_')}",
+        f"{target.parent.absolute()}, {date.today().isoformat()}",
+        f"video accuracy {100 * right / max(1, total):.2f} %: {right:,} of {total:,} videos",
+        good=None,
+        sections=sections,
+    )
+
+
+def _mistakes(videos: Sequence[ScoredVideo]) -> list[list[str]]:
+    """List the pairs of classes that are mistaken most often."""
+    totals = Counter(video.truth for video in videos)
+    pairs = Counter((v.truth, v.answers[0][0]) for v in videos if not v.is_right)
+    return [
+        [truth, answer, f"{count:,}", f"{100 * count / totals[truth]:.0f} %"]
+        for (truth, answer), count in pairs.most_common(MISTAKES)
+    ]
+
+
+def _video(video: ScoredVideo, frames: Frames | None) -> str:
+    """Make the card of a video."""
+    shown = "<p>cannot be read any more</p>" if frames is None else strip(frames)
+    listed = list(video.answers[:3])
+    if all(name != video.truth for name, _ in listed):
+        listed.append((video.truth, video.of_truth))
+    lines = "".join(_answer(name, share, name == video.truth) for name, share in listed)
+    group = f", group {video.group}" if video.group else ""
+    return (
+        f'<div class="card">{shown}<h3>{escape(video.video_id)}</h3>'
+        f'<p class="caption">{escape(video.truth)}{escape(group)}, loss {video.loss:.2f}</p>'
+        f'<div class="answers">{lines}</div>'
+        f'<p class="caption">{escape(video.path)}</p></div>\n'
+    )
+
+
+def _answer(name: str, share: float, is_true: bool) -> str:
+    """Draw the probability of a class as a bar."""
+    kind = "right" if is_true else "wrong"
+    return (
+        f'<span class="{kind}">{escape(name)}</span><span class="bar {kind}">'
+        f'<i style="width:{100 * share:.1f}%"></i></span>'
+        f'<span class="number">{100 * share:.1f} %</span>'
+    )
+
+
+def _matrix(confusion: NDArray[np.int64], class_names: Sequence[str]) -> str:
+    """Draw the confusion matrix, dark where much of the true class is, on any background."""
+    count = len(class_names)
+    named = count <= MAX_NAMED_CLASSES
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    cells = np.empty((*confusion.shape, 4))
+    cells[..., :3], cells[..., 3] = to_rgb(CELL), shares
+
+    def paint(axes: Axes) -> None:
+        axes.imshow(cells, interpolation="none")
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class")
+        if named:
+            name_ticks(axes.xaxis, class_names, rotation=60, ha="right", fontsize=9)
+            name_ticks(axes.yaxis, class_names, fontsize=9)
+        if count <= COUNTED:
+            for (row, column), number in np.ndenumerate(confusion):
+                if number:
+                    axes.text(column, row, str(number), ha="center", va="center", fontsize=9)
+
+    return draw(paint, height=min(8.0, 2.2 + 0.35 * count) if named else 5.6)
