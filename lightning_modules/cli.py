@@ -26,6 +26,10 @@ COMMANDS = {
         "video accuracy of a checkpoint under a stated protocol, with a score file",
     ),
     "predict": ("lightning_modules.commands.predict", "label own videos with a checkpoint"),
+    "prepare": (
+        "lightning_modules.commands.prepare",
+        "fetch and make what a fit needs, on a machine with internet",
+    ),
     "flow": ("lightning_modules.commands.flow", "optical flow of a folder of videos"),
     "doctor": ("lightning_modules.commands.doctor", "examine a dataset before training on it"),
     "compare": (
