@@ -7,8 +7,6 @@ from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
-from lightning.fabric.utilities.rank_zero import rank_zero_only
-
 import lightning_modules
 from lightning_modules.console import COMMAND
 from lightning_modules.parsing.layers import CONFIG, configs_first
@@ -59,7 +57,13 @@ def _found(word: str) -> str:
     return word
 
 
-@rank_zero_only
 def _tell(line: str) -> None:
-    sys.stderr.write(line)
-    sys.stderr.flush()
+    # imported here, so that `kinetoscope configs` does not import torch
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+    @rank_zero_only
+    def write() -> None:
+        sys.stderr.write(line)
+        sys.stderr.flush()
+
+    write()

@@ -100,11 +100,12 @@ def layer_of(key: str, value: str | None = None) -> str | None:
         The file; None where no layer sets the key so, as an option may.
     """
     wanted = key.replace("init_args.", "")
-    for path, content in reversed(list(_layers.get({}).items())):
+    layers: Mapping[str, Any] = _layers.get({})
+    for path, content in reversed(list(layers.items())):
         for name, found in _keys(content):
             is_named = f".{name}".endswith(f".{wanted}")
             if is_named and (value is None or str(found) == value.strip("'\"")):
-                return path
+                return str(path)
     return None
 
 
