@@ -93,6 +93,25 @@ def test_test_writes_scores_and_protocol(
     assert f"top-1 {top1:.2f} %" in printed
 
 
+@pytest.mark.parametrize("word", ["best", "last"])
+def test_test_finds_the_checkpoint_of_a_run(
+    word: str,
+    run_folder: Path,
+    motion_root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    where = [f"--data.root={motion_root}", *SMALL, f"--out={tmp_path}", "--run.name=small"]
+    where += [f"--run.folder={run_folder.parents[1]}", f"--ckpt_path={word}"]
+    main(["test", "--config", QUICKSTART, "--config", DEBUG, *where, "--data.crops.size=32"])
+    printed = capsys.readouterr().out
+    assert f"checkpoint: {run_folder / 'checkpoints' / word}.ckpt\n" in printed
+    assert "note: crops.size differs: trained with 64, now 32\n" in printed
+    assert printed.count("differs") == 1
+    said = mistake(capsys, "test", "--config", QUICKSTART, *where, "--run.version=7")
+    assert f"small/7 has no checkpoint {word}.ckpt (there are: none); give another run" in said
+
+
 def test_validate_gives_clip_accuracy(
     run_folder: Path, motion_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -55,8 +55,8 @@ def completion_script(shell: str, commands: Mapping[str, Callable[[Sequence[str]
     """
     allow_known_classes()
     every = [f"{group}.{key}".lstrip(".") for group, names in known_keys().items() for key in names]
-    keys = {key for key in every if key not in LINKED and not key.endswith((".args", ".kwargs"))}
-    fit = sorted({f"--{key}" for key in keys} | {f"--help={topic}" for topic in TOPICS})
+    keys = {f"--{key}" for key in every if key not in LINKED}
+    fit = sorted(keys | {f"--help={topic}" for topic in TOPICS})
     about_data = [key for key in fit if key.startswith(("--data", "--config", "--seed"))]
     more = {"prepare": fit, "doctor": about_data}
     options = {

@@ -184,7 +184,8 @@ def _settings_in(parameter: inspect.Parameter) -> list[str]:
     kinds = get_args(parameter.annotation) or (parameter.annotation,)
     classes = [kind for kind in kinds if isinstance(kind, type)]
     groups = [kind for kind in classes if is_dataclass(kind) or issubclass(kind, Described)]
-    return [name for kind in groups for name in inspect.signature(kind).parameters]
+    inside = [p for kind in groups for p in inspect.signature(kind).parameters.values()]
+    return [p.name for p in inside if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
 def _subclasses(base: type[Any]) -> list[type[Any]]:
