@@ -1,8 +1,9 @@
 """The command `kinetoscope`: its subcommands, a line each, loaded only when called.
 
-Exit codes: 0 done, 1 crash, 2 a user's mistake (said in one sentence), 74 a file that cannot be
-written (a full or read-only disk, said in one sentence), 75 stopped by a signal and saved (start it
-again to go on), 130 stopped with Ctrl-C.
+Exit codes: 0 done, 1 crash or found wanting (`predict`: some videos have no label, `flow`: some
+have no flow, `doctor`: a fatal finding), 2 a user's mistake (said in one sentence), 74 a file that
+cannot be written (a full or read-only disk, said in one sentence), 75 stopped by a signal and saved
+(start it again to go on), 130 stopped with Ctrl-C.
 """
 
 import errno
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 
 from lightning_modules.console import STORAGE_ERROR, USER_ERROR, fail, nearest
+from lightning_modules.guidance.first_screen import ALL, SCREENS, asked_topic, first_screen
 from lightning_modules.shadowing import refuse_foreign_packages
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -26,13 +28,19 @@ COMMANDS = {
         "video accuracy of a checkpoint under a stated protocol, with a score file",
     ),
     "predict": ("lightning_modules.commands.predict", "label own videos with a checkpoint"),
+    "prepare": (
+        "lightning_modules.commands.prepare",
+        "fetch and make what a fit needs, on a machine with internet",
+    ),
     "flow": ("lightning_modules.commands.flow", "optical flow of a folder of videos"),
     "doctor": ("lightning_modules.commands.doctor", "examine a dataset before training on it"),
     "compare": (
         "lightning_modules.commands.compare",
         "score files of several models: intervals, paired tests, fusion",
     ),
+    "configs": ("lightning_modules.commands.configs", "layers and recipes, with their targets"),
     "models": ("lightning_modules.commands.models", "parameters and GMACs, against the papers'"),
+    "completion": ("lightning_modules.commands.completion", "completion for bash and zsh"),
 }
 
 OVERVIEW = """\
@@ -46,7 +54,8 @@ Begin with:
   kinetoscope fit --config quickstart
   kinetoscope fit --config small_videos --data.root MY_VIDEOS    own clips, in a folder per class
   kinetoscope COMMAND --help              options of a command
-  kinetoscope fit --model.help CoSTModule arguments of a model (or --data.help, with a DataModule)
+  kinetoscope fit --help=data             keys of a topic, with meaning and default
+  kinetoscope configs                     layers and recipes to give as --config
 
 Every command takes --plugins FILE.py: networks, datasets, samplers, losses of your own, which a
 config may then name (docs/extending.md).
@@ -108,7 +117,16 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _run(command: str, words: list[str]) -> None:
-    """Import a command and run it; signals reach a fit from before its long imports."""
+    """Import a command and run it; signals reach a fit from before its long imports.
+
+    The help of Lightning's commands is another than Lightning's, which takes long and tells all.
+    """
+    topic = asked_topic(words[1:]) if command in SCREENS else None
+    if topic == ALL:
+        words = [command, "--help"]
+    elif topic is not None:
+        sys.stdout.write(_help_on(topic) if topic else first_screen(command))
+        return
     if command != "fit":
         import_module(COMMANDS[command][0]).run(words)
         return
@@ -116,6 +134,12 @@ def _run(command: str, words: list[str]) -> None:
 
     with StopSignals(starting=True) as signals:
         import_module(COMMANDS[command][0]).run(words, signals)
+
+
+def _help_on(topic: str) -> str:
+    from lightning_modules.guidance.keys import show_keys
+
+    return show_keys(topic)
 
 
 def _without_plugins(words: list[str]) -> tuple[list[str], str | None]:

@@ -6,6 +6,8 @@ from .complexity import count_parameters as count_parameters
 from .cost import CoST as CoST
 from .cost import CoSTA as CoSTA
 from .cost import CoSTB as CoSTB
+from .imagenet import ImageNetFile as ImageNetFile
+from .imagenet import imagenet_state_dict as imagenet_state_dict
 from .layers import VideoNetwork as VideoNetwork
 from .registry import get_model as get_model
 from .registry import list_models as list_models
@@ -20,5 +22,4 @@ from .two_stream import FlowStream as FlowStream
 from .two_stream import RGBStream as RGBStream
 from .two_stream import TwoStream as TwoStream
 from .weights import WeightReport as WeightReport
-from .weights import imagenet_state_dict as imagenet_state_dict
 from .weights import load_weights as load_weights

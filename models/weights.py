@@ -64,39 +64,6 @@ def _abbreviate(names: Sequence[str]) -> str:
     return f"{len(names):4d}" + (f": {shown}{tail}" if names else "")
 
 
-def imagenet_state_dict(arch: str) -> dict[str, Tensor]:
-    """Get torchvision's IMAGENET1K_V1 weights of a network, downloaded or from its cache.
-
-    Args:
-        arch: Name of the network, for instance "resnet50" (`pretrained_arch`).
-
-    Returns:
-        Name to tensor, on the CPU.
-
-    Raises:
-        ValueError: torchvision lacks the network, or the weights cannot be had.
-    """
-    import torchvision.models  # seconds of import, needed here only
-
-    if arch not in torchvision.models.list_models(module=torchvision.models):
-        raise ValueError(
-            f"init_from=imagenet does not fit: torchvision has no {arch}, whose weights come from "
-            f"timm; run torch.save(timm.create_model({arch!r}, pretrained=True).state_dict(), FILE)"
-            " and give FILE as init_from"
-        )
-    weights = torchvision.models.get_model_weights(arch)["IMAGENET1K_V1"]
-    try:
-        state_dict: dict[str, Tensor] = weights.get_state_dict(
-            progress=True, check_hash=True, weights_only=True, map_location="cpu"
-        )
-    except (OSError, RuntimeError) as error:  # no network, or a damaged download
-        raise ValueError(
-            f"source is 'imagenet' but {weights.url} could not be fetched ({error}); "
-            "download it elsewhere and give its path as source"
-        ) from error
-    return state_dict
-
-
 def as_state_dict(content: Any, path: str | Path) -> dict[str, Tensor]:
     """Check that the content of a file is a mapping from names to tensors, and return it.
 

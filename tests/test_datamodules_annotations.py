@@ -11,10 +11,11 @@ import pytest
 
 from datamodules.annotations.class_files import class_folder_of, read_class_list
 from datamodules.annotations.folder_index import FolderIndex
-from datamodules.annotations.listed_videos import ListedVideo, ListedVideos
+from datamodules.annotations.listed_videos import ListedVideo, ListedVideos, relative_paths
 from datamodules.annotations.table import PackedStrings, VideoTable, make_table
 from datamodules.annotations.text_files import read_columns, read_csv
 from datamodules.annotations.video_lists import read_video_list
+from datamodules.errors import UserError
 from datamodules.video.suffixes import is_video
 
 
@@ -247,6 +248,20 @@ def test_links_are_followed_and_paths_out_of_the_root_refused(tmp_path: Path, li
     for outside in ("../store/d/y.mp4", f"{store}/d/y.mp4", "a/../../store/d/y.mp4"):
         with pytest.raises(ValueError, match="leads out of the dataset's root"):
             table_of(root, listed((outside, "0")), {"0": 0})
+
+
+def test_list_of_another_machine_names_its_way_out(tmp_path: Path) -> None:
+    (tmp_path / "20bn-v1" / "7").mkdir(parents=True)
+    expected = (
+        f"the listed path '/Dataset/SSV1/20bn-v1/7' leads out of the dataset's root {tmp_path}; "
+        "20bn-v1/7 is there, so take /Dataset/SSV1/ off the list's lines, as with "
+        "`sed 's|/Dataset/SSV1/||' LIST > NEW_LIST`"
+    )
+    with pytest.raises(UserError) as caught:
+        relative_paths(tmp_path, ["/Dataset/SSV1/20bn-v1/7", "/Dataset/SSV1/20bn-v1/8"])
+    assert str(caught.value) == expected
+    with pytest.raises(UserError, match="write the list's paths relative to the root, or set"):
+        relative_paths(tmp_path, ["/Dataset/SSV1/20bn-v1/9"])
 
 
 def test_segments_of_one_file_have_their_own_ids(tmp_path: Path) -> None:

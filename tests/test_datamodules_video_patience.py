@@ -90,7 +90,7 @@ def test_fault_of_a_mount_is_waited_for(tmp_path: Path, mount: Mount, number: in
     with heard() as sentences, VideoReader(path) as reader:
         assert reader.num_frames == 12
         mount.left = 2
-        reader.close()
+        reader._release()
         assert reader.get_frames([3]).shape == (1, 3, 64, 64)
     assert mount.slept == [0.2, 0.6, 0.2, 0.6]
     assert len(sentences) == 4
@@ -139,7 +139,7 @@ def test_damage_is_confirmed_by_reading_the_whole_file(tmp_path: Path, mount: Mo
 def test_file_that_vanishes_ends_in_a_verdict(tmp_path: Path, mount: Mount) -> None:
     path = write(tmp_path / "a.mp4", "libx264", scene(12))
     reader = VideoReader(path)
-    reader.close()
+    reader._release()
     mount.left, mount.number = 1, errno.ENOENT  # between the first look and the second
     with pytest.raises(VideoError) as caught:
         VideoReader(path)

@@ -21,7 +21,7 @@ from datamodules.video import index_cache, reader
 from datamodules.video.errors import VideoError
 from datamodules.video.frame_folder import FrameFolderReader
 from datamodules.video.packets import PacketLog
-from datamodules.video.reader import VideoReader, open_video
+from datamodules.video.reader import VideoReader, VideoSegment, open_video
 
 LARGE = 6_000_000  # pixels of a clip above which only some of its frames are compared
 
@@ -376,6 +376,18 @@ def test_pickled_reader_opens_its_file_again(tmp_path: Path) -> None:
         copy = pickle.loads(pickle.dumps(reader))
         assert torch.equal(copy.get_frames([5]), reader.get_frames([5]))
         copy.close()
+
+
+def test_closed_reader_says_so(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", "libx264", scene(8))
+    with VideoReader(path) as reader:
+        reader.get_frames([5])
+    with pytest.raises(ValueError, match=f"the reader of {path} is closed; get the frames inside"):
+        reader.get_frames([5])
+    with VideoSegment(path, 0.0, 0.2) as segment:
+        segment.get_frames([0])
+    with pytest.raises(ValueError, match="is closed"):
+        segment.get_frames([0])
 
 
 def test_open_video_takes_files_and_folders(test_data: Path) -> None:

@@ -88,11 +88,6 @@ PARSER_ERRORS: list[tuple[str, list[str], str]] = [
         ["--config={folder}"],
         "{folder} is a folder, not a config file",
     ),
-    (
-        r"Problems parsing config: (.*)",
-        ["--config=broken.yaml"],
-        "a config is not valid YAML: while parsing a flow sequence",
-    ),
     (r"Importing '([^']*)' is not allowed", ["--data=os.system"], "the class os.system is refused"),
     (
         r"Expected a dot import path string: (\S+)",
@@ -148,7 +143,6 @@ def test_errors_of_the_parser_are_explained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("broken.yaml").write_text("a: [1\n")
     Path("strange.yaml").write_text("strange: 3\n")
     message = parser_error(parser_of_a_fit(), [word.format(folder=tmp_path) for word in words])
     assert pattern_of(message) == pattern, message

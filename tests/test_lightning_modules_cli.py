@@ -121,6 +121,25 @@ def check_wandb(folder: Path, top1: float, printed: str) -> None:
     assert f'"{tested}"'.encode() in summary
 
 
+@pytest.mark.parametrize("word", ["best", "last"])
+def test_test_finds_the_checkpoint_of_a_run(
+    word: str,
+    run_folder: Path,
+    motion_root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    where = [f"--data.root={motion_root}", *SMALL, f"--out={tmp_path}", "--run.name=small"]
+    where += [f"--run.folder={run_folder.parents[1]}", f"--ckpt_path={word}"]
+    main(["test", "--config", QUICKSTART, "--config", DEBUG, *where, "--data.crops.size=32"])
+    printed = capsys.readouterr().out
+    assert f"checkpoint: {run_folder / 'checkpoints' / word}.ckpt\n" in printed
+    assert "note: crops.size differs: trained with 64, now 32\n" in printed
+    assert printed.count("differs") == 1
+    said = mistake(capsys, "test", "--config", QUICKSTART, *where, "--run.version=7")
+    assert f"small/7 has no checkpoint {word}.ckpt (there are: none); give another run" in said
+
+
 def test_validate_gives_clip_accuracy(
     run_folder: Path, motion_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -293,8 +312,12 @@ def test_predict_labels_files_from_the_checkpoint_alone(
     (class_folders / "bad.mp4").write_text("<html></html>")
     out = tmp_path / "labels" / "table.csv"
     videos = [str(class_folders), str(tmp_path / "gone.mp4")]
-    main(["predict", "--ckpt_path", checkpoint, "--out", str(out), "--top", "3", *videos])
-    printed = capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"^1$"):  # as some have no label
+        main(["predict", "--ckpt_path", checkpoint, "--out", str(out), "--top", "9", *videos])
+    said = capsys.readouterr()
+    printed = said.out
+    assert f"18 of 20 labelled, written to {out}" in printed
+    assert said.err == "kinetoscope: 2 of 20 videos have no label; see the lines above\n"
     assert "bad.mp4: not labelled, not a video" in printed
     assert "gone.mp4: not labelled, missing" in printed
     with out.open() as file:
@@ -302,7 +325,8 @@ def test_predict_labels_files_from_the_checkpoint_alone(
     assert len(rows) == 20
     assert sum(bool(row["error"]) for row in rows) == 2
     good = [row for row in rows if not row["error"]]
-    assert all(1 >= float(r["probability_1"]) >= float(r["probability_3"]) > 0 for r in good)
+    assert all(1 >= float(r["probability_1"]) >= float(r["probability_8"]) > 0 for r in good)
+    assert "class_9" not in rows[0]  # there are eight
 
     module = open_checkpoint(checkpoint)
     assert {row["class_1"] for row in good} <= set(module.class_names)

@@ -136,5 +136,22 @@ def _shortest(root: Path, roots: Iterable[str], path: str) -> str:
         if os.path.isabs(short) and os.path.commonpath([folder, short]) == folder:
             short = os.path.relpath(short, folder)
     if os.path.isabs(short) or short.split(os.sep)[0] == "..":
-        raise UserError(f"the listed path {path!r} leads out of the dataset's root {root}")
+        raise UserError(
+            f"the listed path {path!r} leads out of the dataset's root {root}; "
+            f"{_way_out(root, short)}"
+        )
     return short
+
+
+def _way_out(root: Path, path: str) -> str:
+    """Say what makes a path of another machine one below the root."""
+    parts = [part for part in path.split(os.sep) if part not in ("", "..")]
+    tails = (os.sep.join(parts[start:]) for start in range(1, len(parts)))
+    found = next((tail for tail in tails if (root / tail).exists()), None)
+    if found is None:
+        return "write the list's paths relative to the root, or set data.root to a folder above"
+    prefix = path.removesuffix(found)
+    return (
+        f"{found} is there, so take {prefix} off the list's lines, as with "
+        f"`sed 's|{prefix}||' LIST > NEW_LIST`"
+    )

@@ -23,6 +23,8 @@ def usable_device(name: str) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
+        if name.startswith("cuda") and not torch.cuda.is_available():
+            reason = "PyTorch finds no GPU"
         raise UserError(
             f"device={name} cannot be used here ({reason}); set device to auto, cpu, cuda or cuda:N"
         ) from error

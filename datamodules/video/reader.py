@@ -59,6 +59,7 @@ class VideoReader:
     def __init__(self, path: Place) -> None:
         self.source = as_source(path)
         self._stream: VideoStream | None = None
+        self._is_closed = False
         self._begin: int | None = None  # entry since which the decoder was fed every packet
         self._entry = 0  # entry of the frames decoded last
         self._suspect = -1  # entry of frames that came out wrong while others were left out
@@ -79,10 +80,10 @@ class VideoReader:
         try:
             index = build_index(self._stream)
         except BaseException:
-            self.close()
+            self._release()
             raise
         if index.is_surveyed:  # its frames are compared with checksums, not decoded strictly
-            self.close()
+            self._release()
         remember(self.source, index)
         return index
 
@@ -126,7 +127,13 @@ class VideoReader:
         Raises:
             IndexError: A number outside the video.
             VideoError: The file is damaged.
+            ValueError: The reader was closed.
         """
+        if self._is_closed:
+            raise ValueError(
+                f"the reader of {self.source} is closed; get the frames inside its `with` block, "
+                "or before close()"
+            )
         return patiently(lambda: self._frames(indices, change), self.source)
 
     def _frames(self, indices: Indices, change: Change | None) -> Tensor:
@@ -140,7 +147,7 @@ class VideoReader:
                 self._doubt(error)
                 continue
             except (OSError, VideoError):
-                self.close()  # so that another attempt begins anew
+                self._release()  # so that another attempt begins anew
                 raise
             return frames if np.array_equal(wanted, order) else frames[torch.from_numpy(ranks)]
 
@@ -269,7 +276,7 @@ class VideoReader:
 
     def _doubt(self, error: Exception) -> None:
         """Trust less, step by step, until only decoding from the start is left."""
-        self.close()
+        self._release()
         index = self._index
         if self._is_cached or not index.is_surveyed:  # an old one may be of what the file was
             forget(self.source)
@@ -287,7 +294,12 @@ class VideoReader:
         remember(self.source, self._index)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; no frames can be asked for afterwards."""
+        self._is_closed = True
+        self._release()
+
+    def _release(self) -> None:
+        """Close the file until frames are asked for."""
         self._ahead.clear()
         self._begin, self._following = None, -1
         if self._stream is not None:

@@ -1,9 +1,7 @@
 """kinetoscope doctor: examination of a dataset before hours are spent on it."""
 
 import json
-import re
 import sys
-from argparse import SUPPRESS
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from lightning_modules.parsing.parser import (
     allow_known_classes,
     constructors_mistakes,
 )
+from lightning_modules.parsing.parts_of_fit import ignore_parts, without_parts
 from lightning_modules.reports.doctor.page import write_page
 from lightning_modules.reports.doctor.terminal import print_report
 
@@ -71,7 +70,8 @@ def run(words: Sequence[str]) -> None:
     """
     allow_known_classes()
     parser = _parser()
-    about_data, nulls = split_nulls(_about_data(with_configs_found(words[1:])))
+    about_data = without_parts(with_configs_found(words)[1:], IGNORED)
+    about_data, nulls = split_nulls(about_data)
     options = parser.parse_args(about_data)
     set_nulls(options, nulls)
     allow_missing = bool(options.data.init_args.allow_missing)
@@ -132,29 +132,8 @@ def _parser() -> VideoParser:
     parser.add_argument("--seed_everything", type=Any, default=0, help="seed of a fit")
     parser.add_lightning_class_args(VideoDataModule, "data", subclass_mode=True, required=True)
     parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
-    for key in IGNORED:
-        parser.add_argument(f"--{key}", type=_unchecked, default=None, help=SUPPRESS)
+    ignore_parts(parser, IGNORED)
     return parser
-
-
-def _unchecked(value: object) -> object:
-    """Take a part of a config as it is."""
-    return value
-
-
-def _about_data(words: Sequence[str]) -> list[str]:
-    """Leave out the words that a fit has about other things than data."""
-    kept: list[str] = []
-    skipping = False
-    for word in words:
-        if word.startswith("--"):
-            skipping = re.split(r"[.=]", word[2:])[0] in IGNORED
-            if skipping:
-                continue
-        elif skipping:
-            continue
-        kept.append(word)
-    return kept
 
 
 def _convolutions(model: Mapping[str, Any] | None, data: VideoDataModule) -> list[Finding]:

@@ -47,6 +47,7 @@ from lightning_modules.parsing.parser import (
     constructors_mistakes,
     refuse_linked_options,
 )
+from lightning_modules.readiness.checks import check_before_fit
 from lightning_modules.resume import slurm
 from lightning_modules.resume.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from lightning_modules.resume.preemption import Preemption
@@ -57,6 +58,7 @@ from lightning_modules.robustness.series import run_series
 from lightning_modules.runs.folder import (
     VERSION_VARIABLE,
     RunSettings,
+    checkpoint_of_run,
     choose_run_folder,
     folder_of_checkpoint,
     folder_of_run,
@@ -66,6 +68,7 @@ from lightning_modules.runs.folder import (
 )
 from lightning_modules.runs.lock import RunLock
 from lightning_modules.runs.loggers import loggers_of_run
+from lightning_modules.runs.unused import UnusedFolder
 from lightning_modules.runs.wandb_runs import finish_wandb, outlive_service
 from lightning_modules.training.checkpoint_content import check_content
 from lightning_modules.training.gpu_libraries import refuse_known_bad_cudnn
@@ -88,8 +91,8 @@ def run(words: Sequence[str], signals: StopSignals | None = None) -> None:
     ranks_inherit = VERSION_VARIABLE in os.environ
     stop = StopNotice()
     try:
-        with closing(RunLock()) as lock:
-            VideoCLI(list(words), stop, signals or StopSignals(), lock)
+        with UnusedFolder() as unused, closing(RunLock()) as lock:
+            VideoCLI(list(words), stop, signals or StopSignals(), lock, unused)
     except SystemExit:
         if stop.interrupted:
             raise SystemExit(130) from None
@@ -108,10 +111,16 @@ class VideoCLI(LightningCLI):
         stop: Callback that notices Ctrl-C.
         signals: Signals that ask a fit to stop at the next step.
         lock: Lock of the run folder.
+        unused: Takes the run folder away again where the fit is refused.
     """
 
     def __init__(
-        self, args: list[str], stop: StopNotice, signals: StopSignals, lock: RunLock
+        self,
+        args: list[str],
+        stop: StopNotice,
+        signals: StopSignals,
+        lock: RunLock,
+        unused: UnusedFolder,
     ) -> None:
         self.run_folder: Path | None = None
         self.checkpoint: dict[str, Any] | None = None
@@ -120,6 +129,7 @@ class VideoCLI(LightningCLI):
         self.stop = stop
         self.signals = signals
         self.lock = lock
+        self.unused = unused
         super().__init__(
             VideoClassifier,
             VideoDataModule,
@@ -169,6 +179,8 @@ class VideoCLI(LightningCLI):
         if config.ckpt_path == "last" and self.config.subcommand == "fit":
             self._resolve_last(config)
         elif config.ckpt_path is not None:
+            if config.ckpt_path in ("last", "best"):
+                self._resolve_of_run(config)
             self.checkpoint = read_checkpoint(config.ckpt_path)
         if self.checkpoint is None:
             return
@@ -227,6 +239,16 @@ class VideoCLI(LightningCLI):
             path, self.checkpoint = found
             config.ckpt_path = str(path)
 
+    def _resolve_of_run(self, config: Namespace) -> None:
+        """Turn `test --ckpt_path best` into the file of the run; a fit goes on from no other."""
+        if self.config.subcommand == "fit":
+            raise UserError(
+                "a fit goes on from --ckpt_path last; to begin a new run with the best weights of "
+                "another, give their file as --model.init_from"
+            )
+        config.ckpt_path = str(checkpoint_of_run(RunSettings(**config.run), config.ckpt_path))
+        say(f"checkpoint: {config.ckpt_path}")
+
     def after_instantiate_classes(self) -> None:
         """Hold the checkpoint against what is asked for, the data and the network.
 
@@ -274,6 +296,8 @@ class VideoCLI(LightningCLI):
         limits = self.config_init[self.subcommand].trainer
         if self.subcommand == "fit" and not limits.fast_dev_run:
             refuse_endless(self.model.optimization, limits.max_epochs, limits.max_steps)
+        if self.subcommand == "fit":
+            check_before_fit(self.model, self.datamodule, resumes=self.checkpoint is not None)
         settings = self._own_settings()
         if slurm.started_by_srun():
             plugins = self.config_init[self.subcommand].trainer.plugins
@@ -288,7 +312,7 @@ class VideoCLI(LightningCLI):
         try:
             trainer = super().instantiate_trainer(**settings, **kwargs)
         except (ValueError, TypeError, MisconfigurationException) as error:
-            raise UserError(f"the trainer's settings do not work: {error}") from error
+            raise _trainers_mistake(error, limits.accelerator) from error
         slurm.check_tasks(trainer.num_devices, trainer.num_nodes)
         if trainer.strategy.launcher is not None:
             self.signals.at_leaving.append(partial(trainer.strategy.launcher.kill, signal.SIGKILL))
@@ -315,7 +339,9 @@ class VideoCLI(LightningCLI):
             return {"logger": False, "callbacks": [*own, self.stop, BrokenVideos()]}
         settings, path = self.config_init["fit"].run, self.config["fit"].ckpt_path
         with as_storage_error(settings.folder, "make room, or name another with --run.folder"):
+            self.unused.look(settings)
             self.run_folder = choose_run_folder(settings, self.goes_on)
+            self.unused.note(self.run_folder)
             self.lock.take(self.run_folder)
             if self.checkpoint is not None:
                 refuse_other_run(self.run_folder, self.checkpoint, path)
@@ -391,6 +417,17 @@ class VideoCLI(LightningCLI):
             config = self.run_folder / "config.yaml"
             say(f"test it:    {COMMAND} test --config {config} --ckpt_path {path}")
             say(f"use it:     {COMMAND} predict --ckpt_path {path} VIDEO...")
+
+
+def _trainers_mistake(error: Exception, accelerator: object) -> UserError:
+    """Make one sentence of what Lightning says of the trainer's settings."""
+    said = " ".join(str(error).split())
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        return UserError(
+            f"trainer.accelerator={accelerator} needs a GPU, and PyTorch finds none on this "
+            "machine; set --trainer.accelerator cpu, or auto for a GPU where there is one"
+        )
+    return UserError(f"the trainer's settings do not work: {said}")
 
 
 def _as_list(value: Any) -> list[Any]:

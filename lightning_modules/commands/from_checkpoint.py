@@ -134,9 +134,20 @@ def check_data(
         )
     spec = data.input_spec()
     for part, trained in checkpoint["input_spec"].items():
-        if spec.get(part) != trained and (fits or part != "augmentation"):
-            say(f"note: {part} differs: trained with {trained}, now {spec.get(part)}")
+        if fits or part != "augmentation":
+            for name, before, now in _differences(part, trained, spec.get(part)):
+                say(f"note: {name} differs: trained with {before}, now {now}")
     refuse_other_network(checkpoint["state_dict"], module.state_dict())
+
+
+def _differences(name: str, before: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:
+    """List the single values in which two descriptions differ, with their names."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in dict.fromkeys([*before, *now]):
+            inner = name if key == "init_args" else f"{name}.{key}"
+            yield from _differences(inner, before.get(key), now.get(key))
+    elif before != now:
+        yield name, before, now
 
 
 def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

@@ -7,10 +7,9 @@ from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
-from lightning.fabric.utilities.rank_zero import rank_zero_only
-
 import lightning_modules
 from lightning_modules.console import COMMAND
+from lightning_modules.parsing.layers import CONFIG, configs_first
 
 
 def shipped_configs() -> Path:
@@ -27,20 +26,19 @@ def config_names() -> list[str]:
 
 
 def with_configs_found(words: Sequence[str]) -> list[str]:
-    """Put the paths of shipped configs in the place of their names.
+    """Put all configs first, and the paths of shipped ones in the place of their names.
 
-    A name is one of `config_names`; as in the commands within the configs, `configs/` may stand
-    before it and `.yaml` behind. A file on disk comes first. Where a word could mean a shipped
-    config, a line on standard error, where it is in the way of no output, names what is read.
+    So options win over configs, wherever they stand. A name is one of `config_names`; as in the
+    commands within the configs, `configs/` may stand before it and `.yaml` behind. A file on disk
+    comes first. Where a word could mean a shipped config, a line on standard error, where it is in
+    the way of no output, names what is read.
 
     Args:
         words: A command and its options.
     """
-    given: list[str] = []
-    for word in words:
-        given += word.split("=", 1) if word.startswith("--config=") else [word]
+    given = configs_first(words)
     for index, (option, word) in enumerate(pairwise(given), 1):
-        if option == "--config":
+        if option == CONFIG:
             given[index] = _found(word)
     return given
 
@@ -59,7 +57,13 @@ def _found(word: str) -> str:
     return word
 
 
-@rank_zero_only
 def _tell(line: str) -> None:
-    sys.stderr.write(line)
-    sys.stderr.flush()
+    # imported here, so that `kinetoscope configs` does not import torch
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+    @rank_zero_only
+    def write() -> None:
+        sys.stderr.write(line)
+        sys.stderr.flush()
+
+    write()

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from types import ModuleType
 from typing import Any, get_args
 
 import jsonargparse
-import yaml
+from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import (
     LightningArgumentParser,
@@ -27,7 +28,8 @@ from lightning_modules.base import VideoClassifier
 from lightning_modules.console import COMMAND, OneSentenceParser, nearest
 from lightning_modules.old_checkpoints import MOVED
 from lightning_modules.parsing.config_names import config_names
-from lightning_modules.parsing.yaml_limits import limit_yaml, refuse_expansion
+from lightning_modules.parsing.layers import CONFIG, layer_of, read_layer, searched_layers
+from lightning_modules.parsing.yaml_limits import limit_yaml
 from lightning_modules.runs.folder import (
     RunSettings,
 )
@@ -87,7 +89,14 @@ def constructors_mistakes() -> Iterator[None]:
         found: BaseException = error
         while not isinstance(found, UserError) and isinstance(found.__cause__, ValueError):
             found = found.__cause__
-        raise UserError(str(found)) from error
+        if isinstance(found.__cause__, ModuleNotFoundError):
+            named = re.search(r"class_path '([^']*)'", str(found))
+            raise UserError(
+                f"{named[1] if named else 'a class of the config'} needs a package that is not "
+                f"installed ({str(found.__cause__).splitlines()[0].rstrip('.')}); install it, or "
+                "leave that class out"
+            ) from error
+        raise UserError(" ".join(str(found).split())) from error
 
 
 def refuse_linked_options(words: Sequence[str]) -> None:
@@ -105,18 +114,14 @@ def refuse_linked_options(words: Sequence[str]) -> None:
         key = option.removeprefix("--").replace("init_args.", "")
         if key in LINKED:
             raise UserError(f"{key} cannot be set, as {LINKED[key]}")
-        if key == "config":
-            _refuse_two_seeds(Path(value or next(iter(words[index + 1 :]), "")))
+        config = Path(value or next(iter(words[index + 1 :]), "")) if key == "config" else None
+        if config is not None and config.is_file():
+            _refuse_two_seeds(config)
 
 
 def _refuse_two_seeds(config: Path) -> None:
     """Refuse another seed for the data; the configs of runs hold both, equal."""
-    try:
-        text = config.read_text(encoding="utf-8")
-        refuse_expansion(text)
-        content = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return  # the parser says what is wrong
+    content = read_layer(config)
     data = content.get("data") if isinstance(content, dict) else None
     data = data.get("init_args", data) if isinstance(data, dict) else {}
     seed = data.get("seed") if isinstance(data, dict) else None
@@ -136,8 +141,21 @@ def explain_parser_error(message: str) -> str | None:
     for pattern, explain in EXPLANATIONS:
         found = re.search(pattern, message, re.DOTALL)
         if found:
-            return explain(found)
+            return f"{explain(found)}{_in_layer(message)}"
     return None
+
+
+def _in_layer(message: str) -> str:
+    """Make a clause that names the config a message is about; empty where that is not known."""
+    unknown = re.search(r"[Oo]ption '([^']*)'", message)
+    keys = re.findall(r'Parser key "([^"]*)"', message)
+    value = re.search(r"(?:Given value|Got value): ([^\n]*)", message)
+    layer = None
+    if unknown:
+        layer = layer_of(unknown[1])
+    elif keys and value:
+        layer = layer_of(keys[-1], value[1]) or layer_of(f"{keys[-1]}.class_path", value[1])
+    return f" (in {layer})" if layer else ""
 
 
 def known_keys() -> dict[str, list[str]]:
@@ -166,7 +184,8 @@ def _settings_in(parameter: inspect.Parameter) -> list[str]:
     kinds = get_args(parameter.annotation) or (parameter.annotation,)
     classes = [kind for kind in kinds if isinstance(kind, type)]
     groups = [kind for kind in classes if is_dataclass(kind) or issubclass(kind, Described)]
-    return [name for kind in groups for name in inspect.signature(kind).parameters]
+    inside = [p for kind in groups for p in inspect.signature(kind).parameters.values()]
+    return [p.name for p in inside if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
 def _subclasses(base: type[Any]) -> list[type[Any]]:
@@ -201,6 +220,14 @@ def _unrecognized(found: re.Match[str]) -> str:
     return f"the word {word!r} belongs to no option; write options as --key value"
 
 
+def _required(found: re.Match[str]) -> str:
+    names = re.sub(r"[a-z]+[.]", "", found[1]).split(", ")
+    given = f"{' and '.join(names)} must be given"
+    if {"data", "model"} & set(names):
+        return f"{given}; begin with a config, such as --config quickstart"
+    return f"{given}, as a class that is named needs it; write it beside the class, as a key of it"
+
+
 def _refused(found: re.Match[str]) -> str:
     return (
         f"the class {found[1]} is refused: only classes of {', '.join(TRUSTED)} may be named; to "
@@ -212,9 +239,19 @@ def _unknown_class(found: re.Match[str]) -> str:
     keys = re.findall(r'Parser key "([^"]*)"', found.string[: found.start()])
     public = _public_classes(keys[-1] if keys else "")
     word = found[1]
-    offers = nearest(word.rsplit(".", 1)[-1], [name.rsplit(".", 1)[1] for name in public])
+    names = [name.rsplit(".", 1)[1] for name in public] or _names_in_types(found.string)
+    offers = nearest(word.rsplit(".", 1)[-1], names)
     rest = f"; there are {', '.join(public)}" if public else ""
     return f"there is no class {word}{offers or rest}"
+
+
+def _names_in_types(message: str) -> list[str]:
+    """List the words and the classes that the types in a message allow."""
+    kinds = " ".join(re.findall(r"Subtypes: \[(.*)\]", message))
+    words = re.findall(r"'([\w-]+)'", " ".join(re.findall(r"Literal\[([^]]*)\]", kinds)))
+    paths = re.findall(r"\b(?:lightning|torch|torchmetrics)\.[\w.]+", kinds)
+    bases = [base for base in map(resolve_name, paths) if isinstance(base, type)]
+    return list(dict.fromkeys([*words, *(c.__name__ for base in bases for c in _subclasses(base))]))
 
 
 def _public_classes(key: str) -> list[str]:
@@ -258,19 +295,12 @@ EXPLANATIONS: list[tuple[str, Callable[[re.Match[str]], str]]] = [
     (r"unrecognized arguments: (.*)", _unrecognized),
     (r"Option '([^']*)' is not accepted", lambda m: _unknown_key(m[1])),
     (r"does not accept option '([^']*)'", lambda m: _unknown_key("--" + m[1])),
-    (
-        r"arguments are required: (.*)",
-        lambda m: (
-            f"{re.sub(r'[a-z]+[.]', '', m[1]).replace(', ', ' and ')} must be given; begin with a "
-            "config, such as --config quickstart"
-        ),
-    ),
+    (r"arguments are required: (.*)", _required),
     (
         r"File does not exist: '?([^'\n]*)",
         lambda m: f"there is no config file {m[1]}{nearest(Path(m[1]).name, config_names())}",
     ),
     (r"Path is not a file: '?([^'\n]*)", lambda m: f"{m[1]} is a folder, not a config file"),
-    (r"Problems parsing config: (.*)", lambda m: "a config is not valid YAML: " + _one_line(m[1])),
     (r"Importing '([^']*)' is not allowed", _refused),
     (r"Expected a dot import path string: (\S+)", _unknown_class),
     (
@@ -288,10 +318,6 @@ EXPLANATIONS: list[tuple[str, Callable[[re.Match[str]], str]]] = [
 """Patterns of jsonargparse's messages, with their explanations; the first that is found counts."""
 
 
-def _one_line(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()
-
-
 class VideoParser(OneSentenceParser, LightningArgumentParser):
     """LightningCLI's parser, which offers the nearest key or class where one is misspelt."""
 
@@ -300,6 +326,13 @@ class VideoParser(OneSentenceParser, LightningArgumentParser):
             "usage", f"{COMMAND} COMMAND --config FILE [--config FILE ...] [--key value]"
         )
         super().__init__(*args, **kwargs)
+
+    def parse_args(self, args: Sequence[str] | None = None, **options: Any) -> Namespace:  # type: ignore[override]
+        """Parse as jsonargparse does; a message then knows the layers that are among the words."""
+        if not any(word == CONFIG for word in args or ()):
+            return super().parse_args(args, **options)  # one of a class within, or without layers
+        with searched_layers(args or ()):
+            return super().parse_args(args, **options)
 
     def explain(self, message: str) -> str:
         """Explain a message as `OneSentenceParser` does; offer keys where one is misspelt."""

@@ -162,6 +162,33 @@ def newest_version(settings: RunSettings) -> str | None:
     return None
 
 
+def checkpoint_of_run(settings: RunSettings, word: str) -> Path:
+    """Find the checkpoint of a run that `test --ckpt_path last` or `best` means.
+
+    Args:
+        settings: Name, folder and, optionally, version of the run; by default its newest.
+        word: `last` or `best`.
+
+    Raises:
+        UserError: If there is no such run, or it has no such checkpoint.
+    """
+    version = settings.version or newest_version(settings)
+    runs = Path(settings.folder) / settings.name
+    if version is None:
+        raise UserError(
+            f"--ckpt_path {word} is that of the run {runs}, and there is none; give the name it "
+            "was trained under as --run.name, or a file"
+        )
+    path = runs / version / "checkpoints" / f"{word}.ckpt"
+    if not path.is_file():
+        there = ", ".join(names_in(path.parent)) or "none"
+        raise UserError(
+            f"the run {runs / version} has no checkpoint {path.name} (there are: {there}); give "
+            "another run as --run.name and --run.version, or a file"
+        )
+    return path
+
+
 def is_put_aside(name: str) -> bool:
     """Return True for the name of a damaged checkpoint that was put aside."""
     return name.removesuffix(ASIDE) in CANDIDATES and name.endswith(ASIDE)

@@ -2,7 +2,8 @@
 
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -56,7 +57,8 @@ def initialize(
             )
             _refuse_other_options(network, _network_of(content, path).unseen_options, path)
         weights, names = _merge_runs(runs)
-        return load_weights(network, weights, class_names=class_names, source_class_names=names)
+        with _told_with(sources):
+            return load_weights(network, weights, class_names=class_names, source_class_names=names)
     if len(sources) != 1:
         others = ", ".join(path for path in sources if path not in runs)
         raise UserError(
@@ -71,7 +73,18 @@ def initialize(
     _refuse_other_options(network, _OPTIONS_OF_2D_WEIGHTS, sources[0])
     if sources[0] == "imagenet":
         return load_weights(network, imagenet_state_dict(network.pretrained_arch))
-    return load_weights(network, as_state_dict(contents[sources[0]], sources[0]))
+    weights = as_state_dict(contents[sources[0]], sources[0])
+    with _told_with(sources):
+        return load_weights(network, weights)
+
+
+@contextmanager
+def _told_with(sources: Sequence[str]) -> Iterator[None]:
+    """Name the source in what is said of weights that do not fit."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"init_from={', '.join(sources)}: {error}") from error
 
 
 def _is_checkpoint(content: Any) -> bool:

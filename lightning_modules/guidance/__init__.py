@@ -1,0 +1,1 @@
+"""Guidance: what can be typed, by topic; configs with their targets; completion for shells."""

@@ -1,0 +1,1 @@
+"""Readiness: what a fit needs, checked before it begins, or fetched and made beforehand."""
