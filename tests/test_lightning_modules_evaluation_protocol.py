@@ -67,6 +67,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_no_test_takes_the_files_of_another(motion_root: Path, tmp_path: Path) -> None:
     run_test(motion_root, tmp_path)
     ends = {"scores_{}.npz", "per_class_{}.csv", "confusion_{}.png"}
+    ends |= {"videos_{}.csv", "videos_{}.html"}
     assert set(contents(tmp_path)) == {end.format("test_1x1") for end in ends}
     other = network()
     torch.nn.init.normal_(other.network.fc.weight)
