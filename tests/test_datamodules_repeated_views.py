@@ -1,6 +1,7 @@
 """Repeated views: several clips of a video in a batch, each of draws of its own."""
 
 import itertools
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from grouped import data_settings
 
 from datamodules import FlowInput, MotionShapesDataModule, UserError, VideoBatch, VideoReader
+from datamodules.health.loading import measure_loader
 from datamodules.randomness import BatchDraws, sample_generator
 from datamodules.samplers import SampleKey
 
@@ -119,3 +121,13 @@ def test_batch_that_does_not_fit_is_named_in_clips(motion_root: Path) -> None:
         match=rf"100 with 4 views each on 1 .*; set data\.loading\.batch_size to at most {most}$",
     ):
         data.train_dataloader()
+
+
+def test_speed_of_a_loader_counts_all_views(
+    motion_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = data_of(motion_root, batch_size=6, repeated_views=2)
+    seconds = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(seconds)))
+    speed = measure_loader(data.train_set, range(8), 3, 0, seconds=2, limit=9)
+    assert (speed.clips_per_second, speed.batches) == (6.0, 8)  # eight, to have enough of them

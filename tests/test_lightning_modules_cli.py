@@ -109,13 +109,13 @@ def check_wandb(folder: Path, top1: float, printed: str) -> None:
     trained = json.loads((folder / "run.json").read_text())["id"]
     assert json.loads((folder / "wandb.json").read_text())["id"] == trained
     (tested,) = re.findall(r"W&B: the test is the run (\w+) of the project kinetoscope", printed)
-    files = sorted((folder / "wandb").glob("offline-run-*/*.wandb"))
-    assert [path.stem for path in files] == [f"run-{name}" for name in (trained, tested, trained)]
-    fit, test, summary = (path.read_bytes() for path in files)
+    first, last = sorted((folder / "wandb").glob(f"offline-run-*/run-{trained}.wandb"))
+    (own,) = (folder / "wandb").glob(f"offline-run-*/run-{tested}.wandb")
+    fit, test, summary = (path.read_bytes() for path in (first, own, last))
     assert re.search(rb"best/val_top1.{1,6}0\.", fit, re.DOTALL)
     assert f"Test of the run {trained}".encode() in test
-    assert len(list(files[1].parent.rglob("videos*.table.json"))) == 1
-    assert len(list(files[1].parent.rglob("worst*.png"))) == 16
+    assert len(list(own.parent.rglob("videos*.table.json"))) == 1
+    assert len(list(own.parent.rglob("worst*.png"))) == 16
     (found,) = re.findall(rb"test_2x1/top1.{1,6}?(\d[\d.]*)", summary, re.DOTALL)
     assert float(found) == pytest.approx(top1)
     assert f'"{tested}"'.encode() in summary

@@ -111,25 +111,25 @@ def measure_loader(
     )
     batches = iter(loader)
     for _ in range(max(1, num_workers)):
-        next(batches)
+        clips = next(batches)["clips"].shape[:2].numel()  # of all views
     ends, needed = [time.perf_counter()], batches_needed(num_workers)
     while len(ends) == 1 or _goes_on(ends[-1] - ends[0], len(ends) - 1, seconds, needed):
         next(batches)
         ends.append(time.perf_counter())
-    return _speed(num_workers, batch_size, ends)
+    return _speed(num_workers, clips, ends)
 
 
 def _goes_on(elapsed: float, batches: int, seconds: float, needed: int) -> bool:
     return elapsed < seconds or (batches < needed and elapsed < LONGER * seconds)
 
 
-def _speed(num_workers: int, batch_size: int, ends: Sequence[float]) -> LoaderSpeed:
-    """Compute the speed, and that of the parts, from when each batch was ready."""
+def _speed(num_workers: int, clips: int, ends: Sequence[float]) -> LoaderSpeed:
+    """Compute the speed, and that of the parts, from when each batch of clips was ready."""
     batches = len(ends) - 1
     marks = np.unique(np.linspace(0, batches, min(PARTS, batches) + 1).round().astype(np.int64))
     times = np.array(ends)[marks]
-    parts = batch_size * np.diff(marks) / np.diff(times)
-    whole = batch_size * batches / (ends[-1] - ends[0])
+    parts = clips * np.diff(marks) / np.diff(times)
+    whole = clips * batches / (ends[-1] - ends[0])
     return LoaderSpeed(num_workers, whole, batches, float(parts.min()), float(parts.max()))
 
 
