@@ -21,7 +21,8 @@ from datamodules.video import index_cache, reader
 from datamodules.video.errors import VideoError
 from datamodules.video.frame_folder import FrameFolderReader
 from datamodules.video.packets import PacketLog
-from datamodules.video.reader import VideoReader, VideoSegment, open_video
+from datamodules.video.reader import VideoReader, open_video
+from datamodules.video.segment import VideoSegment
 
 LARGE = 6_000_000  # pixels of a clip above which only some of its frames are compared
 

@@ -2,13 +2,13 @@
 
 import csv
 import shutil
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from datamodules.errors import StorageError, UserError
 from lightning_modules.runs.folder import FILE_NAME as IDENTITY
@@ -23,11 +23,15 @@ REFUSALS = (UserError, StorageError, MisconfigurationException)
 
 
 class UnusedFolder:
-    """A context within which a fit is refused or not: a refused one leaves no folder behind."""
+    """A context within which a fit is refused or not: a refused one leaves no folder behind.
+
+    Of several ranks the first takes it away.
+    """
 
     def __init__(self) -> None:
-        self._before: dict[Path, list[str]] = {}
-        self._made: list[Path] = []
+        self._versions: list[str] = []
+        self._folder: Path | None = None
+        self._above: list[Path] = []
 
     def look(self, settings: RunSettings) -> None:
         """Note what is there before the fit makes its folder.
@@ -36,8 +40,8 @@ class UnusedFolder:
             settings: Where that will be.
         """
         runs = Path(settings.folder)
-        self._before = {folder: names_in(folder) for folder in (runs / settings.name, runs)}
-        self._made = [folder for folder in self._before if not folder.exists()]
+        self._versions = names_in(runs / settings.name)
+        self._above = [folder for folder in (runs / settings.name, runs) if not folder.exists()]
 
     def note(self, folder: Path) -> None:
         """Note the folder that the fit has got.
@@ -45,10 +49,7 @@ class UnusedFolder:
         Args:
             folder: The folder of one version of the run.
         """
-        if folder.name not in self._before[folder.parent]:
-            self._made.insert(0, folder)
-        else:
-            self._made.clear()
+        self._folder = None if folder.name in self._versions else folder
 
     def __enter__(self) -> Self:
         return self
@@ -59,18 +60,21 @@ class UnusedFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if isinstance(error, REFUSALS) and self._made:
+        if isinstance(error, REFUSALS) and (self._folder or self._above):
             finish_wandb()  # it writes to the folder to its end
-            for folder in self._unused():
-                with suppress(OSError):  # a disk that fails tells it already
-                    shutil.rmtree(folder)
+            self._remove()
 
-    def _unused(self) -> Iterator[Path]:
-        """List what was made and holds nothing that is worth keeping, the innermost first."""
-        for folder in self._made:
-            held = set(names_in(folder))
-            if held <= _BEFORE_ANY_STEP and not _is_trained(folder):
-                yield folder
+    @rank_zero_only
+    def _remove(self) -> None:
+        """Remove the folder of the run, and those above it that nothing else is in."""
+        with suppress(OSError):  # a disk that fails tells it already; others may use a folder
+            if self._folder is not None:
+                if not set(names_in(self._folder)) <= _BEFORE_ANY_STEP or _is_trained(self._folder):
+                    return
+                shutil.rmtree(self._folder)
+            for folder in self._above:
+                if folder.exists():
+                    folder.rmdir()
 
 
 def _is_trained(folder: Path) -> bool:
