@@ -23,7 +23,7 @@ _INDENT = " " * 6
 
 @dataclass(frozen=True)
 class ConfigNote:
-    """What the head of a config says.
+    """The head of a config.
 
     Attributes:
         name: Its name, as `--config` takes it.
