@@ -263,8 +263,12 @@ def test_predict_labels_files_from_the_checkpoint_alone(
     (class_folders / "bad.mp4").write_text("<html></html>")
     out = tmp_path / "labels" / "table.csv"
     videos = [str(class_folders), str(tmp_path / "gone.mp4")]
-    main(["predict", "--ckpt_path", checkpoint, "--out", str(out), "--top", "3", *videos])
-    printed = capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"^1$"):  # as some have no label
+        main(["predict", "--ckpt_path", checkpoint, "--out", str(out), "--top", "9", *videos])
+    said = capsys.readouterr()
+    printed = said.out
+    assert f"18 of 20 labelled, written to {out}" in printed
+    assert said.err == "kinetoscope: 2 of 20 videos have no label; see the lines above\n"
     assert "bad.mp4: not labelled, not a video" in printed
     assert "gone.mp4: not labelled, missing" in printed
     with out.open() as file:
@@ -272,7 +276,8 @@ def test_predict_labels_files_from_the_checkpoint_alone(
     assert len(rows) == 20
     assert sum(bool(row["error"]) for row in rows) == 2
     good = [row for row in rows if not row["error"]]
-    assert all(1 >= float(r["probability_1"]) >= float(r["probability_3"]) > 0 for r in good)
+    assert all(1 >= float(r["probability_1"]) >= float(r["probability_8"]) > 0 for r in good)
+    assert "class_9" not in rows[0]  # there are eight
 
     module = open_checkpoint(checkpoint)
     assert {row["class_1"] for row in good} <= set(module.class_names)

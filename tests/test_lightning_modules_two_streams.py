@@ -87,7 +87,8 @@ def test_four_phases_run_one_after_another_and_label_a_video(
     assert "the checkpoint was trained on UCF101 split 1, among whose training videos" in said
     out = tmp_path / "labels.csv"
     words = ["--out", str(out), "--num_crops", "2", "--device", "cpu"]
-    main(["predict", "--ckpt_path", str(joined), *words, str(video), str(tmp_path / "none.mp4")])
+    with pytest.raises(SystemExit, match=r"^1$"):  # one of the two has no label
+        main(["predict", f"--ckpt_path={joined}", *words, str(video), str(tmp_path / "none.mp4")])
     with out.open() as file:
         labelled, absent = csv.DictReader(file)
     assert sum(float(labelled[f"probability_{i}"]) for i in (1, 2, 3)) == pytest.approx(1, abs=1e-4)

@@ -40,6 +40,9 @@ from lightning_modules.training.metrics import refuse_not_finite
 ADVICE = "make room, or name another file with --out"
 """What helps where nothing can be written; the end of a sentence."""
 
+INCOMPLETE = 1
+"""Exit code where some of the videos could not be labelled."""
+
 LIST_SUFFIXES = (".txt", ".csv", ".list")
 FLOW_METHODS: tuple[FlowMethodName, ...] = ("tvl1", "dis")
 """Methods that need nothing but the frames."""
@@ -73,6 +76,9 @@ def run(words: Sequence[str]) -> None:
 
     Args:
         words: `predict` and its options.
+
+    Raises:
+        SystemExit: With code 1 if some videos could not be labelled, 2 if none could.
     """
     options = _parser().parse_args(words[1:])
     if Path(options.out).suffix not in {".csv", ".jsonl"}:
@@ -81,30 +87,39 @@ def run(words: Sequence[str]) -> None:
         value = getattr(options, name)
         if value is not None and value < least:
             fail(f"--{name} {value} is too small; give at least {least}")
-    with as_storage_error(options.out, ADVICE):
-        check_room(Path(options.out).parent)
     paths = find_videos(options.videos)
     module = open_checkpoint(options.ckpt_path).to(usable_device(options.device))
     module.views_at_once = options.batch_size
     loader = _loader(module, paths, options)
+    with as_storage_error(options.out, ADVICE):
+        check_room(Path(options.out).parent)
     done: list[Prediction] = []
+    labelled = 0
     try:
         with progress_bar("videos", shown=sys.stderr.isatty()) as bar:
-            labelled = label(module, loader, options.top)
-            for prediction in bar.track(labelled, total=len(paths), description="labelling"):
+            predictions = label(module, loader, options.top)
+            for prediction in bar.track(predictions, total=len(paths), description="labelling"):
                 say(str(prediction))
                 done.append(prediction)
     finally:
         if done:
             with as_storage_error(options.out, ADVICE):
-                write_predictions(Path(options.out), done, options.top)
-            say(f"{len(done)} of {len(paths)} videos, written to {options.out}")
-    if all(prediction.error for prediction in done):
+                write_predictions(Path(options.out), done, min(options.top, module.num_classes))
+            labelled = sum(not prediction.error for prediction in done)
+            say(f"{labelled} of {len(paths)} labelled, written to {options.out}")
+    if not labelled:
         fail("none of the given videos could be read; see the lines above for each reason")
+    if labelled < len(paths):
+        without = f"{len(paths) - labelled} of {len(paths)} videos have no label"
+        fail(f"{without}; see the lines above", INCOMPLETE)
 
 
 def _parser() -> ToolParser:
-    parser = ToolParser("predict", "Label videos with a checkpoint; nothing else is needed.")
+    parser = ToolParser(
+        "predict",
+        "Label videos with a checkpoint; nothing else is needed. Exit codes: 0 all videos are "
+        "labelled, 1 some are not, 2 none is, or a mistake in the command.",
+    )
     parser.add_argument("--ckpt_path", required=True, help="checkpoint of a fit")
     parser.add_argument("--out", default="predictions.csv", help="table to write, .csv or .jsonl")
     parser.add_argument("--top", type=int, default=5, help="classes to show for each video")
@@ -271,7 +286,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction], top: int) -
     Args:
         path: The file, `.csv` or `.jsonl`.
         predictions: Predictions in the order of the lines.
-        top: Number of classes per video.
+        top: Number of classes per video, at most those that there are.
     """
     with writing_text(path, lone=True, newline="") as file:
         if path.suffix == ".jsonl":
