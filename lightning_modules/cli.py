@@ -25,7 +25,11 @@ COMMANDS = {
         "lightning_modules.commands.fit",
         "video accuracy of a checkpoint under a stated protocol, with a score file",
     ),
-    "predict": ("lightning_modules.commands.predict", "label own videos with a checkpoint"),
+    "predict": (
+        "lightning_modules.commands.predict",
+        "label own videos, or what a camera shows, with a checkpoint",
+    ),
+    "features": ("lightning_modules.commands.features", "features of videos from a checkpoint"),
     "flow": ("lightning_modules.commands.flow", "optical flow of a folder of videos"),
     "doctor": ("lightning_modules.commands.doctor", "examine a dataset before training on it"),
     "compare": (

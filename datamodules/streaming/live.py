@@ -3,6 +3,7 @@
 import math
 import re
 import sys
+import time as clock
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Self
 
@@ -55,6 +56,7 @@ class LiveFrames:
         self._container = _open(address)
         self.num_frames: int | None = None
         self.damaged = 0
+        self._begin: float | None = None
         self._reformatter = VideoReformatter()
         try:
             if not self._container.streams.video:
@@ -83,10 +85,16 @@ class LiveFrames:
                 pixels = torch.from_numpy(rgb.copy()).permute(2, 0, 1)
             yield Frame(number, time, pixels)
 
+    def seconds_since_begin(self) -> float:
+        """Measure the time since the first frame came, by the clock."""
+        return 0.0 if self._begin is None else clock.monotonic() - self._begin
+
     def _timed(self) -> Iterator[tuple[float, VideoFrame]]:
         """Give frames with the seconds since the first one."""
         begin, last = None, -1 / self._own_rate
         for frame in self._decoded():
+            if self._begin is None:
+                self._begin = clock.monotonic()
             time = frame.time
             if time is not None and begin is None:
                 begin = time - (last + 1 / self._own_rate)
