@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from datamodules.errors import UserError
-from datamodules.streaming.sources import Frame, Wanted
+from datamodules.streaming.sources import Frame, Wanted, check_rate
 from datamodules.video.errors import MAX_PIXELS, VideoError
 from datamodules.video.stream import upright_rgb
 
@@ -48,10 +48,11 @@ class LiveFrames:
 
     Raises:
         VideoError: It cannot be opened, or holds no video.
-        UserError: If there is no such kind of address.
+        UserError: If there is no such kind of address, or the rate is not above 0.
     """
 
     def __init__(self, address: str | BinaryIO, frame_rate: float | None = None) -> None:
+        check_rate(frame_rate)
         self.name = address if isinstance(address, str) else "a pipe"
         self._container = _open(address)
         self.num_frames: int | None = None

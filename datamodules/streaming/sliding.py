@@ -31,7 +31,7 @@ __all__ = ["Window", "WindowViews", "slide"]
 
 @dataclass(frozen=True)
 class WindowViews:
-    """What a network is shown of a window.
+    """The input of a network, of each window.
 
     Attributes:
         crops: Size and crops of the frames.

@@ -81,6 +81,12 @@ class FrameSource(Protocol):
     ) -> None: ...
 
 
+def check_rate(frame_rate: float | None) -> None:
+    """Refuse a rate that is none; None is the video's own."""
+    if frame_rate is not None and not 0 < frame_rate < math.inf:
+        raise UserError(f"frame_rate={frame_rate} is not possible; give frames per second above 0")
+
+
 class FileFrames:
     """The frames of a video file or of a folder of images.
 
@@ -101,9 +107,11 @@ class FileFrames:
 
     Raises:
         VideoError: It cannot be read, or is a folder and no rate is given.
+        UserError: If the rate is not above 0.
     """
 
     def __init__(self, path: Place, frame_rate: float | None = None) -> None:
+        check_rate(frame_rate)
         self.name = str(path)
         self._video = open_video(path, frame_rate)
         times = self._video.timestamps
@@ -189,8 +197,7 @@ class TensorFrames:
                 f"got frames of shape {tuple(values.shape)} and type {values.dtype}; give RGB "
                 "frames of shape (T, H, W, 3) and type uint8"
             )
-        if not frame_rate > 0:
-            raise UserError(f"got frame_rate={frame_rate}; give frames per second above 0")
+        check_rate(frame_rate)
         self.name = name
         self.frame_rate = float(frame_rate)
         self.num_frames: int | None = len(values)

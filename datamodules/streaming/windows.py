@@ -126,7 +126,7 @@ def clips_of_window(
 
 @dataclass(frozen=True)
 class WindowGrid:
-    """Where windows lie, and what is read of each.
+    """The places of windows, and what is read of each.
 
     Attributes:
         length: Frames of a window, W.

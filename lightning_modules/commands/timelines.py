@@ -76,7 +76,11 @@ def label_live(
     timelines = Timelines(scorer, network_input, kept, top=options.top, batch_size=1)
     delays = [math.inf, 0.0, 0.0]  # least, sum, most
     count = 0
-    with LiveFrames(options.source, options.frame_rate) as source:
+    try:
+        source = LiveFrames(options.source, options.frame_rate)
+    except VideoError as error:
+        fail(str(error))
+    with source:
         grid = network_input.windows(source)
         window, step = grid.length / source.frame_rate, grid.step / source.frame_rate
         say(

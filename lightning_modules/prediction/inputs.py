@@ -1,4 +1,4 @@
-"""What a trained network is shown: the views of a whole video, or of windows that slide over it."""
+"""The input of a trained network: the views of a whole video, or of windows that slide over it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -123,7 +123,7 @@ class NetworkInput:
 
     @property
     def views(self) -> WindowViews:
-        """What is made of the frames of a window."""
+        """The settings of what is made of the frames of a window."""
         return WindowViews(self.spec.crops, self.num_crops, self.flow)
 
     def windows(self, source: FrameSource, *, to_the_end: bool = True) -> WindowGrid:
