@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from datamodules.clips.crops import NumCrops
@@ -60,9 +61,9 @@ def load(
     """
     if batch_size < 1:
         raise UserError(f"batch_size={batch_size} is too small; give at least 1")
-    return Labeller(
-        Scorer(open_checkpoint(os.fspath(checkpoint)), device, precision, batch_size), batch_size
-    )
+    with torch.random.fork_rng(devices=[]):  # weights are drawn before they are loaded
+        module = open_checkpoint(os.fspath(checkpoint))
+    return Labeller(Scorer(module, device, precision, batch_size), batch_size)
 
 
 class Labeller:
