@@ -33,9 +33,13 @@ GROWTH = 1.05
 
 @dataclass
 class Watched:
-    """A finished command: its seconds, and the memory that it held over time, in MB."""
+    """A finished command: its seconds, and the memory that it held over time, in MB.
+
+    `began` is when its first result was kept, after what every command has to import and open.
+    """
 
     seconds: float
+    began: float
     resident: list[tuple[float, float]]
 
     @property
@@ -44,9 +48,10 @@ class Watched:
         return max(megabytes for _, megabytes in self.resident)
 
     def median(self, low: float, high: float) -> float:
-        """The median of its memory between two shares of its time."""
-        end = self.resident[-1][0]
-        return float(np.median([m for t, m in self.resident if low * end <= t <= high * end]))
+        """The median of its memory between two shares of the time since it began."""
+        span = self.resident[-1][0] - self.began
+        shares = [((t - self.began) / span, megabytes) for t, megabytes in self.resident]
+        return float(np.median([m for share, m in shares if low <= share <= high]))
 
 
 def main() -> int:
@@ -67,12 +72,16 @@ def main() -> int:
     source = ["--source", "lavfi:testsrc2=size=320x240:rate=25", "--seconds", str(options.endless)]
     live = _watch("predict", *_given(options, options.folder / "live.csv"), *window, *source)
     offsets, missed = _compare(events, truth)
-    print(f"one minute: {short.seconds:.1f} s, peak {short.peak:.0f} MB")
-    print(f"ten minutes: {long.seconds:.1f} s, peak {long.peak:.0f} MB")
+    print(
+        f"one minute: {short.seconds:.1f} s ({short.began:.1f} s to the first row), peak {short.peak:.0f} MB"
+    )
+    print(
+        f"ten minutes: {long.seconds:.1f} s ({long.began:.1f} s to the first row), peak {long.peak:.0f} MB"
+    )
     early, late = live.median(0.2, 0.4), live.median(0.8, 1.0)
     print(
         f"endless, {options.endless} s of it: {live.seconds:.1f} s, {early:.0f} MB at 20-40 % of "
-        f"the time, {late:.0f} MB at 80-100 %"
+        f"the rows, {late:.0f} MB at 80-100 %"
     )
     print(
         f"boundaries: {len(offsets)} of {len(truth) - 1} found, off by {np.mean(offsets):.2f} s on "
@@ -139,10 +148,15 @@ def _watch(*words: str) -> Watched:
     """Run a command, and look at its memory ten times a second."""
     begin, seen = time.monotonic(), list[tuple[float, float]]()
     command = [sys.executable, "-m", "lightning_modules", *words]
+    part = Path(f"{words[words.index('--out') + 1]}.part")
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    began = 0.0
 
     def look() -> None:
+        nonlocal began
         while process.poll() is None:
+            if not began and part.exists() and part.read_bytes().count(b"\n") > 1:
+                began = time.monotonic() - begin
             try:
                 text = Path(f"/proc/{process.pid}/status").read_text()
             except OSError:
@@ -158,7 +172,7 @@ def _watch(*words: str) -> Watched:
     looking.join()
     if code:
         raise SystemExit(f"{' '.join(words)} ended with {code}")
-    return Watched(time.monotonic() - begin, seen)
+    return Watched(time.monotonic() - begin, began, seen)
 
 
 def _compare(events: Path, truth: list[tuple[float, float, str]]) -> tuple[list[float], int]:

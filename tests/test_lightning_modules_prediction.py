@@ -22,6 +22,7 @@ from lightning_modules.cli import main
 from lightning_modules.prediction.events import Event, find_events
 from lightning_modules.prediction.stored_rows import read_stored_rows
 from lightning_modules.prediction.table import Row
+from lightning_modules.prediction.timelines import Timelines
 from lightning_modules.prediction.unfinished import Unfinished
 
 GOLDEN = Path(__file__).parent / "golden" / "checkpoints_of_835e51c"
@@ -332,6 +333,21 @@ def test_live_source_says_its_delay_and_writes_rows(
     with pytest.raises(SystemExit, match="2"):
         predict(out, "--window=5", f"--source={source}")
     assert "ended before its first window was over" in capsys.readouterr().err
+
+
+def test_rows_of_a_killed_live_run_are_not_mixed_with_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--window=1", "--source=lavfi:testsrc2=size=80x60:rate=20:duration=2"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Timelines, "write", lambda *_: sys.exit(9))  # as if it were killed here
+        with pytest.raises(SystemExit, match="9"):
+            predict(tmp_path / "a.csv", *words)
+    part = tmp_path / "a.csv.part"
+    part.write_text(part.read_text().replace('"began": "20', '"began": "19'))
+    with pytest.raises(SystemExit, match="2"):
+        predict(tmp_path / "a.csv", *words)
+    assert "with other settings (began 19" in capsys.readouterr().err
 
 
 def test_annotated_video_shows_labels_in_their_time(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def read_length(name: str, text: str, frame_rate: float, span: int | None) -> in
         raise UserError(
             f"{name}={text} is no length; give seconds above 0 (2.5), frames (16f), or clip"
         )
-    return max(1, int(amount) if found[2] == "f" else round(amount * frame_rate))
+    return max(1, int(amount) if found[2] == "f" else int(amount * frame_rate + 0.5))
 
 
 def clip_span(sampling: ClipSampler) -> int | None:

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import get_args
 
@@ -63,6 +64,8 @@ def run(words: Sequence[str]) -> None:
         "frame_rate": options.frame_rate,
         "top": options.top,
     }
+    if options.source is not None:  # its time cannot be wound back: what was killed is another run
+        settings["began"] = datetime.now().isoformat(timespec="seconds")
     with Unfinished(Path(options.out), settings) as kept:
         if options.source is not None:
             label_live(scorer, network_input, kept, options)

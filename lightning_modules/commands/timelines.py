@@ -43,7 +43,8 @@ def label_timelines(
         batch_size=1 if network_input.is_whole_frames else options.batch_size,
         frame_rate=options.frame_rate,
     )
-    rest = [path for path in paths if path not in timelines.done]
+    done = set(timelines.done)
+    rest = [path for path in paths if path not in done]
     known = len(paths) - len(rest)
     report = follow_pass("labelling", timelines.label(rest), len(paths), known=known, say=say)
     for video, reason in report.failed:

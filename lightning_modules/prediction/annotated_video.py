@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
 from datamodules.atomic import path_beside
@@ -104,7 +105,8 @@ def draw_labels(
     """
     height, width = pixels.shape[:2]
     size = max(9, height // 20)
-    font = ImageFont.load_default(size)
+    # not Pillow's own font, which has no accents
+    font = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
     line = round(size * 1.35)
     panel = Image.new("RGBA", (width, line * max(1, len(rows)) + line // 2), PANEL)
     pen = ImageDraw.Draw(panel)
