@@ -72,12 +72,9 @@ def main() -> int:
     source = ["--source", "lavfi:testsrc2=size=320x240:rate=25", "--seconds", str(options.endless)]
     live = _watch("predict", *_given(options, options.folder / "live.csv"), *window, *source)
     offsets, missed = _compare(events, truth)
-    print(
-        f"one minute: {short.seconds:.1f} s ({short.began:.1f} s to the first row), peak {short.peak:.0f} MB"
-    )
-    print(
-        f"ten minutes: {long.seconds:.1f} s ({long.began:.1f} s to the first row), peak {long.peak:.0f} MB"
-    )
+    for name, run in (("one minute", short), ("ten minutes", long)):
+        first = f"{run.began:.1f} s to the first row"
+        print(f"{name}: {run.seconds:.1f} s ({first}), peak {run.peak:.0f} MB")
     early, late = live.median(0.2, 0.4), live.median(0.8, 1.0)
     print(
         f"endless, {options.endless} s of it: {live.seconds:.1f} s, {early:.0f} MB at 20-40 % of "
