@@ -34,6 +34,7 @@ from .flow.sources import FlowInput as FlowInput
 from .randomness import BatchDraws as BatchDraws
 from .settings import Evaluation as Evaluation
 from .settings import Loading as Loading
+from .streaming.live import LiveFrames as LiveFrames
 from .video.errors import VideoError as VideoError
 from .video.frame_folder import FrameFolderReader as FrameFolderReader
 from .video.reader import VideoReader as VideoReader

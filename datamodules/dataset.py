@@ -22,6 +22,7 @@ from datamodules.errors import UserError
 from datamodules.flow.sources import FlowSource, flow_views, read_stacks
 from datamodules.randomness import sample_generator
 from datamodules.samplers import SampleKey
+from datamodules.streaming.views import evaluation_views
 from datamodules.video.errors import VideoError
 from datamodules.video.patience import await_root, heard
 from datamodules.video.quarantine import Quarantine
@@ -186,13 +187,8 @@ class VideoDataset(Dataset[VideoItem]):
             crops = self._test_crops(video, chosen, index)
             fields = self._fields(index, chosen.ravel(), video)
             size = (video.height, video.width)
-        # (N*T, M, C, H, W) -> (N, T, M, C, H, W) -> (N, M, C, T, H, W) -> (V, C, T, H, W)
-        clips = crops.view(*chosen.shape, *crops.shape[1:])
-        views: Views = {"clips": clips.permute(0, 2, 3, 1, 4, 5).flatten(0, 1)}
-        if fields is not None:
-            cut = self.spec.crops.test(fields, self.num_crops, size)
-            views["flow"] = flow_views(cut, chosen.shape, count_mirrored(self.num_crops))
-        return views
+        flow = None if fields is None else self.spec.crops.test(fields, self.num_crops, size)
+        return evaluation_views(crops, chosen.shape, flow, count_mirrored(self.num_crops))
 
     def _test_crops(self, video: VideoSegment, chosen: FrameIndices, index: int) -> Tensor:
         """Read the M crops of the frames of N clips, changed by the probe, (N*T, M, C, H, W)."""

@@ -3,6 +3,9 @@ from .baselines import BaselineModule as BaselineModule
 from .callbacks.watchdog import Watchdog as Watchdog
 from .checkpoints import open_checkpoint as open_checkpoint
 from .cost import CoSTModule as CoSTModule
+from .prediction.labeller import Labeller as Labeller
+from .prediction.labeller import load as load
+from .prediction.table import LabelTable as LabelTable
 from .selfy import SELFYModule as SELFYModule
 from .st_resnet import STResNetModule as STResNetModule
 from .stnet import StNetModule as StNetModule

@@ -27,7 +27,11 @@ COMMANDS = {
         "lightning_modules.commands.fit",
         "video accuracy of a checkpoint under a stated protocol, with a score file",
     ),
-    "predict": ("lightning_modules.commands.predict", "label own videos with a checkpoint"),
+    "predict": (
+        "lightning_modules.commands.predict",
+        "label own videos, or what a camera shows, with a checkpoint",
+    ),
+    "features": ("lightning_modules.commands.features", "features of videos from a checkpoint"),
     "prepare": (
         "lightning_modules.commands.prepare",
         "fetch and make what a fit needs, on a machine with internet",

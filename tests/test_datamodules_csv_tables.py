@@ -5,7 +5,7 @@ from io import StringIO
 from pathlib import Path
 
 from datamodules.csv_tables import read_rows, write_rows
-from lightning_modules.commands.predict import Prediction, write_predictions
+from lightning_modules.prediction.videos import Prediction, write_predictions
 
 CELLS = [
     *("=HYPERLINK(1)", "+cmd", "-0A_E_xXysH", "@x", "\tx", "\rx", "'=x", "''-y", "'quoted'"),

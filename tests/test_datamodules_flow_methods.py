@@ -131,6 +131,19 @@ def test_still_frames_have_no_motion_and_one_thread_is_used(method: FlowMethodNa
     assert cv2.getNumThreads() == 1
 
 
+@pytest.mark.parametrize("method", ["dis", "tvl1"])
+def test_flow_of_a_pair_does_not_depend_on_the_pairs_before(method: FlowMethodName) -> None:
+    pytest.importorskip("cv2", reason="needs the extra `flow`")
+    noise = np.random.default_rng(0).integers(0, 255, (6, 32, 45, 1), dtype=np.uint8)
+    moved = noise.repeat(3, axis=3)  # at this size one object of DIS for all pairs is not enough
+
+    together = make_flow_method(method).estimate(np.stack(moved))
+
+    for t in range(5):
+        alone = make_flow_method(method).estimate(np.stack(moved[t : t + 2]))
+        assert np.array_equal(together[t], alone[0])
+
+
 @pytest.fixture(scope="module")
 def raft_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)

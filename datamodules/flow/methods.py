@@ -14,6 +14,7 @@ import hashlib
 import importlib
 import pickle
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, get_args
 
@@ -117,10 +118,11 @@ class _OpenCV:
         try:
             self._cv2 = importlib.import_module("cv2")
             if name == "tvl1":
-                self._method = self._cv2.optflow.DualTVL1OpticalFlow_create()
+                self._make = self._cv2.optflow.DualTVL1OpticalFlow_create
             else:
                 preset = self._cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
-                self._method = self._cv2.DISOpticalFlow_create(preset)
+                self._make = partial(self._cv2.DISOpticalFlow_create, preset)
+            made = self._make()
         except (ImportError, AttributeError) as error:  # not there, or a wheel without contrib
             raise UserError(
                 f"method {name} needs OpenCV with its contrib modules ({error}); install the extra "
@@ -131,7 +133,7 @@ class _OpenCV:
         self.library, self.version = "opencv", str(self._cv2.__version__)
         getters = _TVL1_GETTERS if name == "tvl1" else _DIS_GETTERS
         self.parameters: Parameters = {
-            getter: getattr(self._method, f"get{getter}")() for getter in getters
+            getter: getattr(made, f"get{getter}")() for getter in getters
         }
 
     def estimate(self, frames: Frames) -> Floats:
@@ -139,7 +141,8 @@ class _OpenCV:
         grey = [self._cv2.cvtColor(frame, self._cv2.COLOR_RGB2GRAY) for frame in frames]
         flow = np.empty((len(frames) - 1, 2, *frames.shape[1:3]), np.float32)
         for target, first, second in zip(flow, grey, grey[1:], strict=False):
-            target[:] = self._method.calc(first, second, None).transpose(2, 0, 1)
+            # a new one each time: DIS (OpenCV 5.0) takes over from the pair before at some sizes
+            target[:] = self._make().calc(first, second, None).transpose(2, 0, 1)
         return flow
 
 

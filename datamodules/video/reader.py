@@ -112,13 +112,17 @@ class VideoReader:
         """Columns, after rotation."""
         return self._index.width
 
-    def get_frames(self, indices: Indices, change: Change | None = None) -> Tensor:
+    def get_frames(
+        self, indices: Indices, change: Change | None = None, *, more: bool = False
+    ) -> Tensor:
         """Decode frames.
 
         Args:
             indices: Frame numbers from 0, in any order, repeated or not.
             change: Change of each frame, done a few frames at a time, so that large ones are never
                 in memory together; None for none.
+            more: Whether later frames will be asked for next: then the decoder is kept as it is,
+                so that one pass over a video decodes each frame once, however it is divided.
 
         Returns:
             uint8 RGB frames in the order asked, (N, C, H, W), stored with channels last, or what
@@ -134,15 +138,15 @@ class VideoReader:
                 f"the reader of {self.source} is closed; get the frames inside its `with` block, "
                 "or before close()"
             )
-        return patiently(lambda: self._frames(indices, change), self.source)
+        return patiently(lambda: self._frames(indices, change, more), self.source)
 
-    def _frames(self, indices: Indices, change: Change | None) -> Tensor:
+    def _frames(self, indices: Indices, change: Change | None, more: bool) -> Tensor:
         """Decode frames, however often the index has to be doubted; see `get_frames`."""
         while True:
             wanted = check_indices(indices, self.num_frames, self.source)
             order, ranks = np.unique(wanted, return_inverse=True)
             try:
-                frames = self._decode(order, change)
+                frames = self._decode(order, change, more)
             except (_BrokenPromiseError, av.FFmpegError) as error:
                 self._doubt(error)
                 continue
@@ -151,12 +155,12 @@ class VideoReader:
                 raise
             return frames if np.array_equal(wanted, order) else frames[torch.from_numpy(ranks)]
 
-    def _decode(self, order: NDArray[np.int64], change: Change | None) -> Tensor:
+    def _decode(self, order: NDArray[np.int64], change: Change | None, more: bool) -> Tensor:
         """Decode and change the frames of increasing numbers, (N, ...)."""
         parts = FrameParts(len(order), self.height, self.width, change)
         if not len(order):
             return parts.frames()
-        is_continued = order[0] == self._following  # reading on: keep the decoder running
+        is_continued = more or order[0] == self._following  # keep the decoder running
         self._following = int(order[-1]) + 1
         entries = self._index.entries_for(order)
         for entry in np.unique(entries).tolist():

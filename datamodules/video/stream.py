@@ -269,12 +269,7 @@ class VideoStream:
         Args:
             frame: A decoded frame.
         """
-        # One converter for all: on FFmpeg 8 a new one per frame leaks. One thread: the same bits.
-        plane = self._reformatter.reformat(frame, format="rgb24", threads=1).planes[0]
-        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-        pixels = rows[:, : plane.width * 3].reshape(plane.height, plane.width, 3)
-        turns = quarter_turns(frame.rotation)
-        return np.rot90(pixels, turns) if turns else pixels
+        return upright_rgb(frame, self._reformatter)
 
     def close(self) -> None:
         """Close the file."""
@@ -298,6 +293,21 @@ def _num_pixels(stream: AVVideoStream) -> int:
     """Count the pixels of a frame; 0 without a decoder."""
     context = stream.codec_context
     return 0 if context is None else context.width * context.height
+
+
+def upright_rgb(frame: VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
+    """Convert a frame to bytes (H, W, 3), turned counter-clockwise by `frame.rotation` degrees.
+
+    Args:
+        frame: A decoded frame.
+        reformatter: One for all frames of a video: on FFmpeg 8 a new one per frame leaks.
+    """
+    # one thread: the same bits
+    plane = reformatter.reformat(frame, format="rgb24", threads=1).planes[0]
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+    pixels = rows[:, : plane.width * 3].reshape(plane.height, plane.width, 3)
+    turns = quarter_turns(frame.rotation)
+    return np.rot90(pixels, turns) if turns else pixels
 
 
 def quarter_turns(rotation: int) -> int:

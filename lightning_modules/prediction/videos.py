@@ -1,0 +1,121 @@
+"""Labels of whole videos, one prediction each, as a test of the checkpoint scores them."""
+
+import glob
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from datamodules.annotations.video_lists import read_video_list
+from datamodules.atomic import writing_text
+from datamodules.csv_tables import write_rows
+from datamodules.errors import UserError
+from datamodules.video.suffixes import is_video
+from lightning_modules.console import say
+from lightning_modules.prediction.scoring import Scorer
+
+LIST_SUFFIXES = (".txt", ".csv", ".list")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Labels of a video, or the reason why it has none.
+
+    Attributes:
+        video: The path as it was given or found.
+        classes: Class names, most probable first.
+        probabilities: Their probabilities.
+        error: Reason why the video could not be read; empty if it was.
+    """
+
+    video: str
+    classes: list[str]
+    probabilities: list[float]
+    error: str = ""
+
+    def __str__(self) -> str:
+        if self.error:
+            return f"{self.video}: not labelled, {self.error}"
+        pairs = zip(self.classes, self.probabilities, strict=True)
+        return f"{self.video}: " + ", ".join(f"{name} {100 * p:.1f} %" for name, p in pairs)
+
+
+def find_videos(given: Sequence[str]) -> list[str]:
+    """List every video that the words of a command line name, in order, each once.
+
+    Args:
+        given: Files, frame folders, folders (searched to any depth), list files, glob patterns. A
+            path that does not exist stays, to be reported in its order.
+
+    Raises:
+        UserError: If a folder or a list holds no video.
+    """
+    found: dict[str, None] = {}
+    for word in given:
+        matches = [word] if os.path.exists(word) else sorted(glob.glob(word, recursive=True))
+        for path in matches or [word]:
+            found |= dict.fromkeys(_videos_at(Path(path)))
+    return list(found)
+
+
+def _videos_at(path: Path) -> list[str]:
+    if path.is_file() and path.suffix.lower() in LIST_SUFFIXES:
+        return [str(path.parent / video.path) for video in read_video_list(path)]
+    if not path.is_dir() or is_video(path):
+        return [str(path)]
+    inside = [p for p in sorted(path.rglob("*")) if is_video(p)]
+    if not inside:
+        raise UserError(f"the folder {path} holds no video at any depth; check the path")
+    return [str(p) for p in inside if not (p.is_file() and p.parent in inside)]
+
+
+def label(scorer: Scorer, loader: DataLoader[Any], top: int) -> Iterator[Prediction]:
+    """Label the videos of a loader, one at a time as they are ready.
+
+    Args:
+        scorer: The trained module.
+        loader: Batches of evaluation views.
+        top: Number of classes to name for each video.
+    """
+    names = scorer.module.class_names
+    for batch in loader:
+        scores = scorer.probabilities(scorer.scores(batch, batch["video_id"]))
+        reasons = dict(batch["broken"])
+        for sentence in batch["waits"]:
+            say(sentence)
+        for row, video in enumerate(batch["video_id"]):
+            if video in reasons:
+                yield Prediction(video, [], [], reasons[video])
+                continue
+            best = scores[row].topk(min(top, len(names)))
+            yield Prediction(video, [names[i] for i in best.indices], best.values.tolist())
+
+
+def write_predictions(path: Path, predictions: Sequence[Prediction], top: int) -> None:
+    """Write a table, one video a line, as CSV or JSON lines; the file appears whole or not at all.
+
+    Args:
+        path: The file, `.csv` or `.jsonl`.
+        predictions: Predictions in the order of the lines.
+        top: Number of classes per video, at most those that there are.
+    """
+    with writing_text(path, lone=True, newline="") as file:
+        if path.suffix == ".jsonl":
+            for prediction in predictions:
+                file.write(json.dumps(vars(prediction), ensure_ascii=False) + "\n")
+        else:
+            columns = [
+                f"{word}_{i}" for i in range(1, top + 1) for word in ("class", "probability")
+            ]
+            write_rows(file, [["video", *columns, "error"]])
+            write_rows(file, (_cells(prediction, len(columns)) for prediction in predictions))
+
+
+def _cells(prediction: Prediction, num_columns: int) -> list[str]:
+    pairs = zip(prediction.classes, prediction.probabilities, strict=True)
+    cells = [cell for name, p in pairs for cell in (name, f"{p:.6f}")]
+    return [prediction.video, *cells, *[""] * (num_columns - len(cells)), prediction.error]
