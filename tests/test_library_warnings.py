@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities._pytree import _tree_flatten
 from torch.utils._pytree import LeafSpec
 
-from lightning_modules.commands.expected_warnings import (
+from lightning_modules.session.expected_warnings import (
     EXPECTED,
     NOISE,
     ignore_expected_warnings,

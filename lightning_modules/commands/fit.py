@@ -28,15 +28,6 @@ from lightning_modules.base import VideoClassifier
 from lightning_modules.callbacks.broken_videos import BrokenVideos
 from lightning_modules.callbacks.score_file import ScoreFile
 from lightning_modules.callbacks.watchdog import Watchdog
-from lightning_modules.commands.expected_warnings import ignore_expected_warnings
-from lightning_modules.commands.fit_callbacks import fit_callbacks
-from lightning_modules.commands.from_checkpoint import (
-    check_data,
-    check_resumed,
-    given_model,
-    honoured,
-    refuse_other_model,
-)
 from lightning_modules.console import COMMAND, say
 from lightning_modules.parsing.config_names import with_configs_found
 from lightning_modules.parsing.null_words import set_nulls, split_nulls
@@ -70,6 +61,15 @@ from lightning_modules.runs.lock import RunLock
 from lightning_modules.runs.loggers import loggers_of_run
 from lightning_modules.runs.unused import UnusedFolder
 from lightning_modules.runs.wandb_runs import finish_wandb, outlive_service
+from lightning_modules.session.expected_warnings import ignore_expected_warnings
+from lightning_modules.session.fit_callbacks import fit_callbacks
+from lightning_modules.session.from_checkpoint import (
+    check_data,
+    check_resumed,
+    given_model,
+    honoured,
+    refuse_other_model,
+)
 from lightning_modules.training.checkpoint_content import check_content
 from lightning_modules.training.gpu_libraries import refuse_known_bad_cudnn
 from lightning_modules.training.length import refuse_endless
