@@ -61,7 +61,9 @@ ALLOWED = {
 
 LOGGERS = ("", "lightning", "lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "wandb")
 
-COMMANDS = tuple(f"lightning_modules/{place}" for place in ("commands/*", "parsing/*", "session/*", "cli.py"))
+COMMANDS = tuple(
+    f"lightning_modules/{place}" for place in ("commands/*", "parsing/*", "session/*", "cli.py")
+)
 
 
 def dotted(node: ast.AST) -> str:
