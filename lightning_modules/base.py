@@ -135,6 +135,7 @@ class VideoClassifier(Described, LightningModule):
         self.origin = Origin()
         self.has_weights = False
         self.views_at_once: int | None = None
+        self.class_order: list[int] | None = None
         self._stored_arguments: dict[str, Any] = {}
         self._build_metrics(metrics or {})
 
@@ -225,12 +226,17 @@ class VideoClassifier(Described, LightningModule):
         return batch["target"] if "target" in batch else batch["label"]
 
     def view_logits(self, batch: VideoBatch) -> Tensor:
-        """Compute the logits of every view of every video, (B, V, K) float32."""
+        """Compute the logits of every view of every video, (B, V, K) float32.
+
+        The classes are in the order of `class_names`, which that of a checkpoint may differ from.
+        """
         num_videos = len(batch["label"])
         inputs = self.inputs(batch)
         at_once = self.views_at_once or len(inputs[0])
         parts = zip(*(torch.split(x, at_once) for x in inputs), strict=True)
         logits = torch.cat([self(*part) for part in parts]).float()
+        if self.class_order is not None:
+            logits = logits[:, self.class_order]
         return logits.view(num_videos, -1, logits.shape[-1])
 
     def video_scores(self, logits: Tensor) -> Tensor:
@@ -385,7 +391,10 @@ class VideoClassifier(Described, LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the class names and the input specification from the file."""
-        self.class_names = list(checkpoint["class_names"])
+        trained = list(checkpoint["class_names"])
+        self.class_names = list(self.data.class_names) or trained
+        same = self.class_names == trained
+        self.class_order = None if same else [trained.index(name) for name in self.class_names]
         self.input_spec = dict(checkpoint["input_spec"])
         self.protocol = dict(checkpoint["protocol"])
         self.origin = Origin.of(checkpoint)

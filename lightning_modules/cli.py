@@ -31,6 +31,10 @@ COMMANDS = {
         "lightning_modules.commands.predict",
         "label own videos, or what a camera shows, with a checkpoint",
     ),
+    "export": (
+        "lightning_modules.commands.export",
+        "a checkpoint as ONNX, torch.export, safetensors, a model card, or on the Hub",
+    ),
     "features": ("lightning_modules.commands.features", "features of videos from a checkpoint"),
     "prepare": (
         "lightning_modules.commands.prepare",
@@ -43,6 +47,10 @@ COMMANDS = {
         "score files of several models: intervals, paired tests, fusion",
     ),
     "configs": ("lightning_modules.commands.configs", "layers and recipes, with their targets"),
+    "import": (
+        "lightning_modules.commands.import_weights",
+        "other people's weights as a checkpoint that test and predict take",
+    ),
     "models": ("lightning_modules.commands.models", "parameters and GMACs, against the papers'"),
     "completion": ("lightning_modules.commands.completion", "completion for bash and zsh"),
 }

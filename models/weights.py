@@ -116,7 +116,7 @@ def load_weights(
     report = WeightReport()
     rows = _match_classes(network, class_names, source_class_names)
     values = _match_weights(network, state_dict, rows, source_class_names, report)
-    _refuse_not_finite(values)
+    check_finite(values)
     report.new = _new_names(network, values)
     if any(_is_classifier(network, name) for name in values):
         report.matched_classes = len(rows or ())
@@ -167,8 +167,15 @@ def _match_weights(
     return values
 
 
-def _refuse_not_finite(values: Mapping[str, Tensor]) -> None:
-    """Refuse infinite and NaN weights, which would make every output NaN, without a word."""
+def check_finite(values: Mapping[str, Tensor]) -> None:
+    """Refuse infinite and NaN weights, which would make every output NaN, without a word.
+
+    Args:
+        values: Weights by name.
+
+    Raises:
+        ValueError: Some are not finite.
+    """
     bad = [
         name
         for name, value in values.items()

@@ -1,4 +1,4 @@
-"""Files of weights, as `torch.save` writes them: read verified, and nothing in them is executed.
+"""Files of weights, of `torch.save` or safetensors: read verified, and nothing in them is executed.
 
 `torch.load` checks no checksum, so that flipped bits would become weights. Here every member of the
 archive is held against its own before anything is loaded. Whether a file is damaged, the file alone
@@ -6,17 +6,26 @@ decides; a disk that fails while it is read tells nothing about it.
 """
 
 import errno
+import hashlib
 import io
+import json
 import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor
+
+DESCRIPTION = "kinetoscope"
+"""Key of a safetensors file's metadata: all that a checkpoint holds beside its weights, as JSON."""
+
+SAFETENSORS = ".safetensors"
+"""Suffix of files of safetensors."""
 
 _ZIP_START = b"PK\x03\x04"
 _DAMAGED_ZIP = (
@@ -77,7 +86,7 @@ def read_weights_file(path: str | Path) -> Any:
     """Read a file of weights or a checkpoint, on the CPU; nothing in it is executed.
 
     Args:
-        path: A local file, as `torch.save` writes it.
+        path: A local file, as `torch.save` writes it; with the suffix `.safetensors` one of those.
 
     Raises:
         DamagedFileError: The file is damaged.
@@ -87,6 +96,8 @@ def read_weights_file(path: str | Path) -> Any:
     """
     if "://" in str(path):
         raise ValueError(f"{path} is an address; download the file and give the local path")
+    if Path(path).suffix == SAFETENSORS:
+        return _load_safetensors(Path(path))
     try:
         noted = _NotedFile(path)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
@@ -163,6 +174,50 @@ def _load_pickle(file: BinaryIO, path: str | Path) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True)
     except (*_UNSAFE, RuntimeError, OSError) as error:
         raise DamagedFileError(str(_unsafe(path, error))) from error
+
+
+def digest_of_tensors(weights: Mapping[str, Tensor]) -> str:
+    """Digest weights, with names, types and shapes, in 16 hexadecimal digits."""
+    hashed = hashlib.sha256()
+    for name in sorted(weights):
+        value = weights[name].detach().cpu().contiguous()
+        hashed.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+        hashed.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return hashed.hexdigest()[:16]
+
+
+def safetensors_library() -> Any:
+    """Import safetensors.
+
+    Raises:
+        ValueError: It is not installed.
+    """
+    try:
+        import safetensors.torch
+    except ImportError as error:
+        raise ValueError(
+            "files of safetensors need the package safetensors, which is not installed; run "
+            "`uv sync --extra export`, or `pip install 'kinetoscope[export]'`"
+        ) from error
+    return safetensors
+
+
+def _load_safetensors(path: Path) -> Any:
+    """Load a file that has no checksum; one of ours is held against the digest that it names."""
+    library = safetensors_library()
+    if not path.is_file():
+        raise ValueError(f"there is no file {path} to take weights from; check the path")
+    try:
+        with library.safe_open(path, framework="pt") as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            about = json.loads((file.metadata() or {}).get(DESCRIPTION, "null"))
+    except (library.SafetensorError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+    if not isinstance(about, dict):
+        return weights
+    if about.pop("digest", None) != digest_of_tensors(weights):
+        raise _damaged(path, "its weights are not what was written")
+    return {**about, "state_dict": weights}
 
 
 def _damaged(path: str | Path, why: str) -> DamagedFileError:

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from lightning_modules.base import VideoClassifier
 from lightning_modules.runs.versions import code_commit, library_versions
 from lightning_modules.training.arguments import plain_arguments
 from models import count_macs
+from models.weights_file import digest_of_tensors
 
 _ELSEWHERE = ("num_classes", "class_names", "average")
 """Arguments of a module that stand elsewhere in a score file; the average may be another."""
@@ -160,13 +160,7 @@ def digest_of(protocol: Mapping[str, Any]) -> str:
 
 def digest_of_weights(state: Mapping[str, Tensor]) -> str:
     """Digest the network's weights in a module's state dict, in 16 hexadecimal digits."""
-    hashed = hashlib.sha256()
-    for name in sorted(state):
-        if name.startswith("network."):
-            value = state[name].detach().cpu().contiguous()
-            hashed.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
-            hashed.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return hashed.hexdigest()[:16]
+    return digest_of_tensors({k: v for k, v in state.items() if k.startswith("network.")})
 
 
 def describe_protocol(

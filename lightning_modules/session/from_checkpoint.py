@@ -97,8 +97,9 @@ def check_resumed(checkpoint: Mapping[str, Any], config: Namespace, parser: Argu
     """
     if "absent" not in checkpoint.get(EXACT_RESUME, {}):
         raise UserError(
-            f"{config.ckpt_path} does not hold all that a resumed run needs, as another "
-            "version wrote it; start a new run from its weights with --model.init_from"
+            f"{config.ckpt_path} does not hold all that a resumed run needs: another version wrote "
+            "it, or its weights were imported; start a new run from its weights with "
+            "--model.init_from"
         )
     trained = checkpoint["hyper_parameters"]
     refuse_changed_settings(trained, config.model.init_args.as_dict())
@@ -125,8 +126,11 @@ def check_data(
     """
     trained_on = checkpoint["protocol"]["dataset"]
     refuse_seen_test_videos(trained_on, data.dataset_name, data.seen_by, "the checkpoint")
-    ours, theirs = data.class_names, checkpoint["class_names"]
-    if list(ours) != list(theirs):
+    ours, theirs = list(data.class_names), list(checkpoint["class_names"])
+    reordered = not fits and ours != theirs and sorted(ours) == sorted(theirs)
+    if reordered:
+        say("note: the data numbers the classes in another order; each is tested by its name")
+    elif ours != theirs:
         raise UserError(
             f"the checkpoint's {len(theirs)} classes ({', '.join(theirs[:5])}, ...) are not "
             f"the data's {len(ours)} ({', '.join(ours[:5])}, ...); use the data it was trained "
