@@ -39,7 +39,7 @@ Length: TypeAlias = float | str
 
 
 def load(
-    checkpoint: Path,
+    checkpoint: str | Path,
     *,
     device: str = "auto",
     precision: Precision = "float32",
@@ -51,7 +51,7 @@ def load(
         table = label("video.mp4")
 
     Args:
-        checkpoint: A checkpoint of this project, a local file.
+        checkpoint: A checkpoint of this project: a local file, or `hf://OWNER/NAME` on the Hub.
         device: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`.
         precision: `float32` as in a test, or the faster `bfloat16` or `float16`.
         batch_size: Windows, or views of a video, that the network sees at a time.
