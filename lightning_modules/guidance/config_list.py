@@ -23,7 +23,7 @@ _INDENT = " " * 6
 
 @dataclass(frozen=True)
 class ConfigNote:
-    """The head of a config.
+    """Facts that the head of a config states.
 
     Attributes:
         name: Its name, as `--config` takes it.
