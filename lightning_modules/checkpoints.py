@@ -19,5 +19,9 @@ def open_checkpoint(path: str | Path) -> VideoClassifier:
         UserError: If the path is another address, is missing, or is not such a checkpoint, or if
             its class is part of a plugin that is not there.
     """
-    found = hub_file(str(path)) if str(path).startswith(SCHEME) else path
-    return VideoClassifier.load_from_checkpoint(found).eval()
+    return VideoClassifier.load_from_checkpoint(local_checkpoint(path)).eval()
+
+
+def local_checkpoint(path: str | Path) -> Path | str:
+    """Get the local file of a checkpoint that may lie on the Hub; see `open_checkpoint`."""
+    return hub_file(str(path)) if str(path).startswith(SCHEME) else path

@@ -298,6 +298,9 @@ def test_pushed_folder_is_opened_by_its_name(
     assert "uploaded: hf://my-lab/shapes.v1" in capsys.readouterr().out
     opened = open_checkpoint("hf://my-lab/shapes.v1")
     assert opened.class_names == CLASSES
+    monkeypatch.chdir(tmp_path)
+    main(["export", "--ckpt_path=hf://my-lab/shapes.v1", "--format=card"])
+    assert "# tsm_tiny" in Path("shapes.md").read_text()
     with pytest.raises(UserError, match=r"hf://my-lab/other cannot be had .*network"):
         open_checkpoint("hf://my-lab/other")
     with pytest.raises(UserError, match="is no name on the Hub; write hf://OWNER/NAME"):

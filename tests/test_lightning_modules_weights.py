@@ -323,7 +323,11 @@ def test_mistakes_get_one_sentence_and_nothing_runs(
         "has 3 rows, but --classes names 2": (release, two, []),
         "classes.text is no file": (release, "classes.text", []),
         "already; give it to test": (imported, classes, []),
-        "in the dataset folder; set data.root": (release, "data", [f"--data.root={tmp_path}"]),
+        "set data.root to the folder of the dataset": (
+            release,
+            "data",
+            [f"--data.root={tmp_path}"],
+        ),
     }
     for sentence, (weights, names, more) in cases.items():
         words = ["import", str(weights), "--network", "tsm_tiny", "--classes", str(names)]

@@ -7,7 +7,7 @@ from typing import Any
 from datamodules.atomic import check_room, write_atomically
 from datamodules.errors import as_storage_error
 from lightning_modules.base import VideoClassifier
-from lightning_modules.checkpoints import open_checkpoint
+from lightning_modules.checkpoints import local_checkpoint, open_checkpoint
 from lightning_modules.console import ToolParser, fail, say
 from lightning_modules.exporting.clips import read_clips
 from lightning_modules.exporting.graph_files import write_onnx, write_program
@@ -16,6 +16,7 @@ from lightning_modules.exporting.model_card import model_card
 from lightning_modules.exporting.weights_file import write_safetensors
 from lightning_modules.resume.checkpoint_io import read_checkpoint
 from lightning_modules.runs.folder import folder_of_checkpoint
+from lightning_modules.weights.hub import SCHEME
 
 _GRAPHS = {"onnx": write_onnx, "pt2": write_program}
 _SUFFIXES = {"onnx": ".onnx", "pt2": ".pt2", "safetensors": ".safetensors", "card": ".md"}
@@ -47,9 +48,12 @@ def run(words: Sequence[str]) -> None:
     if options.push is not None and options.format != "hub":
         fail(f"--push goes with --format hub, not {options.format}")
     suffix = _SUFFIXES.get(options.format, "")
-    out = options.out or Path(options.ckpt_path).with_suffix(suffix or ".hub")
+    on_hub = options.ckpt_path.startswith(SCHEME)  # whose cache is no place to write to
+    named = Path(Path(options.ckpt_path).name if on_hub else options.ckpt_path)
+    out = options.out or named.with_suffix(suffix or ".hub")
     if suffix and out.suffix != suffix:
         fail(f"--out {out} does not end in {suffix}, by which {options.format} is known")
+    options.ckpt_path = str(local_checkpoint(options.ckpt_path))
     module = open_checkpoint(options.ckpt_path)
     with as_storage_error(out, _ADVICE):
         check_room(out.parent)

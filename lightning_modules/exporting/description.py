@@ -1,4 +1,4 @@
-"""What an exported file says of itself: classes, input and views, in plain values."""
+"""Description of an exported file, in plain values: classes, input and views."""
 
 from typing import Any
 

@@ -1,7 +1,6 @@
 """Files of graphs, ONNX and torch.export's; each is checked before it gets its name."""
 
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ KEY = "kinetoscope"
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """Facts of a file that was written.
 
     Attributes:
         error: Largest difference of a logit from the network's, on real clips.
@@ -51,16 +50,14 @@ def write_onnx(module: VideoClassifier, views: tuple[Tensor, ...], path: Path) -
     onnx, onnxruntime = _needed()
     views = _at_least_two(views)
     graph = capture(module, views)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's remarks on its own progress
-        made = torch.onnx.export(
-            graph.program,
-            (),
-            dynamo=True,
-            verbose=False,
-            input_names=list(graph.modalities),
-            output_names=["logits"],
-        )
+    made = torch.onnx.export(
+        graph.program,
+        (),
+        dynamo=True,
+        verbose=False,
+        input_names=list(graph.modalities),
+        output_names=["logits"],
+    )
     assert made is not None
     model = made.model_proto
     onnx.helper.set_model_props(model, {KEY: json.dumps(describe(module))})
