@@ -268,7 +268,7 @@ def printed_fits() -> list[list[str]]:
     starts = r"(?:kinetoscope fit|sbatch configs/slurm/\w+\.sbatch) (--config .*)"
     found = [line for text in (*texts, overview()) for line in re.findall(starts, text)]
     commands = [shlex.split(line, comments=True) for line in found if "..." not in line]
-    return [with_configs_found(words) for words in commands]
+    return [with_configs_found(["fit", *words])[1:] for words in commands]
 
 
 def test_every_printed_fit_has_an_end() -> None:

@@ -349,7 +349,7 @@ def test_server_that_is_gone_is_not_a_damaged_video(server: str, folder: Path) -
     assert caught.value.reason in {"missing", "unreadable"}
     video = open_video(f"{server}/videos/a.mp4")
     (folder / "videos" / "a.mp4").unlink()
-    video.close()  # so that it is opened anew
+    video._release()  # so that it is opened anew
     with pytest.raises(VideoError) as caught:
         video.get_frames([0])
     assert caught.value.reason in {"missing", "unreadable"}

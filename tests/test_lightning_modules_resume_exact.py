@@ -185,7 +185,7 @@ def test_clips_left_out_are_named(clips: Path, capsys: pytest.CaptureFixture[str
     LeftOut().on_train_start(trainer, None)  # type: ignore[arg-type]
     names = ", ".join(data.left_out(1))
     assert "leaves out 2 of 32 training videos" in (printed := capsys.readouterr().out)
-    assert f"epoch 1 {names}\n" in printed
+    assert f"(now {names})\n" in printed
     LeftOut().on_train_start(
         SimpleNamespace(datamodule=clips_of_batches(clips, 8), current_epoch=1),  # type: ignore[arg-type]
         None,  # type: ignore[arg-type]

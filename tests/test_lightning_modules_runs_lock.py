@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import SMALL
 from conftest import PROJECT_ROOT
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
@@ -153,7 +154,7 @@ def test_fit_in_a_folder_in_use_is_refused_by_name(
     folder = tmp_path / "name" / "a"
     folder.mkdir(parents=True)
     words = ["fit", "--config", str(PROJECT_ROOT / "configs" / "quickstart.yaml")]
-    words += [f"--data.root={motion_root}", f"--run.folder={tmp_path}"]
+    words += [f"--data.root={motion_root}", f"--run.folder={tmp_path}", *SMALL]
     with other_run(folder) as process:
         with pytest.raises(SystemExit, match="2"):
             main([*words, "--run.name=name", "--run.version=a", *more])

@@ -129,7 +129,7 @@ WRONG = {
     ),
     "no videos": Wrong([*OWN, "--data.root=empty"], "at least 2 are needed"),
     "flow of nothing": Wrong(["flow", "no", "out"], "there is nothing at no"),
-    "video missing": Wrong([*PREDICT[:1], *PREDICT[2:]], "required and not given: videos"),
+    "video missing": Wrong([*PREDICT[:1], *PREDICT[2:]], "videos are required, or --source"),
     "table of another kind": Wrong(
         ["predict", "--out=a.txt", *PREDICT[2:], "{video}"], "neither .csv nor .jsonl"
     ),

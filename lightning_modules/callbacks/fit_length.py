@@ -52,8 +52,11 @@ class FitLength(Callback):
         self._validated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tell the time anew, once a validation is in it."""
-        if self._validated and not self._is_final:
+        """Tell the time anew, once a validation and a step are in it.
+
+        An epoch may be resumed after its last step.
+        """
+        if self._since is not None and self._validated and not self._is_final:
             self._tell(trainer)
 
     def _tell(self, trainer: Trainer) -> None:
