@@ -238,6 +238,7 @@ def test_config_runs_by_its_own_command(
         f"--run.folder={tmp_path}",
         "--data.loading.num_workers=0",
         "--trainer.limit_val_batches=1",
+        "--trainer.max_epochs=1",  # the command's own option wins over the config
     ]
     if kind == "motion_shapes":
         words += ["--data.num_train=64", "--data.num_val=16", "--data.num_test=16"]
