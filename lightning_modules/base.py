@@ -47,7 +47,7 @@ from lightning_modules.training.optim import (
     make_optimizer,
     make_scheduler,
 )
-from models import VideoNetwork
+from models import VideoNetwork, WeightReport
 
 Average = Literal["probabilities", "logits"]
 
@@ -136,6 +136,7 @@ class VideoClassifier(Described, LightningModule):
         self.has_weights = False
         self.views_at_once: int | None = None
         self.class_order: list[int] | None = None
+        self._loaded: WeightReport | None = None
         self._stored_arguments: dict[str, Any] = {}
         self._build_metrics(metrics or {})
 
@@ -348,8 +349,25 @@ class VideoClassifier(Described, LightningModule):
         if self.trainer.ckpt_path is not None:
             rank_zero_info(f"init_from={source} is not read: the run goes on from its checkpoint")
             return
-        report = initialize(self.network, source, self.class_names, self.data)
+        report = self._loaded or self.load_init_from(self.data)
+        self._loaded = None  # another fit of this module reads them anew
         rank_zero_info(f"weights from {source}\n{report}")
+
+    def load_init_from(self, data: DataSpec) -> WeightReport:
+        """Load the starting weights ahead of the fit, whose `setup` then need not.
+
+        Args:
+            data: Classes and name of what the fit will train on.
+
+        Returns:
+            The use of every weight.
+
+        Raises:
+            UserError: If the weights cannot be had, do not fit, or have seen test videos.
+        """
+        assert self.init_from is not None
+        self._loaded = initialize(self.network, self.init_from, data.class_names, data)
+        return self._loaded
 
     def on_train_start(self) -> None:
         """Note that the classifier is no longer random, nor what a checkpoint held.

@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import models
 from datamodules import UserError
-from lightning_modules import open_checkpoint
+from lightning_modules import load, open_checkpoint
 from lightning_modules.cli import main
 from lightning_modules.exporting import checking, graph_files, hub_folder
 from lightning_modules.exporting.clips import read_clips
@@ -298,6 +298,7 @@ def test_pushed_folder_is_opened_by_its_name(
     assert "uploaded: hf://my-lab/shapes.v1" in capsys.readouterr().out
     opened = open_checkpoint("hf://my-lab/shapes.v1")
     assert opened.class_names == CLASSES
+    assert load("hf://my-lab/shapes.v1", device="cpu").class_names == CLASSES
     monkeypatch.chdir(tmp_path)
     main(["export", "--ckpt_path=hf://my-lab/shapes.v1", "--format=card"])
     assert "# tsm_tiny" in Path("shapes.md").read_text()

@@ -1,12 +1,12 @@
 """What a fit needs: checked before it makes anything, fetched and made by `prepare`."""
 
-import hashlib
 from pathlib import Path
 
 import pytest
-import torch
 import torchvision
 from command_line import DEBUG, QUICKSTART, SMALL, mistake
+from imagenet_source import serve
+from torch import Tensor
 
 from datamodules.errors import UserError
 from datamodules.motion_shapes import generation
@@ -14,6 +14,7 @@ from lightning_modules.cli import main
 from lightning_modules.runs import unused
 from lightning_modules.runs.folder import RunSettings
 from lightning_modules.runs.unused import UnusedFolder
+from lightning_modules.training import initialization
 
 R18 = ["--model", "BaselineModule", "--model.network=tsm_r18", "--model.init_from=imagenet"]
 
@@ -21,14 +22,7 @@ R18 = ["--model", "BaselineModule", "--model.network=tsm_r18", "--model.init_fro
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A source of resnet18's weights on this machine, and an empty TORCH_HOME."""
-    weights = tmp_path / "weights.pth"
-    torch.save(torchvision.models.resnet18().state_dict(), weights)
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:8]
-    weights = weights.rename(tmp_path / f"resnet18-{digest}.pth")
-    found = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.value
-    monkeypatch.setattr(found, "url", weights.as_uri())
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    return weights
+    return serve(monkeypatch, tmp_path, torchvision.models.resnet18().state_dict())
 
 
 def test_prepare_fetches_and_makes_all_that_a_fit_needs(
@@ -54,8 +48,17 @@ def test_prepare_fetches_and_makes_all_that_a_fit_needs(
     assert not runs.exists()
 
     source.unlink()  # no internet any more
+    reads: list[str] = []
+    read = initialization.imagenet_state_dict
+
+    def noted(arch: str) -> dict[str, Tensor]:
+        reads.append(arch)
+        return read(arch)
+
+    monkeypatch.setattr(initialization, "imagenet_state_dict", noted)
     main(["fit", *words, f"--run.folder={runs}", "--trainer.fast_dev_run=true"])
     assert "weights from imagenet\nloaded    120: conv1.weight" in caplog.text
+    assert reads == ["resnet18"]  # checked and loaded by one reading
 
 
 def test_prepare_names_broken_videos_and_makes_flow(

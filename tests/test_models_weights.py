@@ -1,6 +1,5 @@
 """Loading weights: 2D as they are, temporal kernels inflated, classifiers by class name."""
 
-import hashlib
 import re
 from pathlib import Path
 
@@ -324,64 +323,6 @@ def test_imagenet_weights_come_from_a_local_file(
 
     assert read.keys() == tiny_2d.keys()
     assert all(torch.equal(read[key], tiny_2d[key]) for key in read)
-
-
-def served(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, weights: dict[str, Tensor], *, whole: bool = True
-) -> str:
-    """Let resnet18's weights come from a file, named by its digest as torchvision's are."""
-    torch.save(weights, folder / "w.pth")
-    digest = hashlib.sha256((folder / "w.pth").read_bytes()).hexdigest()[:8]
-    name = f"resnet18-{digest}.pth"
-    (folder / "w.pth").rename(folder / name)
-    if not whole:
-        (folder / name).write_bytes((folder / name).read_bytes()[:-1])
-    source = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.value
-    monkeypatch.setattr(source, "url", (folder / name).as_uri())
-    monkeypatch.setenv("TORCH_HOME", str(folder / "torch"))
-    return name
-
-
-def test_imagenet_weights_are_fetched_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, resnet18: dict[str, Tensor]
-) -> None:
-    name = served(monkeypatch, tmp_path, resnet18)
-    for _ in range(2):
-        weights = models.imagenet_state_dict("resnet18")
-        assert all(torch.equal(weights[key], resnet18[key]) for key in resnet18)
-        (tmp_path / name).unlink(missing_ok=True)  # the second time there is no source
-    assert [p.name for p in (tmp_path / "torch/hub/checkpoints").iterdir()] == [name]
-
-
-def test_imagenet_weights_are_verified(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, resnet18: dict[str, Tensor]
-) -> None:
-    name = served(monkeypatch, tmp_path, resnet18, whole=False)
-    with pytest.raises(ValueError, match=r"could not be fetched from file:.*invalid hash value"):
-        models.imagenet_state_dict("resnet18")
-    assert list((tmp_path / "torch/hub/checkpoints").iterdir()) == []
-    (tmp_path / name).rename(tmp_path / "torch/hub/checkpoints" / name)
-    with pytest.raises(ValueError, match=f"{name} is damaged .*copy it again"):
-        models.imagenet_state_dict("resnet18")
-
-
-def test_unreachable_imagenet_weights_say_what_to_do(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError("no route to host")
-
-    monkeypatch.setattr("torch.hub.urlopen", refuse)
-    with pytest.raises(ValueError, match="init_from=imagenet needs resnet50-") as caught:
-        models.imagenet_state_dict("resnet50")
-    said = str(caught.value)
-    assert f"(resnet50), which is not in {tmp_path / 'hub' / 'checkpoints'} and could" in said
-    assert torchvision.models.ResNet50_Weights.IMAGENET1K_V1.url in said
-    assert "no route to host" in said
-    assert "`kinetoscope prepare`" in said
-    assert "--model.init_from FILE" in said
 
 
 def test_sources_that_cannot_be_read_are_named(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ T chunks, L fields of a stack, H, W.
 """
 
 import string
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from types import TracebackType
 from typing import Protocol, Self, cast
 
 import numpy as np
@@ -52,21 +52,12 @@ LOOKED_AT = 8
 _method = lru_cache(maxsize=1)(make_flow_method)
 
 
-class FlowReading(Protocol):
+class FlowReading(AbstractContextManager["FlowReading"], Protocol):
     """The flow of one video, opened; a context manager."""
 
     def get_flow(self, indices: Indices) -> Tensor:
         """Read codes of fields by the number of their first frame, from 0, (N, 2, H, W), uint8."""
         ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
 
 
 class FlowSource(Protocol):

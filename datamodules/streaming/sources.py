@@ -6,7 +6,7 @@ wanted are made.
 
 import math
 from collections.abc import Callable, Iterator
-from types import TracebackType
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol, Self, TypeAlias
 
 import numpy as np
@@ -46,7 +46,7 @@ class Frame(NamedTuple):
     pixels: Tensor | None
 
 
-class FrameSource(Protocol):
+class FrameSource(AbstractContextManager["FrameSource"], Protocol):
     """A source of frames; a context manager.
 
     Attributes:
@@ -70,15 +70,6 @@ class FrameSource(Protocol):
             VideoError: The video is damaged, or the connection lost.
         """
         ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
 
 
 def check_rate(frame_rate: float | None) -> None:

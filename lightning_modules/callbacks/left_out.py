@@ -17,6 +17,6 @@ class LeftOut(Callback):
             more = ", ..." if len(names) > 3 else ""
             say(
                 f"each epoch leaves out {len(names)} of {len(data.train_set)} training videos, too "
-                f"few for one more optimizer step; which ones changes from epoch to epoch (now "
+                "few for one more optimizer step; which ones changes from epoch to epoch (now "
                 f"{', '.join(names[:3])}{more})"
             )

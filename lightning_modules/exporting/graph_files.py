@@ -63,13 +63,14 @@ def write_onnx(module: VideoClassifier, views: tuple[Tensor, ...], path: Path) -
     onnx.helper.set_model_props(model, {KEY: json.dumps(describe(module))})
     _name_axes(model, graph.free)
 
-    def run(case: tuple[Tensor, ...]) -> Tensor:
-        given = {name: view.numpy() for name, view in zip(graph.modalities, case, strict=True)}
-        return torch.from_numpy(session.run(["logits"], given)[0])
-
     with path_beside(path, lone=True) as part:
         onnx.save(model, part)
         session = onnxruntime.InferenceSession(part, providers=["CPUExecutionProvider"])
+
+        def run(case: tuple[Tensor, ...]) -> Tensor:
+            given = {name: view.numpy() for name, view in zip(graph.modalities, case, strict=True)}
+            return torch.from_numpy(session.run(["logits"], given)[0])
+
         return _checked(module, graph, run, views)
 
 

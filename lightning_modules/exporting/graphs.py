@@ -35,8 +35,9 @@ class PixelNetwork(nn.Module):
         inputs = []
         for modality, view in zip(self.modalities, views, strict=True):
             one = view.unsqueeze(1)  # normalized as views of videos are
-            scaled = normalize(one, self.mean, self.std) if modality == "clip" else None
-            inputs.append((normalize_flow(one) if scaled is None else scaled).squeeze(1))
+            is_clip = modality == "clip"
+            scaled = normalize(one, self.mean, self.std) if is_clip else normalize_flow(one)
+            inputs.append(scaled.squeeze(1))
         logits: Tensor = self.network(*inputs)
         return logits
 

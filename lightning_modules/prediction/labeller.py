@@ -39,7 +39,7 @@ Length: TypeAlias = float | str
 
 
 def load(
-    checkpoint: str | Path,
+    checkpoint: Path,
     *,
     device: str = "auto",
     precision: Precision = "float32",

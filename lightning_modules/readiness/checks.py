@@ -8,7 +8,6 @@ from datamodules.errors import UserError
 from lightning_modules.base import VideoClassifier
 from lightning_modules.resume.slurm import started_by_srun
 from lightning_modules.runs.folder import VERSION_VARIABLE
-from lightning_modules.training.initialization import initialize
 from models import WeightReport
 
 
@@ -62,7 +61,5 @@ def check_weights(module: VideoClassifier, data: VideoDataModule) -> WeightRepor
     Raises:
         UserError: If the weights cannot be had, do not fit, or have seen test videos.
     """
-    assert module.init_from is not None
     names = tuple(data.class_names)
-    spec = DataSpec(names, dataset=data.dataset_name, seen_by=data.seen_by)
-    return initialize(module.network, module.init_from, names, spec)
+    return module.load_init_from(DataSpec(names, dataset=data.dataset_name, seen_by=data.seen_by))

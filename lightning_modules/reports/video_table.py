@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datamodules.atomic import writing_text
 from datamodules.csv_tables import write_rows
 from lightning_modules.evaluation.stored_scores import StoredScores
 
@@ -91,5 +92,5 @@ def row_of(video: ScoredVideo) -> list[str | float]:
 
 def write_videos(path: Path, videos: Sequence[ScoredVideo]) -> None:
     """Write them as a CSV file, in their order."""
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with writing_text(path, errors="surrogateescape", newline="") as file:
         write_rows(file, [headings(videos), *map(row_of, videos)])

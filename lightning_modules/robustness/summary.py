@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datamodules.atomic import writing_text
 from datamodules.clips.corruptions.catalogue import CORRUPTIONS, FAMILIES, Corruption
 from datamodules.csv_tables import write_rows
 
@@ -107,5 +108,5 @@ def write_table(path: Path, found: Robustness) -> None:
                 test.scores.name,
             ]
         )
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with writing_text(path, newline="") as file:
         write_rows(file, rows)

@@ -6,6 +6,7 @@ from typing import Any
 import lightning
 
 from datamodules import VideoDataModule
+from datamodules.data_spec import DataSpec
 from datamodules.errors import UserError
 from lightning_modules.base import VideoClassifier
 from lightning_modules.evaluation.protocol import digest_of_weights
@@ -40,14 +41,11 @@ def import_weights(
     code = load_foreign(module.network, weights, module.network_name, source)
     spec = data.input_spec()
     module.input_spec = spec
-    module.protocol = {
-        "dataset": data.dataset_name,
-        "num_clips": data.evaluation.num_clips,
-        "num_crops": data.evaluation.num_crops,
-        "average": module.average,
-        "seed": None,
-        "validation": {},
-    }
+    views = data.evaluation
+    about = DataSpec(
+        dataset=data.dataset_name, num_clips=views.num_clips, num_crops=views.num_crops
+    )
+    module.protocol = {**about.protocol(module.average, False), "validation": {}}
     state = module.state_dict()
     facts = {"file": Path(source).name, "code": code.name, "weights": digest_of_weights(state)}
     content: dict[str, Any] = {
