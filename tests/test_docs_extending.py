@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -73,7 +72,7 @@ def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool
 
 
 def test_page_holds_what_is_tested_here() -> None:
-    assert list(BLOCKS) == ["my_lab.py", "my_lab.yaml", "notebook.py"]
+    assert list(BLOCKS) == ["my_lab.py", "my_lab.yaml"]
     assert [command.split()[0] for command in COMMANDS] == ["fit", "fit", "test", "predict", "fit"]
 
 
@@ -199,14 +198,6 @@ def test_every_module_of_a_checkpoint_opens_from_python(
     for opened in (open_checkpoint(path), VideoClassifier.load_from_checkpoint(path)):
         assert type(opened).__name__ == "MiniModule"
         assert opened.network_options == {"width": 8}
-
-
-def test_notebook_runs(beside: Path) -> None:
-    names: dict[str, Any] = {}
-    exec(compile(BLOCKS["notebook.py"], "notebook.py", "exec"), names)
-    assert names["logits"].shape == (4, 3)
-    assert names["item"]["clips"].shape == (1, 3, 4, 32, 32)
-    assert names["batch"]["clips"].dtype == torch.float32
 
 
 def test_plugin_file_that_hides_a_module_is_refused(

@@ -53,6 +53,8 @@ def test_page_is_done_from_its_first_command_to_its_last(
         with np.load(desk / "runs" / version / "scores_test_5x1.npz") as scores:
             assert set(scores["groups"].tolist()) == {f"scene{n:02d}" for n in (6, 7, 8)}
             assert scores["logits"].shape == (6, 5, 2)
+        for name in ("videos_test_5x1.html", "videos_test_5x1.csv"):
+            assert (desk / "runs" / version / name).is_file()
     rows = (desk / "labels.csv").read_text().splitlines()
     assert len(rows) == 7
     assert (desk / "runs" / "compare" / "compare.html").is_file()
