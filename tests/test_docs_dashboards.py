@@ -1,7 +1,6 @@
 """The commands of docs/dashboards.md, as far as they need no server."""
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -20,8 +19,9 @@ def test_command_of_the_sweep_makes_its_run(
     motion_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As W&B's agent starts it; with `metrics.csv` alone, as W&B reads a sweep once a process."""
-    (text,) = re.findall(r"(?s)```yaml\n(.*?)```", PAGE)
-    sweep = yaml.safe_load(text)
+    sweep = yaml.safe_load((PROJECT_ROOT / "docs" / "sweep.yaml").read_text(encoding="utf-8"))
+    assert sweep["metric"]["name"] == "val/top1"
+    assert sweep["early_terminate"]["type"] == "hyperband"
     chosen = {"model.optimization.lr": 0.001, "data.loading.batch_size": 2, "seed_everything": 2}
     assert chosen.keys() == sweep["parameters"].keys()
     program, *words = sweep["command"]

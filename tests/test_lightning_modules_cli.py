@@ -13,6 +13,7 @@ import yaml
 from command_line import DEBUG, QUICKSTART, SMALL, fit, mistake
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
+from wandb_records import read_wandb
 
 from lightning_modules import CoSTModule, open_checkpoint
 from lightning_modules.cli import main
@@ -113,15 +114,19 @@ def check_wandb(folder: Path, top1: float, printed: str) -> None:
     (tested,) = re.findall(r"W&B: the test is the run (\w+) of the project kinetoscope", printed)
     (own,) = (folder / "wandb").glob(f"offline-run-*/run-{tested}.wandb")
     parts = sorted((folder / "wandb").glob(f"offline-run-*/run-{trained}.wandb"))
-    test, fit, *added = (path.read_bytes() for path in (own, *parts))
-    (summary,) = [part for part in added if b"test_2x1/top1" in part]  # among those of other tests
-    assert re.search(rb"best/val_top1.{1,6}0\.", fit, re.DOTALL)
-    assert f"Test of the run {trained}".encode() in test
+    test, _, *added = map(read_wandb, (own, *parts))
+    (summary,) = [part.summary for part in added if "test_2x1/top1" in part.summary]
+    assert summary["test_2x1/top1"] == pytest.approx(top1)
+    assert summary["test_2x1/run"] == tested
+    assert test.run.notes == f"Test of the run {trained} (small/0)."
+    assert test.config["trained_run"] == trained
     assert len(list(own.parent.rglob("videos*.table.json"))) == 1
-    assert len(list(own.parent.rglob("worst*.png"))) == 16
-    (found,) = re.findall(rb"test_2x1/top1.{1,6}?(\d[\d.]*)", summary, re.DOTALL)
-    assert float(found) == pytest.approx(top1)
-    assert f'"{tested}"'.encode() in summary
+    (worst,) = own.parent.rglob("worst*.table.json")
+    assert len(json.loads(worst.read_text())["data"]) == 16
+    entries = test.artifacts[f"run-{tested}-worst:latest"].manifest.contents
+    assert sum(entry.path.endswith(".mp4") for entry in entries) == 16
+    assert all(Path(entry.local_path).is_relative_to(folder) for entry in entries)
+    assert test.artifacts["small_0-scores:test_2x1"].type == "scores"
 
 
 @pytest.mark.parametrize("word", ["best", "last"])

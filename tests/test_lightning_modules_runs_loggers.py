@@ -2,7 +2,6 @@
 
 import csv
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -13,23 +12,20 @@ import pytest
 import wandb
 from conftest import PROJECT_ROOT
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
-from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.sdk.mailbox import MailboxClosedError
 
 from datamodules.errors import StorageError, UserError
 from lightning_modules.runs import tensorboard
-from lightning_modules.runs.folder import RunIdentity
+from lightning_modules.runs.folder import RunIdentity, RunSettings
 from lightning_modules.runs.loggers import MetricsFile, loggers_of_run
 from lightning_modules.runs.tensorboard import TensorBoard
 from lightning_modules.runs.wandb_runs import (
     RunLogger,
-    WandbAddress,
     logged_in_to_wandb,
     logger_of_run,
     outlive_service,
 )
-from lightning_modules.runs.wandb_tests import RecordedTest, send_test
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -93,7 +89,7 @@ def test_wandb_steps_are_the_trainers_and_never_turn_back(tmp_path: Path) -> Non
     for step in (3, 4, 3):
         logger.log_metrics({"a": 1.0}, step)
     assert [step for step, _ in logged.rows] == [3, 4, 4]
-    assert logged.rows[1][1] == {"a": 1.0, "trainer/global_step": 4}
+    assert logged.rows[1][1] == {"a": 1.0, "trainer/global_step": 4, "resumes": 0}
 
 
 class Failing(Rows):
@@ -199,7 +195,7 @@ def test_login_is_found_in_environment_and_netrc(
     assert logged_in_to_wandb()
 
 
-RUN = RunIdentity("abcd1234")
+RUN, PLAIN = RunIdentity("abcd1234"), RunSettings()
 
 
 def test_loggers_of_a_config_stand_beside_ours(
@@ -208,14 +204,14 @@ def test_loggers_of_a_config_stand_beside_ours(
     monkeypatch.delenv("WANDB_NAME", raising=False)
     folder = tmp_path / "small" / "3"
     folder.mkdir(parents=True)
-    assert [type(x) for x in loggers_of_run(folder, RUN, False)] == [MetricsFile]
+    assert [type(x) for x in loggers_of_run(folder, RUN, PLAIN, False)] == [MetricsFile]
     for nothing in (None, True):
-        metrics, ours = loggers_of_run(folder, RUN, nothing)
+        metrics, ours = loggers_of_run(folder, RUN, PLAIN, nothing)
         assert (type(metrics), type(ours)) == (MetricsFile, RunLogger)
     own = CSVLogger(tmp_path)
-    assert loggers_of_run(folder, RUN, own)[2:] == [own]
+    assert loggers_of_run(folder, RUN, PLAIN, own)[2:] == [own]
     theirs = WandbLogger(project="lab", tags=["a"], group="lr")
-    metrics, ours, other = loggers_of_run(folder, RUN, [own, theirs])
+    metrics, ours, other = loggers_of_run(folder, RUN, PLAIN, [own, theirs])
     assert ours is theirs
     assert other is own
     assert isinstance(ours, RunLogger)
@@ -228,9 +224,14 @@ def test_loggers_of_a_config_stand_beside_ours(
         "resume": "allow",
         "tags": ["a"],
         "group": "lr",
+        "job_type": "fit",
     }
+    grouped = RunSettings(group="seeds", tags=("b",), notes="why", job_type="probe")
+    first = logger_of_run(None, folder, RUN, grouped)._wandb_init
+    words = {name: first[name] for name in ("group", "tags", "notes", "job_type")}
+    assert words == {"group": "seeds", "tags": ["b"], "notes": "why", "job_type": "probe"}
     with pytest.raises(UserError, match="names W&B twice"):
-        loggers_of_run(folder, RUN, [WandbLogger(), WandbLogger()])
+        loggers_of_run(folder, RUN, PLAIN, [WandbLogger(), WandbLogger()])
 
 
 def test_a_sweep_says_what_id_and_project_are(
@@ -238,7 +239,7 @@ def test_a_sweep_says_what_id_and_project_are(
 ) -> None:
     monkeypatch.setenv("WANDB_SWEEP_ID", "swp")
     monkeypatch.setenv("WANDB_RUN_ID", "ofsweep1")
-    logger = logger_of_run(None, tmp_path, RUN)
+    logger = logger_of_run(None, tmp_path, RUN, PLAIN)
     assert not {"id", "project", "entity"} & set(logger._wandb_init)
 
 
@@ -250,7 +251,7 @@ def points(folder: Path, name: str) -> list[tuple[int, float]]:
 def test_curves_of_tensorboard_do_not_turn_back_in_a_resumed_run(tmp_path: Path) -> None:
     for steps in (range(4), range(2, 6)):
         logger = TensorBoard()
-        logger.place(tmp_path)
+        logger.place(tmp_path, 0)
         for step in steps:
             logger.log_metrics({"a": 0.5 * step}, step)
         logger.save()
@@ -263,91 +264,3 @@ def test_absent_tensorboard_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(tensorboard, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="is not installed; install the extra `tensorboard`"):
         TensorBoard()
-
-
-class Begun:
-    """Stands in for runs of W&B."""
-
-    def __init__(self) -> None:
-        self.inits: list[dict[str, Any]] = []
-        self.rows: list[dict[str, Any]] = []
-        self.summary: dict[str, Any] = {}
-        self.project, self.entity, self.group, self.name = "lab", "me", "lr", "x"
-
-    def __call__(self, **kwargs: Any) -> "Begun":
-        self.inits.append(kwargs)
-        self.id = kwargs.get("id", "new12345")
-        return self
-
-    def __enter__(self) -> "Begun":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def log(self, row: dict[str, Any]) -> None:
-        self.rows.append(row)
-
-
-@pytest.fixture
-def tested(tmp_path: Path) -> RecordedTest:
-    Image.new("RGB", (4, 4)).save(tmp_path / "confusion.png")
-    columns, rows = ["video_id", "loss"], [["b", 2.0], ["a", 1.0]]
-    return RecordedTest("test_1x1", {"top1": 0.5}, {}, columns, rows, tmp_path / "confusion.png")
-
-
-def test_a_test_is_linked_to_the_run_that_trained(
-    tested: RecordedTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun = Begun()
-    monkeypatch.setattr(wandb, "init", begun)
-    send_test(tmp_path, "abcd1234", tested)
-    WandbAddress("abcd1234", "lab", "me", "lr", "small/3").write(tmp_path)
-    send_test(tmp_path, "another1", tested)
-    assert not begun.inits
-    send_test(tmp_path, "abcd1234", tested)
-    own, trained = begun.inits
-    for init in (own, trained):
-        assert (init["project"], init["entity"], init["group"]) == ("lab", "me", "lr")
-    assert (own["job_type"], own["name"]) == ("test", "small/3 test_1x1")
-    assert own["config"]["trained_run"] == trained["id"] == "abcd1234"
-    assert begun.rows[0]["videos"].data == tested.rows
-    assert begun.summary == {"test_1x1/top1": 0.5, "test_1x1/run": "new12345"}
-
-
-def test_a_test_of_a_run_that_still_trains_leaves_its_summary_alone(
-    tested: RecordedTest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(wandb, "init", begun := Begun())
-    WandbAddress("abcd1234", "lab").write(tmp_path)
-    holder = {"host": "elsewhere", "pid": 1, "since": "now", "job": "", "restarts": 0}
-    (tmp_path / "run.lock").write_text(json.dumps(holder))
-    send_test(tmp_path, "abcd1234", tested)
-    assert len(begun.inits) == 1
-    assert "still trains" in capsys.readouterr().out
-    os.utime(tmp_path / "run.lock", (1, 1))  # left over
-    send_test(tmp_path, "abcd1234", tested)
-    assert len(begun.inits) == 3
-
-
-def test_a_test_outlives_wandb(
-    tested: RecordedTest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    WandbAddress("abcd1234", "lab").write(tmp_path)
-
-    def fails(**_: Any) -> None:
-        raise wandb.errors.CommError("no answer")
-
-    monkeypatch.setattr(wandb, "init", fails)
-    monkeypatch.setattr(wandb, "teardown", lambda: None)
-    send_test(tmp_path, "abcd1234", tested)
-    assert "W&B has ended (no answer); the files of the test are whole" in capsys.readouterr().out
-    monkeypatch.setenv("WANDB_SWEEP_ID", "swp")
-    send_test(tmp_path, "abcd1234", tested)
-    assert "no test is sent from within a sweep" in capsys.readouterr().out

@@ -16,6 +16,7 @@ from datamodules.csv_tables import write_rows
 from datamodules.errors import as_storage_error
 from lightning_modules.base import VideoClassifier
 from lightning_modules.console import say
+from lightning_modules.dashboards.wandb_tests import send_test
 from lightning_modules.evaluation.protocol import (
     Protocol,
     describe_protocol,
@@ -24,7 +25,6 @@ from lightning_modules.evaluation.protocol import (
 from lightning_modules.evaluation.result_files import choose_files, name_of_test
 from lightning_modules.reports.classes import write_confusion, write_per_class
 from lightning_modules.reports.test_report import write_report
-from lightning_modules.runs.wandb_tests import send_test
 from lightning_modules.training.metrics import per_class_accuracy
 
 HALF_PRECISION_BYTES = 200_000_000
@@ -143,7 +143,8 @@ class ScoreFile(Callback):
             listed = len(data.test_set)
             say(f"not tested: {len(unused)} of {listed} videos, all in {files.not_tested}")
         if self.run_folder is not None:
-            send_test(self.run_folder, module.origin.run.get("id"), report.record(confusion))
+            record = report.record(confusion, Path(str(trainer.ckpt_path)))
+            send_test(self.run_folder, module.origin.run.get("id"), record)
 
     def _part_path(self, rank: int) -> Path:
         return self.folder / f".scores_{self._token}.part{rank}.npz"

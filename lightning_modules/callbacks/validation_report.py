@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from datamodules.errors import as_storage_error
 from lightning_modules.base import VideoClassifier
+from lightning_modules.dashboards.items import Bars, Confusion, Item, Picture
+from lightning_modules.dashboards.show import show
 from lightning_modules.reports.classes import write_confusion, write_per_class
 from lightning_modules.runs.folder import GO_ON
-from lightning_modules.runs.tensorboard import TensorBoard
 from lightning_modules.runs.wandb_runs import LosableLogger
 from lightning_modules.training.metrics import per_class_accuracy
 
@@ -23,7 +23,7 @@ BEST = {"value": "best/val_top1", "epoch": "best/epoch", "step": "best/step"}
 class ValidationReport(Callback):
     """Confusion matrix and per-class accuracy of a fit's validation videos.
 
-    Written to the run folder as `per_class.csv` and `confusion.png`, and sent to W&B and
+    Written to the run folder as `per_class.csv` and `confusion.png`, and shown by W&B and
     TensorBoard where they log. They are of the validation with the best val/top1, whose checkpoint
     is kept; of the latest where no best one is. The best val/top1 is in the summary in W&B.
 
@@ -46,10 +46,12 @@ class ValidationReport(Callback):
         self.best = state_dict["best"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note where the run is in W&B; say there again what its best was."""
+        """Note where the run is in W&B; say there its protocol, and again what its best was."""
+        assert isinstance(pl_module, VideoClassifier)
         for logger in trainer.loggers:
             if isinstance(logger, LosableLogger):
                 logger.note_address(self.folder)
+                logger.log_summary({"protocol": pl_module.protocol})
         self._send_best(trainer)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -75,15 +77,13 @@ class ValidationReport(Callback):
         with as_storage_error(self.folder, GO_ON):
             write_per_class(self.folder / "per_class.csv", names, confusion)
             write_confusion(picture, names, confusion, f"epoch {trainer.current_epoch}")
-        accuracy = per_class_accuracy(confusion)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image("val/confusion", [str(picture)], step=step)
-                rows = [[n, float(a)] for n, a in zip(names, accuracy, strict=True)]
-                columns = ["class", "accuracy"]
-                logger.log_table("val/per_class", columns=columns, data=rows, step=step)
-            elif isinstance(logger, TensorBoard):
-                logger.log_picture("val/confusion", picture, step)
+        accuracy = per_class_accuracy(confusion).tolist()
+        items: dict[str, Item] = {
+            "val/confusion": Picture(picture),
+            "val/confusion_matrix": Confusion(confusion.numpy(), names),
+            "val/per_class": Bars("class", "accuracy", dict(zip(names, accuracy, strict=True))),
+        }
+        show(trainer, items, step)
 
     def _send_best(self, trainer: Trainer) -> None:
         """Set the best validation in the summary of the run in W&B."""

@@ -350,7 +350,7 @@ class VideoCLI(LightningCLI):
         os.environ[VERSION_VARIABLE] = self.run_folder.name  # for the ranks that it starts
         return {
             "default_root_dir": self.run_folder,
-            "logger": loggers_of_run(self.run_folder, identity, config.logger),
+            "logger": loggers_of_run(self.run_folder, identity, settings, config.logger),
             "callbacks": [
                 *own,
                 self.stop,

@@ -49,7 +49,7 @@ def worst_frames(
         num_crops: Views of each clip.
 
     Returns:
-        Name of a video -> frames of its middle clip, (N, H, W, C); none for one that cannot be
+        Name of a video -> frames of its middle clip, (T, H, W, C); none for one that cannot be
         read any more.
     """
     shown = {video.video_id for video in videos[:WORST]}
@@ -59,8 +59,7 @@ def worst_frames(
             item = dataset[index]
             if item["valid"]:
                 clip = _middle_view(item["clips"], num_crops)
-                times = np.unique(np.linspace(0, clip.shape[1] - 1, FRAMES).round().astype(int))
-                found[name] = clip[:, times].permute(1, 2, 3, 0).numpy()
+                found[name] = clip.permute(1, 2, 3, 0).numpy()
     return found
 
 
@@ -129,7 +128,7 @@ def _mistakes(videos: Sequence[ScoredVideo]) -> list[list[str]]:
 
 def _video(video: ScoredVideo, frames: Frames | None) -> str:
     """Make the card of a video."""
-    shown = "<p>cannot be read any more</p>" if frames is None else strip(frames)
+    shown = "<p>cannot be read any more</p>" if frames is None else strip(_some(frames))
     listed = list(video.answers[:3])
     if all(name != video.truth for name, _ in listed):
         listed.append((video.truth, video.of_truth))
@@ -141,6 +140,12 @@ def _video(video: ScoredVideo, frames: Frames | None) -> str:
         f'<div class="answers">{lines}</div>'
         f'<p class="caption">{escape(video.path)}</p></div>\n'
     )
+
+
+def _some(frames: Frames) -> Frames:
+    """Take frames that are spread over a clip."""
+    times = np.unique(np.linspace(0, len(frames) - 1, FRAMES).round().astype(int))
+    return np.take(frames, times, axis=0)
 
 
 def _answer(name: str, share: float, is_true: bool) -> str:

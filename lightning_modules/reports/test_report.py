@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from datamodules import VideoDataModule
 from datamodules.clips.crops import count_crops
+from lightning_modules.dashboards.items import Bars, Clip, Confusion, Item, Picture, Table
+from lightning_modules.dashboards.wandb_tests import RecordedTest
 from lightning_modules.evaluation.protocol import Protocol
 from lightning_modules.evaluation.result_files import ResultFiles
 from lightning_modules.evaluation.stored_scores import read_scores
@@ -20,7 +23,6 @@ from lightning_modules.reports.video_table import (
     worst_first,
     write_videos,
 )
-from lightning_modules.runs.wandb_tests import RecordedTest
 from lightning_modules.training.metrics import per_class_accuracy
 
 
@@ -33,32 +35,58 @@ class ReportedTest:
         protocol: Its protocol.
         videos: The videos, the worst first.
         frames: Frames of the worst ones, by name.
+        class_names: Names of the K classes.
     """
 
     files: ResultFiles
     protocol: Protocol
     videos: Sequence[ScoredVideo]
     frames: dict[str, Frames]
+    class_names: Sequence[str]
 
-    def record(self, confusion: Tensor) -> RecordedTest:
+    def record(self, confusion: Tensor, checkpoint: Path) -> RecordedTest:
         """Describe the test for W&B.
 
         Args:
             confusion: Counts, (K, K), true class in rows.
+            checkpoint: The checkpoint that was tested.
         """
-        worst = [
-            (_caption(video), np.concatenate([*self.frames[video.video_id]], axis=1))
-            for video in self.videos
-            if video.video_id in self.frames
-        ]
+        names, accuracy = self.class_names, per_class_accuracy(confusion).tolist()
         metrics = {
             "top1": float(confusion.trace() / confusion.sum()),
-            "mean_class": float(per_class_accuracy(confusion).nanmean()),
+            "mean_class": float(np.nanmean(accuracy)),
             "loss": float(np.mean([video.loss for video in self.videos])),
         }
-        protocol, picture = asdict(self.protocol), self.files.confusion
-        columns, rows = headings(self.videos), [row_of(video) for video in self.videos]
-        return RecordedTest(self.files.stem, metrics, protocol, columns, rows, picture, worst)
+        items: dict[str, Item] = {
+            "videos": Table(headings(self.videos), [row_of(video) for video in self.videos]),
+            "confusion": Picture(self.files.confusion),
+            "confusion_matrix": Confusion(confusion.numpy(), names),
+            "per_class": Bars("class", "accuracy", dict(zip(names, accuracy, strict=True))),
+        }
+        if self.frames:
+            items["worst"] = self._worst()
+        protocol = asdict(self.protocol)
+        return RecordedTest(
+            self.files.stem, metrics, protocol, items, checkpoint, self.files.scores
+        )
+
+    def _worst(self) -> Table:
+        """List the worst videos with their middle clip, which can be played."""
+        columns = ["clip", "video_id", "truth", "answer", "probability", "loss", "path"]
+        rows: list[list[str | float | Clip]] = []
+        for video in self.videos:
+            if video.video_id in self.frames:
+                answer, share = video.answers[0]
+                clip = Clip(self.frames[video.video_id], f"{video.truth}, taken for {answer}")
+                rows.append(
+                    [
+                        clip,
+                        *(video.video_id, video.truth, answer),
+                        *(round(share, 6), round(video.loss, 6)),
+                        video.path,
+                    ]
+                )
+        return Table(columns, rows)
 
 
 def write_report(
@@ -78,9 +106,4 @@ def write_report(
     frames = worst_frames(videos, data.test_set, count_crops(data.evaluation.num_crops))
     counts = confusion.numpy().astype(np.int64)
     write_page(files.page, str(protocol), counts, stored.class_names, videos, frames)
-    return ReportedTest(files, protocol, videos, frames)
-
-
-def _caption(video: ScoredVideo) -> str:
-    answer, share = video.answers[0]
-    return f"{video.video_id}: {video.truth}, taken for {answer} ({100 * share:.0f} %)"
+    return ReportedTest(files, protocol, videos, frames, stored.class_names)

@@ -64,6 +64,11 @@ class RunSettings:
         save_every_steps: Optimizer steps after which the last checkpoint is written anew, beside
             the end of each epoch; null for no such limit.
         save_every_minutes: Minutes after which it is written anew; null for no such limit.
+        group: Group of the run in W&B, such as the seeds of one method; null for none.
+        tags: Tags in W&B.
+        notes: Notes in W&B.
+        job_type: Type of the run in W&B; `fit` where null.
+        artifacts: Give W&B the best and the last checkpoint when the fit has ended.
     """
 
     name: str = "unnamed"
@@ -72,6 +77,11 @@ class RunSettings:
     keep_best: bool = True
     save_every_steps: int | None = None
     save_every_minutes: float | None = 10.0
+    group: str | None = None
+    tags: tuple[str, ...] = ()
+    notes: str | None = None
+    job_type: str | None = None
+    artifacts: bool = True
 
     def __post_init__(self) -> None:
         for key, word in (("name", self.name), ("version", self.version)):

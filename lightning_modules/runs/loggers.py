@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 
 from datamodules.atomic import writing_text
 from datamodules.errors import UserError, as_storage_error
-from lightning_modules.runs.folder import GO_ON, RunIdentity
+from lightning_modules.runs.folder import GO_ON, RunIdentity, RunSettings
 from lightning_modules.runs.tensorboard import TensorBoard
 from lightning_modules.runs.wandb_runs import logger_of_run
 
@@ -106,13 +106,17 @@ class MetricsFile(Logger):
 
 
 def loggers_of_run(
-    folder: Path, identity: RunIdentity, given: Logger | Sequence[Logger] | bool | None
+    folder: Path,
+    identity: RunIdentity,
+    settings: RunSettings,
+    given: Logger | Sequence[Logger] | bool | None,
 ) -> list[Logger]:
     """Make the loggers of a run: `metrics.csv` always, W&B (`wandb/`), and those of the config.
 
     Args:
         folder: The run folder.
         identity: The id, and how often the run was resumed.
+        settings: Group, tags, notes and type of the run in W&B.
         given: `trainer.logger`: loggers beside these, of which a W&B logger takes the place of
             ours; False for `metrics.csv` alone.
     """
@@ -125,6 +129,7 @@ def loggers_of_run(
         raise UserError("trainer.logger names W&B twice; a run has one place there")
     for logger in own:
         if isinstance(logger, TensorBoard):
-            logger.place(folder)
+            logger.place(folder, identity.resume_count)
     others = [logger for logger in own if not isinstance(logger, WandbLogger)]
-    return [metrics, logger_of_run(next(iter(dashboards), None), folder, identity), *others]
+    wandb_logger = logger_of_run(next(iter(dashboards), None), folder, identity, settings)
+    return [metrics, wandb_logger, *others]

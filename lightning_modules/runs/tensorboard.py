@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
-from PIL import Image
+from numpy.typing import NDArray
 
 from datamodules.errors import UserError, as_storage_error
 from lightning_modules.runs.folder import GO_ON
@@ -21,6 +21,7 @@ class TensorBoard(Logger):
 
     A resumed run logs the steps after its checkpoint once more. TensorBoard is told to forget what
     the interrupted run had written of them, but for the first, which has other values beside.
+    `resumes` counts along the steps, and tells where the run was resumed.
 
     Raises:
         UserError: If TensorBoard is not installed.
@@ -34,11 +35,13 @@ class TensorBoard(Logger):
                 "tensorboard), or leave it out of trainer.logger"
             )
         self._folder = Path("tensorboard")
+        self._resume_count = 0
         self._writer: SummaryWriter | None = None
 
-    def place(self, folder: Path) -> None:
-        """Write to a run folder."""
+    def place(self, folder: Path, resume_count: int) -> None:
+        """Write to the folder of a run, which was resumed so many times."""
         self._folder = folder / "tensorboard"
+        self._resume_count = resume_count
 
     @property
     def name(self) -> str:
@@ -64,22 +67,32 @@ class TensorBoard(Logger):
         """Write one point of each curve."""
         with as_storage_error(self._folder, GO_ON):
             writer = self._opened(step or 0)
-            for name, value in metrics.items():
+            for name, value in {**metrics, "resumes": self._resume_count}.items():
                 writer.add_scalar(name, value, step)
 
     @rank_zero_only
-    def log_picture(self, name: str, path: Path, step: int) -> None:
+    def log_pixels(self, name: str, pixels: NDArray[np.uint8], step: int) -> None:
         """Write a picture.
 
         Args:
             name: Its name.
-            path: Its file.
+            pixels: RGB, (H, W, C).
             step: Step that it belongs to.
         """
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("RGB"))  # (H, W, C)
         with as_storage_error(self._folder, GO_ON):
             self._opened(step).add_image(name, pixels, step, dataformats="HWC")
+
+    @rank_zero_only
+    def log_text(self, name: str, text: str, step: int) -> None:
+        """Write a text.
+
+        Args:
+            name: Its name.
+            text: Markdown.
+            step: Step that it belongs to.
+        """
+        with as_storage_error(self._folder, GO_ON):
+            self._opened(step).add_text(name, text, step)
 
     @rank_zero_only
     def save(self) -> None:

@@ -4,7 +4,7 @@ import json
 import netrc
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from datamodules.atomic import write_atomically
 from datamodules.errors import as_storage_error
 from datamodules.redaction import shown_words
 from lightning_modules.console import say
-from lightning_modules.runs.folder import GO_ON, RunIdentity, sweep_run
+from lightning_modules.runs.folder import GO_ON, RunIdentity, RunSettings, sweep_run
 
 PROJECT = "kinetoscope"
 """Project of a run that names none."""
@@ -28,7 +28,9 @@ PROJECT = "kinetoscope"
 FILE_NAME = "wandb.json"
 """Name of the file in a run folder that tells where the run is in W&B."""
 
+_DATA_DIR = "WANDB_DATA_DIR"
 _lost_runs: set[str] = set()
+_staging: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -73,16 +75,19 @@ class RunLogger(WandbLogger):
     """W&B with the trainer's step as its own: a step that is logged again is not a new one.
 
     A resumed run logs the steps after its checkpoint once more, with the same values. W&B takes
-    each for a row that it has already, so that its curves neither repeat nor turn back.
+    each for a row that it has already, so that its curves neither repeat nor turn back. `resumes`
+    counts along the steps, and tells where the run was resumed.
     """
 
+    resume_count = 0
     _step = 0
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log one row, or add to that of the same step."""
         self._step = max(self._step, step or 0)
-        row = {**metrics, "trainer/global_step": self._step}
+        own = {"trainer/global_step": self._step, "resumes": self.resume_count}
+        row = {**metrics, **own}
         self.experiment.log(row, step=self._step)
 
 
@@ -115,6 +120,12 @@ class LosableLogger(WandbLogger):
         """Set values that stand for the whole run."""
         with self._losing():
             self.experiment.summary.update(dict(values))
+
+    @rank_zero_only
+    def log_artifact(self, artifact: Any, aliases: Sequence[str]) -> None:
+        """Log an artifact, a version of what its name says."""
+        with self._losing():
+            self.experiment.log_artifact(artifact, aliases=list(aliases))
 
     @rank_zero_only
     def note_address(self, folder: Path) -> None:
@@ -164,27 +175,36 @@ class _Nothing:
         return self
 
 
-def logger_of_run(given: WandbLogger | None, folder: Path, identity: RunIdentity) -> WandbLogger:
+def logger_of_run(
+    given: WandbLogger | None, folder: Path, identity: RunIdentity, settings: RunSettings
+) -> WandbLogger:
     """Make the W&B logger of a run, or let one that a config names be it.
 
     Either way the run has the id of its folder, and goes on under it when it is resumed. It works
     offline unless the user is logged in or `WANDB_MODE` says otherwise. W&B reads project, group,
-    tags and notes from its own variables where no config gives them.
+    tags and notes from its own variables where neither the logger nor `run` gives them.
 
     Args:
         given: The logger of a config.
         folder: The run folder.
         identity: Id of the run.
+        settings: Its group, tags, notes and type.
     """
     logger = given or RunLogger(
         project=os.environ.get("WANDB_PROJECT", PROJECT), settings=wandb.Settings(quiet=True)
     )
+    stage_in(folder)
     first = logger._wandb_init
     name = first.get("name") or os.environ.get("WANDB_NAME")
     first["name"] = name or f"{folder.parent.name}/{folder.name}"
     first["id"] = logger._id = identity.id
     first["dir"] = logger._save_dir = str(folder)
     first["resume"] = "allow"
+    own = {"group": settings.group, "tags": list(settings.tags) or None, "notes": settings.notes}
+    own["job_type"] = settings.job_type or os.environ.get("WANDB_JOB_TYPE") or "fit"
+    for key, value in own.items():
+        if first.get(key) is None and value is not None:
+            first[key] = value
     first.pop("anonymous")  # W&B warns of it, whatever its value
     if sweep_run() is not None:  # the sweep says what they are, and W&B warns of any that are given
         for name in ("id", "project", "entity"):
@@ -192,7 +212,20 @@ def logger_of_run(given: WandbLogger | None, folder: Path, identity: RunIdentity
     logger._offline = logger._offline or works_offline()
     if type(logger) is WandbLogger:
         logger.__class__ = RunLogger
+    if isinstance(logger, RunLogger):
+        logger.resume_count = identity.resume_count
     return logger
+
+
+def stage_in(folder: Path) -> None:
+    """Let W&B keep the files that wait to be sent in a run folder, unless its variable says where.
+
+    By default it leaves copies of all tables in the home folder, which nothing ever removes, and
+    without which an offline run cannot be sent from elsewhere.
+    """
+    if os.environ.get(_DATA_DIR, "") in {"", *_staging}:
+        os.environ[_DATA_DIR] = str(folder.absolute() / "wandb")
+        _staging.add(os.environ[_DATA_DIR])
 
 
 def works_offline() -> bool:

@@ -7,12 +7,15 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser
 
+from lightning_modules.callbacks.artifacts import CheckpointArtifacts
 from lightning_modules.callbacks.broken_videos import BrokenVideos
 from lightning_modules.callbacks.fit_length import FitLength
 from lightning_modules.callbacks.left_out import LeftOut
+from lightning_modules.callbacks.norms import Norms
 from lightning_modules.callbacks.progress import EpochLine, FitBar
 from lightning_modules.callbacks.run_config import RunConfig
 from lightning_modules.callbacks.throughput import Throughput
+from lightning_modules.callbacks.training_clips import TrainingClips
 from lightning_modules.callbacks.validation_report import ValidationReport
 from lightning_modules.resume.exact_resume import ExactResume
 from lightning_modules.resume.last_checkpoint import LastCheckpoint
@@ -50,6 +53,8 @@ def fit_callbacks(
         FitLength(),
         LeftOut(),
         Throughput(),
+        Norms(),
+        TrainingClips(),
         ValidationReport(folder, keeps_best),
         ExactResume(),
         LearningRateMonitor(logging_interval="step"),
@@ -64,6 +69,8 @@ def fit_callbacks(
         LastCheckpoint(checkpoints / LAST, settings.save_every_steps, settings.save_every_minutes)
     )
     callbacks.append(Preemption(signals))
+    if settings.artifacts:
+        callbacks.append(CheckpointArtifacts(folder))
     if settings.keep_best:
         callbacks.append(
             ModelCheckpoint(

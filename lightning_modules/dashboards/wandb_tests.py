@@ -1,22 +1,25 @@
 """Tests in W&B: a run of their own, linked to the run that trained, and an entry in its summary."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import wandb
-from numpy.typing import NDArray
 
 from lightning_modules.console import say
+from lightning_modules.dashboards.artifacts import KEPT, checkpoint_name, scores_artifact
+from lightning_modules.dashboards.items import Item
+from lightning_modules.dashboards.wandb_items import as_wandb
+from lightning_modules.runs.folder import folder_of_checkpoint
 from lightning_modules.runs.lock import is_in_use
 from lightning_modules.runs.wandb_runs import (
     WandbAddress,
     is_of_wandb,
     shown_command_line,
+    stage_in,
     works_offline,
 )
 
@@ -29,19 +32,17 @@ class RecordedTest:
         name: Its name, such as `test_10x3`.
         metrics: Its results.
         config: Its protocol.
-        columns: Headings of the table of videos.
-        rows: Its rows.
-        confusion: Picture of the confusion matrix.
-        worst: Caption and picture, (H, W, C), of the worst videos.
+        items: What else is shown, by name.
+        checkpoint: The checkpoint that was tested.
+        scores: The score file.
     """
 
     name: str
     metrics: Mapping[str, float]
     config: Mapping[str, Any]
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Any]]
-    confusion: Path
-    worst: Sequence[tuple[str, NDArray[np.uint8]]] = field(default_factory=list)
+    items: Mapping[str, Item]
+    checkpoint: Path
+    scores: Path
 
 
 def send_test(folder: Path, run_id: str | None, test: RecordedTest) -> None:
@@ -78,6 +79,7 @@ def send_test(folder: Path, run_id: str | None, test: RecordedTest) -> None:
 
 def _begin(folder: Path, address: WandbAddress, **kwargs: Any) -> Any:
     """Begin a run in the project of another, without the lines that W&B prints for each."""
+    stage_in(folder)
     return wandb.init(
         dir=str(folder),
         project=address.project,
@@ -101,16 +103,28 @@ def _send_run(folder: Path, trained: WandbAddress, test: RecordedTest) -> WandbA
         config=config,
     )
     with run:
-        pictures = [wandb.Image(pixels, caption=caption) for caption, pixels in test.worst]
-        run.log(
-            {
-                **test.metrics,
-                "videos": wandb.Table(columns=list(test.columns), data=list(test.rows)),
-                "confusion": wandb.Image(str(test.confusion)),
-                **({"worst": pictures} if pictures else {}),
-            }
-        )
+        _use_checkpoint(run, folder, trained, test.checkpoint)
+        shown = {key: value for name in test.items for key, value in _shown(name, test).items()}
+        run.log({**test.metrics, **shown})
+        scores = scores_artifact(test.scores, trained.name, test.config)
+        run.log_artifact(scores, aliases=[test.name])
         return WandbAddress.of(run)
+
+
+def _shown(name: str, test: RecordedTest) -> dict[str, Any]:
+    return as_wandb(name, test.items[name])
+
+
+def _use_checkpoint(run: Any, folder: Path, trained: WandbAddress, path: Path) -> None:
+    """Link the test to the checkpoint, where that is an artifact of the run on W&B's server."""
+    alias, model = path.stem, checkpoint_name(path)
+    if run.offline or alias not in KEPT or folder_of_checkpoint(path) != folder.resolve():
+        return
+    where = "/".join(filter(None, (trained.entity, trained.project, model)))
+    try:
+        run.use_artifact(f"{where}:{alias}")
+    except (wandb.Error, ValueError) as error:
+        say(f"W&B has no artifact {where}:{alias} ({error}), so the test is not linked to it")
 
 
 def _send_summary(

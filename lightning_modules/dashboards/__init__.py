@@ -1,0 +1,1 @@
+"""Pictures, clips, tables and charts of a run, in W&B and in TensorBoard."""
