@@ -64,9 +64,9 @@ class VideoClassifier(Described, LightningModule):
         num_classes: Number of classes; linked from the data, never written in a config.
         class_names: Class names in label order; linked from the data, never written in a config.
         init_from: Weights to start a fit from: `imagenet` (torchvision's 2D weights), or the path
-            of a 2D state dict or of another run's checkpoint (classes matched by name), or a list
-            of checkpoints that hold different parts, such as two streams. Read once, at the start
-            of a fit that does not resume.
+            of a 2D state dict or of another run's checkpoint (classes matched by name; also
+            `hf://OWNER/NAME`), or a list of checkpoints that hold different parts, such as two
+            streams. Read once, at the start of a fit that does not resume.
         dropout: Dropout before the classifier; the network's own default where null.
         classifier_std: Standard deviation of the classifier's first weights; the network's own
             where null. Those are small, for a trunk that is trained already; without one, 0.1.

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from datamodules.storage.hub import local_checkpoint
 from lightning_modules.base import VideoClassifier
-from lightning_modules.weights.hub import SCHEME, hub_file
 
 
 def open_checkpoint(path: str | Path) -> VideoClassifier:
@@ -20,8 +20,3 @@ def open_checkpoint(path: str | Path) -> VideoClassifier:
             its class is part of a plugin that is not there.
     """
     return VideoClassifier.load_from_checkpoint(local_checkpoint(path)).eval()
-
-
-def local_checkpoint(path: str | Path) -> Path | str:
-    """Get the local file of a checkpoint that may lie on the Hub; see `open_checkpoint`."""
-    return hub_file(str(path)) if str(path).startswith(SCHEME) else path

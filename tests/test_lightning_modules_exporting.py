@@ -9,16 +9,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from command_line import mistake
+from command_line import QUICKSTART, SMALL, mistake
 from conftest import PROJECT_ROOT
 from test_lightning_modules_old_checkpoints import CLASSES, OLD
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import models
-from datamodules import UserError
+from datamodules import DataSpec, UserError
+from datamodules.storage import hub
 from lightning_modules import load, open_checkpoint
 from lightning_modules.cli import main
 from lightning_modules.exporting import checking, graph_files, hub_folder
@@ -26,7 +28,7 @@ from lightning_modules.exporting.clips import read_clips
 from lightning_modules.exporting.folding import folded
 from lightning_modules.exporting.graphs import Graph, capture
 from lightning_modules.exporting.hub_folder import push
-from lightning_modules.weights import hub
+from lightning_modules.training.initialization import initialize
 from models.cost import CoSTOperation
 from models.weights_file import read_weights_file
 
@@ -280,8 +282,32 @@ class LocalHub:
         (place / "refs" / "main").write_text("0" * 40)
 
 
+def check_test_and_start(
+    name: str, motion_root: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A test of a name on the Hub is that of its file, and a fit begins with its weights.
+
+    The config is of today, with settings that the old checkpoint does not know.
+    """
+    words = ["--config", QUICKSTART, *SMALL, f"--data.root={motion_root}"]
+    words += ["--model=BaselineModule", "--model.network=tsm_tiny", "--data.loading.num_workers=0"]
+    assert "give one with --out DIR" in mistake(capsys, "test", *words, f"--ckpt_path={name}")
+    assert f"--model.init_from {name}" in mistake(capsys, "fit", *words, f"--ckpt_path={name}")
+    main(["test", *words, f"--ckpt_path={name}", f"--out={out}"])
+    with np.load(out / "scores_test_1x1.npz") as file:
+        assert sorted(file["class_names"].tolist()) == sorted(CLASSES)
+        assert len(file["labels"]) == 16
+    network = models.get_model("tsm_tiny", len(CLASSES), shift_div=4)
+    report = initialize(network, name, CLASSES, DataSpec())
+    assert not report.new
+    assert report.matched_classes == len(CLASSES)
+
+
 def test_pushed_folder_is_opened_by_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    motion_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     library: Any = pytest.importorskip("huggingface_hub", reason="needs the extra `export`")
     local = LocalHub(tmp_path / "cache")
@@ -302,6 +328,7 @@ def test_pushed_folder_is_opened_by_its_name(
     monkeypatch.chdir(tmp_path)
     main(["export", "--ckpt_path=hf://my-lab/shapes.v1", "--format=card"])
     assert "# tsm_tiny" in Path("shapes.md").read_text()
+    check_test_and_start("hf://my-lab/shapes.v1", motion_root, tmp_path / "scores", capsys)
     with pytest.raises(UserError, match=r"hf://my-lab/other cannot be had .*network"):
         open_checkpoint("hf://my-lab/other")
     with pytest.raises(UserError, match="is no name on the Hub; write hf://OWNER/NAME"):

@@ -6,8 +6,9 @@ from typing import Any
 
 from datamodules.atomic import check_room, write_atomically
 from datamodules.errors import as_storage_error
+from datamodules.storage.hub import SCHEME, local_checkpoint
 from lightning_modules.base import VideoClassifier
-from lightning_modules.checkpoints import local_checkpoint, open_checkpoint
+from lightning_modules.checkpoints import open_checkpoint
 from lightning_modules.console import ToolParser, fail, say
 from lightning_modules.exporting.clips import read_clips
 from lightning_modules.exporting.graph_files import write_onnx, write_program
@@ -16,7 +17,6 @@ from lightning_modules.exporting.model_card import model_card
 from lightning_modules.exporting.weights_file import write_safetensors
 from lightning_modules.resume.checkpoint_io import read_checkpoint
 from lightning_modules.runs.folder import folder_of_checkpoint
-from lightning_modules.weights.hub import SCHEME
 
 _GRAPHS = {"onnx": write_onnx, "pt2": write_program}
 _SUFFIXES = {"onnx": ".onnx", "pt2": ".pt2", "safetensors": ".safetensors", "card": ".md"}

@@ -49,7 +49,6 @@ from lightning_modules.robustness.series import run_series
 from lightning_modules.runs.folder import (
     VERSION_VARIABLE,
     RunSettings,
-    checkpoint_of_run,
     choose_run_folder,
     folder_of_checkpoint,
     folder_of_run,
@@ -61,6 +60,7 @@ from lightning_modules.runs.lock import RunLock
 from lightning_modules.runs.loggers import loggers_of_run
 from lightning_modules.runs.unused import UnusedFolder
 from lightning_modules.runs.wandb_runs import finish_wandb, outlive_service
+from lightning_modules.session.checkpoint_words import file_of
 from lightning_modules.session.expected_warnings import ignore_expected_warnings
 from lightning_modules.session.fit_callbacks import fit_callbacks
 from lightning_modules.session.from_checkpoint import (
@@ -179,8 +179,7 @@ class VideoCLI(LightningCLI):
         if config.ckpt_path == "last" and self.config.subcommand == "fit":
             self._resolve_last(config)
         elif config.ckpt_path is not None:
-            if config.ckpt_path in ("last", "best"):
-                self._resolve_of_run(config)
+            config.ckpt_path = file_of(self.config.subcommand, config)
             self.checkpoint = read_checkpoint(config.ckpt_path)
         if self.checkpoint is None:
             return
@@ -202,6 +201,7 @@ class VideoCLI(LightningCLI):
         stored = {k: v for k, v in arguments.items() if f"model.{k}" not in LINKED}
         model = {"class_path": module, "init_args": stored | honoured(self.given)}
         asked = {self.config.subcommand: {"model": model}}
+        del self.config[self.config.subcommand]["model"]  # else a group of settings would mix both
         self.config = self.parser.parse_object(asked, self.config)
 
     def instantiate_classes(self) -> None:
@@ -238,16 +238,6 @@ class VideoCLI(LightningCLI):
         else:
             path, self.checkpoint = found
             config.ckpt_path = str(path)
-
-    def _resolve_of_run(self, config: Namespace) -> None:
-        """Turn `test --ckpt_path best` into the file of the run; a fit goes on from no other."""
-        if self.config.subcommand == "fit":
-            raise UserError(
-                "a fit goes on from --ckpt_path last; to begin a new run with the best weights of "
-                "another, give their file as --model.init_from"
-            )
-        config.ckpt_path = str(checkpoint_of_run(RunSettings(**config.run), config.ckpt_path))
-        say(f"checkpoint: {config.ckpt_path}")
 
     def after_instantiate_classes(self) -> None:
         """Hold the checkpoint against what is asked for, the data and the network.

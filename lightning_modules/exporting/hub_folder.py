@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.atomic import write_atomically
+from datamodules.storage.hub import SCHEME, WEIGHTS, hub_library, hub_sentence
 from lightning_modules.base import VideoClassifier
 from lightning_modules.exporting.description import describe
 from lightning_modules.exporting.model_card import model_card
 from lightning_modules.exporting.weights_file import write_safetensors
-from lightning_modules.weights.hub import SCHEME, WEIGHTS, hub_library, hub_sentence
 
 
 def write_hub_folder(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from datamodules.data_spec import DataSpec
 from datamodules.errors import UserError, as_user_error
 from datamodules.plugins.trusted import attribute
+from datamodules.storage.hub import local_checkpoint
 from lightning_modules.resume.checkpoint_io import read_content
 from lightning_modules.training.optim import BatchNorm
 from models import VideoNetwork, WeightReport, get_model, imagenet_state_dict, load_weights
@@ -32,8 +33,9 @@ def initialize(
 
     Args:
         network: The network.
-        source: `imagenet`, the path of a 2D state dict, or of another run's checkpoint; or several
-            checkpoints that hold different parts of the network, such as its two streams.
+        source: `imagenet`, the path of a 2D state dict, or of another run's checkpoint, which may
+            be `hf://OWNER/NAME` on the Hub; or several checkpoints that hold different parts of the
+            network, such as its two streams.
         class_names: The network's classes.
         data: What the network will be tested on; weights that have seen it are refused.
 
@@ -48,7 +50,8 @@ def initialize(
     sources = [source] if isinstance(source, str) else list(source)
     if not sources:
         raise UserError("init_from is an empty list; give a source, or null for none")
-    contents = {path: read_content(path) for path in sources if path != "imagenet"}
+    files = {path: local_checkpoint(path) for path in sources if path != "imagenet"}
+    contents = {path: read_content(file) for path, file in files.items()}
     runs = {path: content for path, content in contents.items() if _is_checkpoint(content)}
     if len(runs) == len(sources):
         for path, content in runs.items():

@@ -50,6 +50,11 @@ def hub_sentence(what: str, advice: str) -> Iterator[None]:
         ) from error
 
 
+def local_checkpoint(path: str | Path) -> Path | str:
+    """Get the local file of a checkpoint that may lie on the Hub; see `hub_file`."""
+    return hub_file(str(path)) if str(path).startswith(SCHEME) else path
+
+
 def hub_file(name: str) -> Path:
     """Get the weights of a repository on the Hub, downloaded or as they were once downloaded.
 
