@@ -1,3 +1,4 @@
+from .annotations.label_form import LabelForm as LabelForm
 from .annotations.listed_videos import ListedVideo as ListedVideo
 from .annotations.listed_videos import ListedVideos as ListedVideos
 from .annotations.listed_videos import Split as Split
@@ -14,6 +15,7 @@ from .clips.input_spec import InputSpec as InputSpec
 from .clips.input_spec import Normalization as Normalization
 from .data_spec import DataSpec as DataSpec
 from .dataset import VideoDataset as VideoDataset
+from .datasets.charades import CharadesDataModule as CharadesDataModule
 from .datasets.diving48 import Diving48DataModule as Diving48DataModule
 from .datasets.fine_gym import FineGymDataModule as FineGymDataModule
 from .datasets.hmdb51 import HMDB51DataModule as HMDB51DataModule

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from datamodules.annotations.folder_index import FolderIndex
+from datamodules.annotations.label_form import LabelForm
 from datamodules.annotations.listed_videos import ListedVideo, ListedVideos, Split
 from datamodules.augmentation.mirrors import ClassInfo, told_by_names
 from datamodules.clips.figures import FigureSource
@@ -37,6 +38,11 @@ class AnnotatedDataset(ABC):
     def num_classes(self) -> int:
         """Number of classes, K."""
         return len(self.class_names)
+
+    @property
+    def label_form(self) -> LabelForm:
+        """The form of the labels: one class of all, unless the dataset says otherwise."""
+        return LabelForm()
 
     @cached_property
     def class_info(self) -> ClassInfo:

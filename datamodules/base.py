@@ -155,6 +155,7 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
         fits = self.trainer is None or self.trainer.state.fn == "fit"
         return DataSpec(
             class_names=tuple(self.class_names),
+            label_form=self.label_form,
             dataset=self.dataset_name,
             seen_by=self.seen_by,
             input=self.input_spec(),
@@ -173,7 +174,8 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
 
         Raises:
             UserError: If the root is missing, none of the listed files is there, a video is in
-                training and in another split, a flipped class is unknown, a fit is to be probed,
+                training and in another split, a flipped class is unknown, clips of several classes
+                are to be reversed, a fit is to be probed,
                 nothing is known of the figure that is to be taken out, or mirror images are to be
                 tested of classes that differ in a mirror.
         """
@@ -188,6 +190,11 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
             raise UserError(
                 "data.augmentation changes clips in a way that their flow cannot follow "
                 "(reversals, rand_augment), and data.flow is set; leave one out"
+            )
+        if not self.label_form.is_single and self.augmentation.needs_one_class:
+            raise UserError(
+                "data.augmentation.reversals=true names the reversal of a clip's one class, and "
+                f"{self.dataset_name} has {self.label_form}; leave it out"
             )
         if self.probe is not None and self.probe.removes_figure and self.figures is None:
             raise UserError(
@@ -214,10 +221,10 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
         """Divide train into train and val, as a function of the seed."""
         groups = [self.group_of(video) for video in train] if self.val_fraction else []
         names = {written: self.class_names[i] for written, i in self.class_index().items()}
-        return held_out_videos(train, groups, self.val_fraction, self.seed, names)
+        return held_out_videos(train, groups, self.val_fraction, self.seed, names, self.label_form)
 
     def _dataset(self, split: Split, videos: ListedVideos) -> VideoDataset:
-        table = make_table(self.root, videos, self.class_index(), self.files)
+        table = make_table(self.root, videos, self.class_index(), self.files, self.label_form)
         report_missing(split, table, self.root, self.allow_missing, self.remarks)
         if self.flow_source is not None:
             self.flow_source.check(table)
@@ -259,7 +266,7 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
         incomplete = {name: part.table for name, part in splits.items() if part.missing}
         targets = {name: folder / f"missing_{name}.csv" for name in incomplete}
         for name, table in incomplete.items():
-            write_missing(targets[name], table, self.class_names)
+            write_missing(targets[name], table, self.class_names, self.label_form)
         return list(targets.values())
 
     def train_dataloader(self) -> DataLoader[VideoItem]:

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import NotRequired, TypedDict
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -15,9 +17,9 @@ class Views(TypedDict):
 
 
 class VideoItem(Views):
-    """One video: its views, label, name and position."""
+    """One video: its views, label (a class, or marks of K classes), name and position."""
 
-    label: int
+    label: int | NDArray[np.uint8]
     video_id: str
     index: int
     epoch: int
@@ -36,8 +38,9 @@ class VideoBatch(TypedDict, total=False):
             their own: first the first views of all videos, then the second ones.
         flow: Optical flow of the same views and frames, (B, V, 2L, T, H, W), uint8 from the loader,
             normalized on the device; only for networks of two streams.
-        label: (B,) int64.
-        target: Class probabilities of mixed training clips, (B, K) float32; rows sum to 1.
+        label: (B,) int64; where a video may have several classes, a mark for each class, (B, K)
+            uint8.
+        target: Labels of mixed training clips, each class's share, (B, K) float32.
         video_id: B names.
         index: Position in the table, (B,) int64.
         repeat: Which of its video's repeated views a training sample is, (B,) int64, from 0.
@@ -69,7 +72,7 @@ def collate_videos(items: Sequence[VideoItem]) -> VideoBatch:
     repeats = len(items[0]["clips"]) if train else 1
     batch: VideoBatch = {
         "clips": _stacked([item["clips"] for item in items], train),
-        "label": torch.tensor([item["label"] for item in items]).repeat(repeats),
+        "label": _labels([item["label"] for item in items], repeats),
         "video_id": [item["video_id"] for item in items] * repeats,
         "index": torch.tensor([item["index"] for item in items]).repeat(repeats),
         "repeat": torch.arange(repeats).repeat_interleave(len(items)),
@@ -82,6 +85,12 @@ def collate_videos(items: Sequence[VideoItem]) -> VideoBatch:
     if "flow" in items[0]:
         batch["flow"] = _stacked([item["flow"] for item in items], train)
     return batch
+
+
+def _labels(labels: Sequence[int | NDArray[np.uint8]], repeats: int) -> Tensor:
+    """Stack labels, all repeated: (B,), or marks of the classes, (B, K)."""
+    stacked = torch.from_numpy(np.stack([np.asarray(label) for label in labels]))
+    return stacked.repeat(repeats, *[1] * (stacked.ndim - 1))
 
 
 def _stacked(views: Sequence[Tensor], train: bool) -> Tensor:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from datamodules.annotations.label_form import SINGLE, LabelForm
 from datamodules.clips.crops import NumCrops
 from datamodules.clips.input_spec import FlowSpec
 
@@ -31,6 +32,7 @@ class DataSpec:
         seed: Seed of the random choices; None where that is not known.
         validation: Number of the validation videos and digest of their list; empty where that is
             not known.
+        label_form: What a label is.
     """
 
     class_names: tuple[str, ...] = ()
@@ -45,6 +47,7 @@ class DataSpec:
     flow: FlowSpec | None = None
     seed: int | None = None
     validation: Mapping[str, Any] = field(default_factory=dict)
+    label_form: LabelForm = SINGLE
 
     def protocol(self, average: str, validated_in_part: bool) -> dict[str, Any]:
         """Describe what a checkpoint stores of the data and of its own validation.

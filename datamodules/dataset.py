@@ -97,7 +97,7 @@ class VideoDataset(Dataset[VideoItem]):
 
     @property
     def labels(self) -> np.ndarray:
-        """Labels of all listed videos, (N,) int64."""
+        """Labels of all listed videos, (N,) int64, or marks of their classes, (N, K) uint8."""
         return self.table.labels
 
     @property
@@ -263,7 +263,7 @@ class VideoDataset(Dataset[VideoItem]):
     ) -> VideoItem:
         return {
             **views,
-            "label": int(self.table.labels[index]),
+            "label": self.table.label(index),
             "video_id": self.video_ids[index],
             "index": index,
             "epoch": key.epoch,

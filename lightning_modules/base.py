@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric
 
 from datamodules import VideoBatch
+from datamodules.annotations.label_form import LabelForm
 from datamodules.data_spec import DataSpec
 from datamodules.errors import UserError, as_user_error
 from datamodules.plugins.described import Described, class_path_of, plain
@@ -24,6 +25,7 @@ from lightning_modules.resume.checkpoint_io import read_checkpoint
 from lightning_modules.runs.origin import Origin
 from lightning_modules.runs.versions import library_versions
 from lightning_modules.training.arguments import (
+    check_average,
     check_network_name,
     plain_arguments,
     refuse_without_effect,
@@ -32,12 +34,13 @@ from lightning_modules.training.averaging import AveragedWeights
 from lightning_modules.training.batch_norm import divide_batch, refuse_sync_batch_norm
 from lightning_modules.training.checkpoint_content import check_content
 from lightning_modules.training.initialization import build_network, initialize, prepare_network
+from lightning_modules.training.label_heads import LabelHead, check_form, make_loss
 from lightning_modules.training.length import count_steps, rate_scale, refuse_endless
 from lightning_modules.training.loading import load_module
 from lightning_modules.training.metrics import (
-    accuracy_metrics,
-    confusion_matrix,
-    make_loss,
+    TRAIN,
+    class_metric,
+    make_metrics,
     mean_metric,
     refuse_not_finite,
 )
@@ -49,7 +52,7 @@ from lightning_modules.training.optim import (
 )
 from models import VideoNetwork, WeightReport
 
-Average = Literal["probabilities", "logits"]
+Average = Literal["probabilities", "logits", "maximum"]
 
 _BATCH_KEYS: Mapping[str, Literal["clips", "flow"]] = {"clip": "clips", "flow": "flow"}
 
@@ -75,12 +78,15 @@ class VideoClassifier(Described, LightningModule):
         checkpoint_activations: If True, the inside of each residual block is computed again in the
             backward pass, to save memory; the gradients are the same.
         optimization: Optimizer, rate, decay, schedule, moving average.
-        loss: Loss of the training, called with logits (B, K) and labels (B,), or targets
-            (B, K) where clips are mixed; null for cross-entropy.
+        label_form: What a label is; linked from the data, never written in a config.
+        loss: Loss of the training, called with logits (B, K) and labels (B,), or targets (B, K)
+            where clips are mixed or videos may have several classes; null for cross-entropy, of
+            any number of classes for binary cross-entropy.
         label_smoothing: Of cross-entropy: share of the target spread over all classes.
         metrics: Metrics of your own beside the accuracies, by name: updated with scores (N, K) and
-            labels (N,), logged as `val/<name>` and `test/<name>`.
-        average: Scores averaged over the views of a video: `probabilities` or `logits`.
+            labels (N,), or marks of the classes (N, K), logged as `val/<name>` and `test/<name>`.
+        average: What is made of the views of a video: the mean of their `probabilities` or
+            `logits`, or, of any number of classes, the `maximum` of each one's probabilities.
         network_kwargs: Options of the network that no argument of the module stands for. Those that
             are null keep the network's own default.
 
@@ -100,6 +106,7 @@ class VideoClassifier(Described, LightningModule):
         network: str,
         num_classes: int,
         class_names: Sequence[str] = (),
+        label_form: dict[str, Any] | None = None,
         init_from: list[str] | str | None = None,
         dropout: float | None = None,
         classifier_std: float | None = None,
@@ -121,15 +128,16 @@ class VideoClassifier(Described, LightningModule):
         self.network_options = {name: v for name, v in options.items() if v is not None}
         self.network: VideoNetwork = build_network(network, num_classes, self.network_options)
         prepare_network(self.network, batch_norm, checkpoint_activations, classifier_std)
-        self.criterion = make_loss(loss, label_smoothing)
         self.num_classes = num_classes
         self.class_names = list(class_names)
+        self.label_form = LabelForm.of(label_form)
+        check_average(average, self.label_form)
         self.init_from = init_from
         self.batch_norm = batch_norm
         self.optimization = optimization
         self.average: Average = average
         self.compiles = compile
-        self.data = DataSpec(tuple(class_names))
+        self.data = DataSpec(tuple(class_names), label_form=self.label_form)
         self.input_spec: dict[str, Any] = {}
         self.protocol: dict[str, Any] = {}
         self.origin = Origin()
@@ -138,7 +146,9 @@ class VideoClassifier(Described, LightningModule):
         self.class_order: list[int] | None = None
         self._loaded: WeightReport | None = None
         self._stored_arguments: dict[str, Any] = {}
-        self._build_metrics(metrics or {})
+        self._own_metrics = metrics or {}
+        self._build_metrics()
+        self.criterion = make_loss(loss, label_smoothing, self.label_form, self.groups)
 
     def describe_as(self, arguments: Mapping[str, Any]) -> None:
         """Set the arguments that checkpoints and loggers store for this module.
@@ -154,17 +164,26 @@ class VideoClassifier(Described, LightningModule):
             UserError: If one is no plain value.
         """
         classes = {"num_classes": self.num_classes, "class_names": self.class_names}
+        classes["label_form"] = self.label_form.as_dict()
         own = {name: value for name, value in classes.items() if name in self.given}
         self._stored_arguments = plain({**arguments, **own}, "model")
         self.save_hyperparameters(self._stored_arguments)
 
-    def _build_metrics(self, own: Mapping[str, Metric]) -> None:
-        self.train_metrics = accuracy_metrics(self.num_classes, "train/")
-        self.val_metrics = accuracy_metrics(self.num_classes, "val/", own)
-        self.test_metrics = accuracy_metrics(self.num_classes, "test/", own)
+    def _build_metrics(self) -> None:
+        """Make all that depends on the order of the classes."""
+        labels = self.label_form, self.groups, self.num_classes
+        self.head = LabelHead(self.label_form, self.groups)
+        self.train_metrics = make_metrics(*labels, TRAIN)
+        self.val_metrics = make_metrics(*labels, "val/", self._own_metrics)
+        self.test_metrics = make_metrics(*labels, "test/", self._own_metrics)
         self.val_loss = mean_metric()
-        self.val_confusion = confusion_matrix(self.num_classes)
-        self.test_confusion = confusion_matrix(self.num_classes)
+        self.val_by_class: Metric = class_metric(*labels)
+        self.test_by_class: Metric = class_metric(*labels)
+
+    @property
+    def groups(self) -> dict[str, list[int]]:
+        """Classes of each column of the labels; none where there are no columns."""
+        return self.label_form.groups(self.class_names) if self.label_form.columns else {}
 
     @property
     def trainer(self) -> Trainer:
@@ -223,8 +242,10 @@ class VideoClassifier(Described, LightningModule):
         return self.criterion(logits, self.target(batch)), logits
 
     def target(self, batch: VideoBatch) -> Tensor:
-        """Return the target of the loss: mixed, (B, K), if the batch has one, else labels (B,)."""
-        return batch["target"] if "target" in batch else batch["label"]
+        """Return the target of the loss: labels (B,), or marks or mixed shares, (B, K) float32."""
+        if "target" in batch:
+            return batch["target"]
+        return batch["label"] if self.label_form.is_single else batch["label"].float()
 
     def view_logits(self, batch: VideoBatch) -> Tensor:
         """Compute the logits of every view of every video, (B, V, K) float32.
@@ -241,9 +262,11 @@ class VideoClassifier(Described, LightningModule):
         return logits.view(num_videos, -1, logits.shape[-1])
 
     def video_scores(self, logits: Tensor) -> Tensor:
-        """Average the views of each video, (B, V, K) -> (B, K), as `average` says."""
-        views = logits.softmax(dim=-1) if self.average == "probabilities" else logits
-        return views.mean(dim=1)
+        """Join the views of each video, (B, V, K) -> (B, K), as `average` says."""
+        if self.average == "logits":
+            return logits.mean(dim=1)
+        views = self.head.probabilities(logits)
+        return views.mean(dim=1) if self.average == "probabilities" else views.amax(dim=1)
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
         """Compute the loss of one batch, log `train/loss`, count for the accuracy of the epoch."""
@@ -264,12 +287,10 @@ class VideoClassifier(Described, LightningModule):
         labels = batch["label"][batch["valid"]]
         if len(labels):
             scores = self.video_scores(logits)
-            losses = nn.functional.cross_entropy(
-                logits.flatten(0, 1), labels.repeat_interleave(logits.shape[1]), reduction="none"
-            )
-            self.val_loss.update(losses)
+            of_views = labels.repeat_interleave(logits.shape[1], 0)
+            self.val_loss.update(self.head.losses(logits.flatten(0, 1), of_views))
             self.val_metrics.update(scores, labels)
-            self.val_confusion.update(scores, labels)
+            self.val_by_class.update(scores, labels)
         self.log("val/loss", self.val_loss, on_epoch=True, prog_bar=True)
         self.log_dict(dict(self.val_metrics.items()), on_epoch=True, prog_bar=True)
 
@@ -277,7 +298,7 @@ class VideoClassifier(Described, LightningModule):
         """Count video accuracy over the valid part of a batch; hand the scores to the callbacks.
 
         Returns:
-            `video_id` (list), `label` (N,) and `logits` (N, V, K) of the valid videos.
+            `video_id` (list), `label` (N,) or (N, K), and `logits` (N, V, K) of the valid videos.
 
         Raises:
             UserError: If a score is not finite.
@@ -289,7 +310,7 @@ class VideoClassifier(Described, LightningModule):
         if len(labels):
             scores = self.video_scores(logits)
             self.test_metrics.update(scores, labels)
-            self.test_confusion.update(scores, labels)
+            self.test_by_class.update(scores, labels)
         self.log_dict(dict(self.test_metrics.items()), on_epoch=True)
         return {"video_id": ids, "label": labels.cpu(), "logits": logits.cpu()}
 
@@ -321,10 +342,11 @@ class VideoClassifier(Described, LightningModule):
     def setup(self, stage: str) -> None:
         """Take over the facts that a checkpoint stores of the data; read `init_from`; compile."""
         self.data = self._ask_for_data_spec()
+        check_form(self.label_form, self.data.label_form)
         if stage == "fit":
             if not self._stored_arguments:
                 self.describe_as(plain_arguments(self.given))
-            self.class_names = list(self.data.class_names)
+            self._name_classes(self.data.class_names)
             self.input_spec = dict(self.data.input)
             self.protocol = self.data.protocol(self.average, self.trainer.limit_val_batches != 1.0)
             self._read_init_from()
@@ -334,9 +356,17 @@ class VideoClassifier(Described, LightningModule):
     def _ask_for_data_spec(self) -> DataSpec:
         """Return the DataModule's own spec; the classes alone if it has no `data_spec`."""
         describe = getattr(getattr(self.trainer, "datamodule", None), "data_spec", None)
-        spec = DataSpec() if describe is None else describe()
+        spec = DataSpec(label_form=self.label_form) if describe is None else describe()
         assert isinstance(spec, DataSpec)
         return spec if spec.class_names else replace(spec, class_names=tuple(self.class_names))
+
+    def _name_classes(self, names: Sequence[str]) -> None:
+        """Take over the order of the classes, in which columns have theirs."""
+        reordered = self.class_names != list(names)
+        self.class_names = list(names)
+        if reordered and self.label_form.columns:
+            self._build_metrics()
+            self.to(self.device)
 
     def compile_network(self) -> None:
         """Compile the network of a training step; keys of the state dict stay as they are."""
@@ -391,7 +421,7 @@ class VideoClassifier(Described, LightningModule):
                 "test with --ckpt_path"
             )
         self.views_at_once = self.data.batch_size
-        self.test_confusion.reset()  # of an earlier test of the same trainer
+        self.test_by_class.reset()  # of an earlier test of the same trainer
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what `predict`, `explain` and `export` need to work from the file alone."""
@@ -403,6 +433,7 @@ class VideoClassifier(Described, LightningModule):
             "options": plain(self.network_options, "model.network_kwargs"),
         }
         checkpoint["class_names"] = self.class_names
+        checkpoint["label_form"] = self.label_form.as_dict()
         checkpoint["input_spec"] = self.input_spec
         checkpoint["protocol"] = self.protocol
         checkpoint["library_versions"] = library_versions()
@@ -410,7 +441,8 @@ class VideoClassifier(Described, LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the class names and the input specification from the file."""
         trained = list(checkpoint["class_names"])
-        self.class_names = list(self.data.class_names) or trained
+        check_form(self.label_form, LabelForm.of(checkpoint.get("label_form")))
+        self._name_classes(self.data.class_names or trained)
         same = self.class_names == trained
         self.class_order = None if same else [trained.index(name) for name in self.class_names]
         self.input_spec = dict(checkpoint["input_spec"])

@@ -16,7 +16,7 @@ from matplotlib.font_manager import fontManager
 from lightning_modules.evaluation.stored_scores import StoredScores
 from lightning_modules.reports import fonts
 from lightning_modules.reports.classes import write_confusion
-from lightning_modules.reports.test_page import write_page
+from lightning_modules.reports.test_page import confusion_section, write_page
 from lightning_modules.reports.video_table import paths_below, worst_first, write_videos
 
 STRANGE = "\U0001f100\U0001f101"
@@ -89,7 +89,6 @@ def test_videos_are_listed_the_worst_first(tmp_path: Path) -> None:
     assert [video.video_id for video in videos] == ["=c", "b", "a", "d<i>"]
     expected = [-np.log(np.finfo(float).tiny), -np.log(0.05), -np.log(0.7), -np.log(0.8)]
     assert [video.loss for video in videos] == pytest.approx(expected)
-    assert [video.is_right for video in videos] == [False, False, True, True]
     write_videos(tmp_path / "videos.csv", videos)
     with (tmp_path / "videos.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -115,9 +114,10 @@ def test_page_of_a_test_shows_the_worst_videos(tmp_path: Path) -> None:
     frames = {"b": np.zeros((4, 8, 8, 3), np.uint8)}
     target = tmp_path / "videos_test_1x1.html"
     names = ["run", "walk & stop", "=sum"]
-    write_page(target, "protocol of <all>", confusion, names, videos, frames)
+    classes = confusion_section(confusion, names)
+    write_page(target, "protocol of <all>", "accuracy 50.00 %", classes, videos, frames)
     page = target.read_text()
-    assert "video accuracy 50.00 %: 2 of 4 videos" in page
+    assert "accuracy 50.00 %; 4 videos" in page
     order = [page.index(f"<h3>{name}</h3>") for name in ("=c", "b", "a", "d&lt;i&gt;")]
     assert order == sorted(order)
     assert page.count("<img") == 4

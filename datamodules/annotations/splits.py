@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datamodules.annotations.label_form import SINGLE, LabelForm
 from datamodules.annotations.listed_videos import ListedVideos, Split
 from datamodules.annotations.remarks import Remarks
 from datamodules.annotations.table import VideoTable
@@ -101,6 +102,7 @@ def held_out_videos(
     fraction: float,
     seed: int,
     names: Mapping[str, str],
+    form: LabelForm = SINGLE,
 ) -> tuple[ListedVideos, ListedVideos]:
     """Divide the training videos into train and val, as a function of the seed.
 
@@ -110,16 +112,21 @@ def held_out_videos(
         fraction: Share of the videos to hold out; 0 for none.
         seed: Seed of the draw.
         names: Class as written -> its name.
+        form: What a label is.
 
     Raises:
         UserError: If all training videos of a class would be held out.
     """
     if fraction == 0 or not train:
         return train, train.take(np.array([], np.int64))
-    held = held_out_groups(train, groups, fraction, seed)
+    if form.is_single:
+        held = held_out_groups(train, groups, fraction, seed)
+    else:
+        held = _held_of_several(train, groups, fraction, seed, form)
     is_held = np.array([group in held for group in groups])
     kept, val = train.take(np.flatnonzero(~is_held)), train.take(np.flatnonzero(is_held))
-    check_classes_kept(train.labels, kept.labels, fraction, names)
+    if form.is_single:  # of several, no group is held out that a class cannot do without
+        check_classes_kept(train.labels, kept.labels, fraction, names)
     return kept, val
 
 
@@ -172,6 +179,30 @@ def _held_of_all(sizes: Mapping[str, int], fraction: float, seed: int) -> set[st
             break
         held.add(groups[position])
         taken += sizes[groups[position]]
+    return held
+
+
+def _held_of_several(
+    videos: ListedVideos, groups: Sequence[str], fraction: float, seed: int, form: LabelForm
+) -> set[str]:
+    """Draw whole groups of videos with several classes, none that is a class's last one."""
+    own: dict[str, Counter[str]] = {}
+    sizes = Counter(groups)
+    for label, group in zip(videos.labels, groups, strict=True):
+        own.setdefault(group, Counter()).update(form.classes_in(label))
+    left = Counter[str]()
+    for counts in own.values():
+        left.update(counts)
+    order = sample_generator(seed, 0, 0, purpose="val_fraction").permutation(len(own))
+    names, target, held, taken = sorted(own), fraction * len(videos), set[str](), 0
+    for position in order:
+        group = names[position]
+        if taken >= target or len(held) == len(names) - 1:
+            break
+        if all(left[name] > count for name, count in own[group].items()):
+            left.subtract(own[group])
+            held.add(group)
+            taken += sizes[group]
     return held
 
 

@@ -1,5 +1,6 @@
 """VideoTable: a million listed videos as arrays that workers share."""
 
+import copy
 import hashlib
 import math
 import operator
@@ -8,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules.annotations.folder_index import FolderIndex
+from datamodules.annotations.label_form import SINGLE, LabelForm
 from datamodules.annotations.listed_videos import ListedVideos
 from datamodules.csv_tables import write_rows
 from datamodules.errors import UserError
@@ -80,7 +82,8 @@ class VideoTable:
     Args:
         video_ids: Name of each video, unique, stable between machines, N of them.
         paths: Path of each video, relative to the dataset's root.
-        labels: Class of each video, (N,) int64, 0-based.
+        labels: Class of each video, (N,) int64, 0-based; where a video may have several, a mark for
+            each of K classes, (N, K) uint8.
         present: Positions of the videos whose file was found, increasing, (M,) int64.
         starts: Start of each video in its file, in seconds, (N,) float32, NaN for the file's
             start; None for whole files only.
@@ -91,7 +94,7 @@ class VideoTable:
         self,
         video_ids: PackedStrings,
         paths: PackedStrings,
-        labels: NDArray[np.int64],
+        labels: NDArray[np.int64] | NDArray[np.uint8],
         present: NDArray[np.int64],
         starts: NDArray[np.float32] | None = None,
         ends: NDArray[np.float32] | None = None,
@@ -99,7 +102,9 @@ class VideoTable:
         self.video_ids = video_ids
         self.paths = paths
         # tensors, not arrays: those are copied into every worker that is not forked
-        self._labels = torch.from_numpy(labels)
+        self._num_classes = labels.shape[1] if labels.ndim == 2 else None
+        packed = labels if self._num_classes is None else np.packbits(labels, axis=1)
+        self._labels = torch.from_numpy(packed)
         self._present = torch.from_numpy(present)
         whole = torch.full((1,), math.nan).expand(len(paths))
         self._starts = whole if starts is None else torch.from_numpy(starts)
@@ -109,9 +114,38 @@ class VideoTable:
         return len(self.video_ids)
 
     @property
-    def labels(self) -> NDArray[np.int64]:
-        """Class of each video, (N,)."""
-        return self._labels.numpy()
+    def labels(self) -> NDArray[np.int64] | NDArray[np.uint8]:
+        """Class of each video, (N,), or marks of its classes, (N, K)."""
+        return self._unpacked(self._labels.numpy())
+
+    def label(self, index: int) -> int | NDArray[np.uint8]:
+        """Get the class of a video, or the marks of its classes, (K,)."""
+        if self._num_classes is None:
+            return int(self._labels[index])
+        row: NDArray[np.uint8] = self._unpacked(self._labels[index : index + 1].numpy())[0]
+        return row
+
+    def videos_of(self, label: int) -> NDArray[np.bool_]:
+        """Mark the videos of a class, (N,)."""
+        labels = self.labels
+        return np.asarray(labels == label if labels.ndim == 1 else labels[:, label] > 0)
+
+    def class_counts(self, positions: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
+        """Count the videos of each class among some, (num_classes,).
+
+        Args:
+            positions: The videos that count.
+            num_classes: K.
+        """
+        labels = self.labels[positions]
+        if labels.ndim == 2:
+            return np.asarray(labels.sum(axis=0, dtype=np.int64))
+        return np.bincount(labels, minlength=num_classes)
+
+    def _unpacked(self, rows: NDArray[Any]) -> NDArray[Any]:
+        if self._num_classes is None:
+            return rows
+        return np.unpackbits(rows, axis=1, count=self._num_classes)
 
     @property
     def present(self) -> NDArray[np.int64]:
@@ -136,7 +170,7 @@ class VideoTable:
     @cached_property
     def digest(self) -> str:
         """The list, in 16 hexadecimal digits: ids, classes and segments, found or not."""
-        parts = (*self.video_ids.arrays, self.labels, self.starts, self.ends)
+        parts = (*self.video_ids.arrays, self._labels.numpy(), self.starts, self.ends)
         hashed = hashlib.sha256()
         for part in parts:
             hashed.update(np.ascontiguousarray(part).data)
@@ -144,9 +178,10 @@ class VideoTable:
 
     def without(self, absent: NDArray[np.int64]) -> "VideoTable":
         """Make the same table in which the files at these positions, and no other, are missing."""
+        table = copy.copy(self)
         present = np.setdiff1d(np.arange(len(self)), absent, assume_unique=True)
-        ids, paths, labels = self.video_ids, self.paths, self.labels
-        return VideoTable(ids, paths, labels, present, self.starts, self.ends)
+        table._present = torch.from_numpy(present)
+        return table
 
     @property
     def missing(self) -> list[str]:
@@ -159,6 +194,7 @@ def make_table(
     videos: ListedVideos,
     class_index: Mapping[str, int],
     files: FolderIndex,
+    form: LabelForm = SINGLE,
 ) -> VideoTable:
     """Build the table of one split; look for its files where `videos.found` is not known.
 
@@ -167,17 +203,27 @@ def make_table(
         videos: The listed videos.
         class_index: Class as written in the annotation -> 0-based label.
         files: Index of the files below the root.
+        form: What a label of the list is.
 
     Raises:
         UserError: If a path leaves the root, a video is listed twice, or a class is unknown.
     """
     videos = videos.inside(root)
+    labels: NDArray[np.int64] | NDArray[np.uint8]
     try:
-        labels = np.fromiter(map(class_index.__getitem__, videos.labels), np.int64, len(videos))
+        if form.is_single:
+            labels = np.fromiter(map(class_index.__getitem__, videos.labels), np.int64, len(videos))
+        else:
+            labels = form.matrix(videos.labels, class_index, len(videos))
     except KeyError:
-        unknown = next(video for video in videos if video.label not in class_index)
+        unknown, name = next(
+            (video, name)
+            for video in videos
+            for name in form.classes_in(video.label)
+            if name not in class_index
+        )
         raise UserError(
-            f"the class {unknown.label!r} of {unknown.path} is not among the "
+            f"the class {name!r} of {unknown.path} is not among the "
             f"{len(set(class_index.values()))} classes; correct the list or the class file"
         ) from None
     ids = videos.video_ids
@@ -197,19 +243,23 @@ def make_table(
     )
 
 
-def write_missing(target: Path, table: VideoTable, class_names: Sequence[str]) -> None:
+def write_missing(
+    target: Path, table: VideoTable, class_names: Sequence[str], form: LabelForm = SINGLE
+) -> None:
     """Write the id, class and expected path of the videos that were not found.
 
     Args:
         target: CSV file to write, with the columns `video_id`, `class` and `path`.
         table: The listed videos.
         class_names: Names of the classes in label order.
+        form: What a label is.
     """
     with target.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         write_rows(file, [("video_id", "class", "path")])
         absent = table.absent.tolist()
-        ids, labels, paths = table.video_ids, table.labels, table.paths
-        write_rows(file, ((ids[i], class_names[labels[i]], paths[i]) for i in absent))
+        ids, paths = table.video_ids, table.paths
+        names = (form.named(table.label(i), class_names) for i in absent)
+        write_rows(file, ((ids[i], name, paths[i]) for i, name in zip(absent, names, strict=True)))
 
 
 def _find(files: FolderIndex, listed: Sequence[str]) -> tuple[Sequence[str], NDArray[np.bool_]]:

@@ -23,12 +23,14 @@ def flip_mask(wanted: Tensor, labels: Tensor, exempt: Sequence[int]) -> Tensor:
 
     Args:
         wanted: Samples drawn to be flipped, (B,), bool.
-        labels: Labels, (B,).
+        labels: Labels, (B,), or marks of the classes, (B, K).
         exempt: Labels that are never flipped, such as "pulling something from left to right".
 
     Returns:
         (B,), bool.
     """
+    if labels.ndim == 2:
+        return wanted & ~labels[:, list(exempt)].bool().any(dim=1)
     never = torch.tensor(list(exempt), dtype=labels.dtype, device=labels.device)
     return wanted & ~torch.isin(labels, never)
 
@@ -65,15 +67,19 @@ def flip_labels(labels: Tensor, mask: Tensor, swaps: Mapping[int, int]) -> Tenso
     """Relabel flipped samples, where the mirror image of a class is another class.
 
     Args:
-        labels: Labels, (B,).
+        labels: Labels, (B,), or marks of the classes, (B, K).
         mask: Samples that were mirrored, (B,), bool.
         swaps: Class of the mirror image by class, such as {0: 1, 1: 0} for moving left and right;
             other classes are their own mirror image.
 
     Returns:
-        (B,).
+        As `labels`.
     """
     flipped = labels.clone()
+    if labels.ndim == 2:
+        for label, mirrored in swaps.items():
+            flipped[mask, mirrored] = labels[mask, label]
+        return flipped
     for label, mirrored in swaps.items():
         flipped[mask & (labels == label)] = mirrored
     return flipped

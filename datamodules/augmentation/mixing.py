@@ -103,13 +103,13 @@ def mix_labels(labels: Tensor, shares: Tensor, num_classes: int) -> Tensor:
     """Make the targets of clips that `mix_clips` mixed.
 
     Args:
-        labels: Labels, (B,).
+        labels: Labels, (B,), or marks of the classes, (B, K).
         shares: Part of each pixel that stayed the sample's own, (B, H, W).
         num_classes: K.
 
     Returns:
-        (B, K) float32; each row sums to 1.
+        (B, K) float32, the share of each class; of labels (B,), each row sums to 1.
     """
-    targets = F.one_hot(labels, num_classes).float()
+    targets = (labels if labels.ndim == 2 else F.one_hot(labels, num_classes)).float()
     own = shares.to(targets).mean((1, 2))[:, None]
     return torch.lerp(targets.roll(-1, 0), targets, own)

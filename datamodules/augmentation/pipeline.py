@@ -71,6 +71,11 @@ class Augmentation(DescribedValue):
         """False if it cannot change the flow of a clip alike; data with flow then refuse it."""
         return True
 
+    @property
+    def needs_one_class(self) -> bool:
+        """True if it cannot change clips of several classes; data of such labels refuse it."""
+        return False
+
     def mirrored(self, classes: ClassInfo) -> ClassInfo:
         """Say how the classes' mirror images are treated; as the dataset says by default.
 
@@ -205,6 +210,11 @@ class StandardAugmentation(Augmentation):
     def moves_flow(self) -> bool:
         """False with reversals, which turn each motion round, and RandAugment, which bends it."""
         return not (self.reversals or self.rand_augment)
+
+    @property
+    def needs_one_class(self) -> bool:
+        """True with reversals, of which each class has its own."""
+        return self.reversals
 
     @property
     def named_classes(self) -> list[str]:

@@ -5,6 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.annotations.class_files import class_folder_of, read_class_folders, read_class_list
+from datamodules.annotations.label_form import LabelForm
+from datamodules.annotations.label_lists import (
+    classes_listed,
+    read_form_classes,
+    read_label_list,
+)
 from datamodules.annotations.listed_videos import SPLITS, ListedVideo, ListedVideos
 from datamodules.annotations.name_groups import (
     GroupGuess,
@@ -43,6 +49,11 @@ class VideoFolderDataModule(VideoDataModule):
             video's path names what is never divided between train and val, in whatever class it
             occurs, such as `_(g\d+)_` for UCF101's groups. Null leaves it at a sentence where
             names look as if they told groups; `.*` says that they do not.
+        label_columns: Columns of the labels, where lists are CSV files with a header such as
+            `path,verb,noun`: each video has one class, or none, of each column. Null for lists with
+            one class of each video.
+        multi_label: True where a video may show any number of classes: those in the cells of
+            `label_columns` (null for the column `labels`), with `;` between them.
         kwargs: Arguments of `VideoDataModule`.
 
     Raises:
@@ -57,9 +68,18 @@ class VideoFolderDataModule(VideoDataModule):
         test_list: str | None = None,
         classes_file: str | None = None,
         group_pattern: str | None = None,
+        label_columns: list[str] | None = None,
+        multi_label: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(root=root, **kwargs)
+        self._columns = ["labels"] if multi_label and label_columns is None else label_columns
+        self._form = _form_of(self._columns, multi_label)
+        if train_list is None and self._columns is not None:
+            raise UserError(
+                "data.label_columns and data.multi_label name columns of data.train_list, which is "
+                "not given; give it, or leave them out to read class folders"
+            )
         self._lists: dict[Split, str | None] = {
             "train": train_list,
             "val": val_list,
@@ -72,6 +92,11 @@ class VideoFolderDataModule(VideoDataModule):
                 "val_list, test_list and classes_file go with data.train_list, which is not given; "
                 "give it, or leave them out to read class folders"
             )
+
+    @property
+    def label_form(self) -> LabelForm:
+        """The form of the labels, as the settings say."""
+        return self._form
 
     @cached_property
     def class_names(self) -> list[str]:
@@ -105,7 +130,7 @@ class VideoFolderDataModule(VideoDataModule):
         """Read the videos of a split; None where there is no list or folder for it."""
         if self._lists["train"] is not None:
             listed = self._lists[split]
-            return None if listed is None else read_video_list(self._resolve(listed))
+            return None if listed is None else self._read_list(listed)
         folder = self._split_folder(split)
         return None if folder is None else read_class_folders(self.root, folder, self.class_names)
 
@@ -137,7 +162,10 @@ class VideoFolderDataModule(VideoDataModule):
             return None
         index, labels = self.class_index(), dict[str, int]()
         for videos in map(self.listed, SPLITS):
-            pairs = () if videos is None else zip(videos.paths, videos.labels, strict=True)
+            written = () if videos is None else videos.labels
+            pairs = () if videos is None else zip(videos.paths, written, strict=True)
+            if not self._form.is_single:  # each combination of classes is as a class
+                index |= {label: len(index) + i for i, label in enumerate(written)}
             labels.update((path, index.get(label, -1)) for path, label in pairs)
         return guess_groups(list(labels), list(labels.values()))
 
@@ -176,6 +204,12 @@ class VideoFolderDataModule(VideoDataModule):
             "that divide them ('.*' if these are no groups)",
         )
 
+    def _read_list(self, listed: str) -> ListedVideos:
+        path = self._resolve(listed)
+        if self._columns is None:
+            return read_video_list(path)
+        return read_label_list(path, self._columns, self._form)
+
     def _resolve(self, listed: str) -> Path:
         """Resolve a list's path: relative to the root where it is there, else as given."""
         inside = self.root / listed
@@ -188,9 +222,13 @@ class VideoFolderDataModule(VideoDataModule):
             path = self._resolve(self._classes_file)
             if not path.is_file():
                 raise UserError(f"there is no class file {path}; check data.classes_file")
-            return read_class_list(path)
-        lists = [listed for listed in self._lists.values() if listed is not None]
-        videos = [video for listed in lists for video in read_video_list(self._resolve(listed))]
+            if self._form.is_single:
+                return read_class_list(path)
+            return read_form_classes(path, self._form)
+        lists = [self._read_list(name) for name in self._lists.values() if name is not None]
+        if not self._form.is_single:
+            return classes_listed(lists, self._form)
+        videos = [video for listed in lists for video in listed]
         labelled = [video for video in videos if video.label.isdecimal()]
         if not labelled:
             return {name: name for name in sorted({video.label for video in videos})}
@@ -233,3 +271,24 @@ class VideoFolderDataModule(VideoDataModule):
             if (self.root / name).is_dir():
                 return self.root / name
         return self.root if split == "train" else None
+
+
+def _form_of(columns: list[str] | None, multi_label: bool) -> LabelForm:
+    """Make the form of the labels of columns; one class of all where there are none."""
+    if columns is None:
+        return LabelForm()
+    names = [name.strip() for name in columns]
+    if not names or not all(names) or len(set(map(str.lower, names))) < len(names):
+        raise UserError(
+            f"data.label_columns={columns} must name at least one column, each once; correct it, "
+            "or leave it out"
+        )
+    if multi_label:
+        return LabelForm("multi")
+    if len(names) == 1 or any(mark in name for name in names for mark in (":", ";")):
+        raise UserError(
+            f"data.label_columns={columns} must name at least two columns, without : or ;; for any "
+            "number of classes in one column set data.multi_label=true, for one class of all list "
+            "the videos as `path class`"
+        )
+    return LabelForm("columns", tuple(names))

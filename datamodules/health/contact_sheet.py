@@ -39,7 +39,8 @@ def draw_clips(dataset: VideoDataset, good: Sequence[int], label: int) -> Iterat
         good: Positions of those that are known to decode.
         label: The class.
     """
-    mine = [index for index in good if dataset.labels[index] == label]
+    shows = dataset.table.videos_of(label)
+    mine = [index for index in good if shows[index]]
     chosen = np.unique(np.linspace(0, len(mine) - 1, min(CLIPS, len(mine))).round().astype(int))
     for position in chosen.tolist():
         item = dataset[SampleKey(0, mine[position])]

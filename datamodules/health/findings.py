@@ -127,7 +127,7 @@ class ListedSplit:
     def per_class(self, num_classes: int) -> NDArray[np.int64]:
         """Count each class's videos that are there and not known to be broken, (num_classes,)."""
         usable = np.setdiff1d(self.table.present, list(self.broken), assume_unique=True)
-        return np.bincount(self.table.labels[usable], minlength=num_classes)
+        return self.table.class_counts(usable, num_classes)
 
 
 def count_of(number: int, noun: str, plural: str | None = None) -> str:
@@ -157,7 +157,7 @@ def read_lists(data: VideoDataModule) -> list[ListedSplit]:
             videos = data.read_split(name)
             if videos is not None:
                 videos = videos.inside(data.root)
-                table = make_table(data.root, videos, class_index, data.files)
+                table = make_table(data.root, videos, class_index, data.files, data.label_form)
                 groups = [data.group_of(video) for video in videos]
                 found.append(ListedSplit(name, data.root, table, groups))
     return found

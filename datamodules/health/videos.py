@@ -276,17 +276,17 @@ def check_equal_files(
         groups: Groups of equal files, as paths relative to the root.
         official: True if the lists are a dataset's official ones.
     """
-    names, labels = defaultdict[str, set[str]](set), defaultdict[str, set[int]](set)
+    names, labels = defaultdict[str, set[str]](set), defaultdict[str, set[bytes]](set)
     for split in splits:
         for index, path in split.present_paths().items():
             names[path].add(split.name)
-            labels[path].add(int(split.table.labels[index]))
+            labels[path].add(np.asarray(split.table.label(index)).tobytes())
     leaking, contradicting, harmless = list[str](), list[str](), list[str]()
     for group in groups:
         in_splits = set[str]().union(*(names[path] for path in group))
         if "train" in in_splits and len(in_splits) > 1:
             kind = leaking
-        elif len(set[int]().union(*(labels[path] for path in group))) > 1:
+        elif len(set[bytes]().union(*(labels[path] for path in group))) > 1:
             kind = contradicting
         else:
             kind = harmless

@@ -26,8 +26,15 @@ WIDTH = 79
 REDRAW_SECONDS = 0.1
 """Least time between two drawings of the bar."""
 
-_SHORT = {"train/loss": "loss", "val/loss": "val loss", "val/top1": "top-1", "val/top5": "top-5"}
-_SHARES = ("top-1", "top-5")
+_SHORT = {
+    "train/loss": "loss",
+    "val/loss": "val loss",
+    "val/top1": "top-1",
+    "val/top5": "top-5",
+    "val/mAP": "mAP",
+    "val/action_top1": "all columns",
+}
+_SHARES = ("top-1", "top-5", "mAP", "all columns")
 
 
 class EpochLine(Callback):

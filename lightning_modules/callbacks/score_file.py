@@ -23,9 +23,9 @@ from lightning_modules.evaluation.protocol import (
     digest_of_weights,
 )
 from lightning_modules.evaluation.result_files import choose_files, name_of_test
-from lightning_modules.reports.classes import write_confusion, write_per_class
+from lightning_modules.reports.classes import write_confusion, write_per_class, write_precisions
+from lightning_modules.reports.test_figures import PREFIX, figures_of_test, sentence_of_test
 from lightning_modules.reports.test_report import write_report
-from lightning_modules.training.metrics import per_class_accuracy
 
 HALF_PRECISION_BYTES = 200_000_000
 """Logits larger than this in float32 are stored as float16."""
@@ -98,21 +98,28 @@ class ScoreFile(Callback):
         """
         assert isinstance(pl_module, VideoClassifier)
         data: VideoDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        confusion = pl_module.test_confusion.compute().cpu()
-        mean_class = float(per_class_accuracy(confusion).nanmean())
-        pl_module.log("test/mean_class", mean_class, rank_zero_only=True)
-        top1 = float(trainer.callback_metrics["test/top1"])
-        say(f"video accuracy: top-1 {100 * top1:.2f} %, mean over classes {100 * mean_class:.2f} %")
+        by_class = pl_module.test_by_class.compute().cpu()
+        metrics, form = trainer.callback_metrics, pl_module.label_form
+        figures = figures_of_test(form, pl_module.groups, metrics, by_class)
+        for name in figures.keys() - {key.removeprefix(PREFIX) for key in metrics}:
+            pl_module.log(PREFIX + name, figures[name], rank_zero_only=True)
+        say(sentence_of_test(form, figures, by_class))
         part = self._part_path(trainer.global_rank)
         with as_storage_error(self.folder, ADVICE):
             _write_part(part, self._parts, data.evaluation.num_views, data.num_classes)
         trainer.strategy.barrier("score parts written")
         if trainer.is_global_zero:
             with as_storage_error(self.folder, ADVICE):
-                self._finish(trainer, pl_module, confusion)
+                self._finish(trainer, pl_module, figures, by_class)
         trainer.strategy.barrier("scores merged")
 
-    def _finish(self, trainer: Trainer, module: VideoClassifier, confusion: Tensor) -> None:
+    def _finish(
+        self,
+        trainer: Trainer,
+        module: VideoClassifier,
+        figures: Mapping[str, float],
+        by_class: Tensor,
+    ) -> None:
         """Merge the ranks' parts, write them and report."""
         data: VideoDataModule = trainer.datamodule  # type: ignore[attr-defined]
         merged = self._merge(data, trainer.world_size)
@@ -130,20 +137,25 @@ class ScoreFile(Callback):
         with locked(self.folder / ".test.lock", wait=True):  # two tests may end at once
             files = choose_files(self.folder, name_of_test(data), protocol)
             _write_scores(files.scores, merged, data.class_names, protocol)
-            write_per_class(files.per_class, data.class_names, confusion)
-            write_confusion(files.confusion, data.class_names, confusion, files.stem)
+            if module.label_form.kind == "multi":
+                write_precisions(files.per_class, data.class_names, by_class)
+            else:
+                write_per_class(files.per_class, data.class_names, by_class)
+                write_confusion(files.confusion, data.class_names, by_class, files.stem)
             files.not_tested.unlink(missing_ok=True)
             if unused:
                 _write_unused(files.not_tested, unused)
-            report = write_report(files, data, protocol, confusion)
+            said = sentence_of_test(module.label_form, figures, by_class)
+            report = write_report(files, data, protocol, said, by_class)
         say(f"scores: {files.scores}")
-        say(f"by class: {files.per_class}, {files.confusion}")
+        pictures = f", {files.confusion}" if files.confusion.exists() else ""
+        say(f"by class: {files.per_class}{pictures}")
         say(f"by video, the worst first: {files.videos}, {files.page}")
         if unused:
             listed = len(data.test_set)
             say(f"not tested: {len(unused)} of {listed} videos, all in {files.not_tested}")
         if self.run_folder is not None:
-            record = report.record(confusion, Path(str(trainer.ckpt_path)))
+            record = report.record(figures, by_class, Path(str(trainer.ckpt_path)))
             send_test(self.run_folder, module.origin.run.get("id"), record)
 
     def _part_path(self, rank: int) -> Path:
@@ -201,7 +213,7 @@ def _write_part(path: Path, parts: list[dict[str, Any]], views: int, classes: in
     np.savez(
         path,
         video_ids=np.array(ids, dtype=np.str_),
-        labels=np.concatenate([np.zeros(0, np.int64), *labels]),
+        labels=np.concatenate(labels),
         logits=np.concatenate([np.zeros((0, views, classes), np.float32), *logits]),
         broken=np.array(broken, dtype=np.str_).reshape(-1, 2),
     )

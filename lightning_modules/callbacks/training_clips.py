@@ -65,4 +65,4 @@ def caption(target: Tensor, class_names: list[str]) -> str:
     if not target.ndim:
         return class_names[int(target)]
     parts: list[Any] = sorted(((float(share), i) for i, share in enumerate(target)), reverse=True)
-    return " + ".join(f"{share:.2f} {class_names[i]}" for share, i in parts[:2] if share > 0)
+    return " + ".join(f"{share:.2f} {class_names[i]}" for share, i in parts[:5] if share > 0)

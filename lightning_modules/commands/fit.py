@@ -36,6 +36,7 @@ from lightning_modules.parsing.parser import (
     VideoParser,
     allow_known_classes,
     constructors_mistakes,
+    link_classes,
     refuse_linked_options,
 )
 from lightning_modules.readiness.checks import check_before_fit
@@ -162,8 +163,7 @@ class VideoCLI(LightningCLI):
         parser.add_class_arguments(RunSettings, "run")
         text = "test: folder of scores and tables; by default the run folder of the checkpoint"
         parser.add_argument("--out", type=Path | None, default=None, metavar="DIR", help=text)
-        for name in ("num_classes", "class_names"):
-            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+        link_classes(parser)
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -351,6 +351,7 @@ class VideoCLI(LightningCLI):
                     identity=identity,
                     signals=self.signals,
                     has_bar=any(isinstance(callback, ProgressBar) for callback in own),
+                    headline=self.model.label_form.headline,
                 ),
             ],
             "plugins": [*_as_list(config.plugins), AtomicCheckpointIO()],
@@ -397,7 +398,9 @@ class VideoCLI(LightningCLI):
         for callback in self.trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.best_model_score is not None:
                 score = 100 * float(callback.best_model_score)
-                say(f"best val/top1 {score:.2f} % (clip accuracy), in {callback.best_model_path}")
+                name = self.model.label_form.headline
+                what = "of clips" if name == "mAP" else "clip accuracy"
+                say(f"best val/{name} {score:.2f} % ({what}), in {callback.best_model_path}")
         if self.trainer.is_global_zero:
             for path in self.datamodule.write_missing(self.run_folder):
                 say(f"missing videos: {path}")

@@ -14,6 +14,7 @@ from datamodules.streaming.windows import Spacing
 from lightning_modules.checkpoints import open_checkpoint
 from lightning_modules.commands.timelines import label_live, label_timelines, print_events
 from lightning_modules.console import ToolParser, fail, say
+from lightning_modules.prediction.answers import Answers, read_thresholds
 from lightning_modules.prediction.inputs import FLOW_METHODS, NetworkInput
 from lightning_modules.prediction.scoring import Precision, Scorer
 from lightning_modules.prediction.stored_rows import SUFFIXES
@@ -47,6 +48,13 @@ def run(words: Sequence[str]) -> None:
     scorer = Scorer(
         open_checkpoint(options.ckpt_path), options.device, options.precision, options.batch_size
     )
+    answers = Answers(
+        scorer.module.label_form,
+        scorer.module.class_names,
+        options.top,
+        options.threshold,
+        {} if options.thresholds is None else read_thresholds(options.thresholds),
+    )
     network_input = NetworkInput.of(
         scorer.module,
         None if options.window is None else Spacing(options.window, options.step),
@@ -63,17 +71,19 @@ def run(words: Sequence[str]) -> None:
         **{k: str(v) for k, v in vars(network_input).items() if k != "spec"},
         "frame_rate": options.frame_rate,
         "top": options.top,
+        "threshold": options.threshold,
+        "thresholds": dict(answers.thresholds),
     }
     if options.source is not None:  # its time cannot be wound back: what was killed is another run
         settings["began"] = datetime.now().isoformat(timespec="seconds")
     with Unfinished(Path(options.out), settings) as kept:
         if options.source is not None:
-            label_live(scorer, network_input, kept, options)
+            label_live(scorer, network_input, answers, kept, options)
             return
         if options.window is not None:
-            labelled = label_timelines(scorer, network_input, kept, paths, options)
+            labelled = label_timelines(scorer, network_input, answers, kept, paths, options)
         else:
-            labelled = _label_videos(scorer, network_input, kept, paths, options)
+            labelled = _label_videos(scorer, network_input, answers, kept, paths, options)
     if not labelled:
         fail("none of the given videos could be read; see the lines above for each reason")
     if labelled < len(paths):
@@ -84,6 +94,7 @@ def run(words: Sequence[str]) -> None:
 def _label_videos(
     scorer: Scorer,
     network_input: NetworkInput,
+    answers: Answers,
     kept: Unfinished,
     paths: list[str],
     options: argparse.Namespace,
@@ -96,7 +107,7 @@ def _label_videos(
     loader = network_input.loader(rest, options.batch_size, options.num_workers)
     try:
         with progress_bar("videos", shown=sys.stderr.isatty()) as bar:
-            labelled = label(scorer, loader, options.top)
+            labelled = label(scorer, loader, answers)
             for prediction in bar.track(labelled, total=len(rest), description="labelling"):
                 say(str(prediction))
                 with as_storage_error(options.out, ADVICE):
@@ -107,7 +118,7 @@ def _label_videos(
         raise
     with as_storage_error(options.out, ADVICE):
         rows = [done[path] for path in paths]
-        write_predictions(Path(options.out), rows, min(options.top, scorer.module.num_classes))
+        write_predictions(Path(options.out), rows)
     kept.finish()
     good = sum(not prediction.error for prediction in rows)
     say(f"{good} of {len(paths)} labelled, written to {options.out}")
@@ -131,6 +142,8 @@ def _check(options: argparse.Namespace) -> None:
     for name in ("step", "frame_rate", "annotate"):
         if getattr(options, name) is not None and not is_timeline:
             fail(f"--{name} has no meaning without --window; give it too, such as --window 2")
+    if options.events is not None and options.thresholds is not None:
+        fail("--thresholds has no meaning with --events; give --threshold, one for all classes")
     if options.source is not None and options.window is None:
         fail("--source has no end, so it needs windows; give --window too, such as --window 2")
     if options.source is not None and options.annotate is not None:
@@ -147,7 +160,12 @@ def _parser() -> ToolParser:
     add = parser.add_argument
     add("--ckpt_path", help="checkpoint of a fit")
     add("--out", default="predictions.csv", help="table to write, .csv or .jsonl")
-    add("--top", type=int, default=5, help="classes to show for each video or stretch of time")
+    text = "classes to show for each video or stretch of time (5; of several columns 1 of each)"
+    add("--top", type=int, help=text)
+    text = "least probability of a class to show, where a video may have any number (0.5)"
+    add("--threshold", type=float, help=text + ", or of an event")
+    text = "table (class,threshold) of classes that have a threshold of their own"
+    add("--thresholds", type=Path, metavar="FILE", help=text)
     add("--num_clips", type=int, help="clips per video (the test protocol's) or window (1)")
     text = "crops per clip (the test protocol's; of windows 1)"
     add("--num_crops", type=int, choices=(1, 2, 3, 10), help=text)
@@ -173,7 +191,6 @@ def _parser() -> ToolParser:
     events = parser.add_argument_group("events from rows that --window wrote; no network runs")
     add = events.add_argument
     add("--events", type=Path, metavar="ROWS", help="merge the rows of this table into events")
-    add("--threshold", type=float, default=0.5, help="least probability")
     add("--min_length", type=float, default=0.0, metavar="SECONDS", help="of an event")
     text = "time below the threshold that an event bridges"
     add("--max_gap", type=float, default=0.0, metavar="SECONDS", help=text)

@@ -14,6 +14,7 @@ from lightning_modules.parsing.parser import (
     VideoParser,
     allow_known_classes,
     constructors_mistakes,
+    link_classes,
     refuse_linked_options,
 )
 from lightning_modules.parsing.parts_of_fit import ignore_parts, without_parts
@@ -76,7 +77,6 @@ def _parser() -> VideoParser:
     parser.add_lightning_class_args(VideoDataModule, "data", subclass_mode=True, required=True)
     parser.add_lightning_class_args(VideoClassifier, "model", subclass_mode=True, required=True)
     parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
-    for name in ("num_classes", "class_names"):
-        parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+    link_classes(parser)
     ignore_parts(parser, IGNORED)
     return parser

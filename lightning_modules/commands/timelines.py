@@ -11,6 +11,7 @@ from datamodules.streaming.live import LiveFrames
 from datamodules.video.errors import VideoError
 from lightning_modules.console import fail, say
 from lightning_modules.prediction.annotated_video import annotate_all
+from lightning_modules.prediction.answers import THRESHOLD, Answers
 from lightning_modules.prediction.events import find_events
 from lightning_modules.prediction.inputs import NetworkInput
 from lightning_modules.prediction.scoring import Scorer
@@ -26,6 +27,7 @@ ADVICE = "make room, or name another file with --out"
 def label_timelines(
     scorer: Scorer,
     network_input: NetworkInput,
+    answers: Answers,
     kept: Unfinished,
     paths: list[str],
     options: argparse.Namespace,
@@ -39,7 +41,7 @@ def label_timelines(
         scorer,
         network_input,
         kept,
-        top=options.top,
+        answers=answers,
         batch_size=1 if network_input.is_whole_frames else options.batch_size,
         frame_rate=options.frame_rate,
     )
@@ -70,11 +72,15 @@ def _annotate(options: argparse.Namespace) -> None:
 
 
 def label_live(
-    scorer: Scorer, network_input: NetworkInput, kept: Unfinished, options: argparse.Namespace
+    scorer: Scorer,
+    network_input: NetworkInput,
+    answers: Answers,
+    kept: Unfinished,
+    options: argparse.Namespace,
 ) -> None:
     """Label a camera or stream until it ends, or Ctrl-C; say how late each label comes."""
     names, out = scorer.module.class_names, Path(options.out)
-    timelines = Timelines(scorer, network_input, kept, top=options.top, batch_size=1)
+    timelines = Timelines(scorer, network_input, kept, answers=answers, batch_size=1)
     delays = [math.inf, 0.0, 0.0]  # least, sum, most
     count = 0
     try:
@@ -91,11 +97,12 @@ def label_live(
         )
         try:
             for cell, delay in follow(scorer, source, network_input, options.seconds):
-                row: Row = timelines.keep_cell(source.name, cell)[0]
+                rows = timelines.keep_cell(source.name, cell)
+                shown = rows[:1] if answers.form.is_single else rows
                 count += 1
                 delays = [min(delays[0], delay), delays[1] + delay, max(delays[2], delay)]
-                share = f"{100 * row.probability:.1f} %"
-                say(f"{row.start:.2f}-{row.end:.2f} s  {row.label} {share}  ({delay:+.2f} s)")
+                named = ", ".join(f"{row.label} {100 * row.probability:.1f} %" for row in shown)
+                say(f"{cell.start:.2f}-{cell.end:.2f} s  {named}  ({delay:+.2f} s)")
         except KeyboardInterrupt:
             say("stopped")
         except VideoError as error:
@@ -103,10 +110,10 @@ def label_live(
     if not count:
         fail(f"{options.source} ended before its first window was over; nothing was labelled")
     with as_storage_error(out, ADVICE):
-        rows = timelines.write(out)
+        written = timelines.write(out)
     least, total, most = delays
     say(
-        f"{count} stretches of {len(names)} classes, {rows} rows written to {out}; labels came "
+        f"{count} stretches of {len(names)} classes, {written} rows written to {out}; labels came "
         f"{least:.2f} to {most:.2f} s after their stretch, {total / count:.2f} s on average"
         + (f"; {source.damaged} damaged packets left out" if source.damaged else "")
     )
@@ -118,7 +125,8 @@ def print_events(options: argparse.Namespace) -> None:
     if options.events.resolve() == out.resolve():
         fail(f"--out {out} would replace the rows; name another file")
     rows = (row for row in read_stored_rows(options.events) if isinstance(row, Row))
-    events = find_events(rows, options.threshold, options.min_length, options.max_gap)
+    threshold = THRESHOLD if options.threshold is None else options.threshold
+    events = find_events(rows, threshold, options.min_length, options.max_gap)
     with as_storage_error(out, ADVICE):
         check_room(out.parent)
         count = write_stored_rows(out, events)

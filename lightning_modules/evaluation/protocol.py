@@ -20,7 +20,7 @@ from lightning_modules.training.arguments import plain_arguments
 from models import count_macs
 from models.weights_file import digest_of_tensors
 
-_ELSEWHERE = ("num_classes", "class_names", "average")
+_ELSEWHERE = ("num_classes", "class_names", "label_form", "average")
 """Arguments of a module that stand elsewhere in a score file; the average may be another."""
 
 
@@ -48,7 +48,8 @@ class Protocol:
         probe_seed: Seed of what the change draws; None for a plain test.
         size: Side of a crop in pixels; of the whole frame its short side, which the multiply-adds
             are then counted for as if it were square.
-        average: Quantity that is averaged over views: `probabilities` or `logits`.
+        label_form: What a label is: `LabelForm.as_dict()`.
+        average: What is made of the views: the mean of `probabilities` or `logits`, or `maximum`.
         precision: Precision of the arithmetic.
         network: Name of the network.
         network_options: Its options that were given.
@@ -89,6 +90,7 @@ class Protocol:
     probe: str | None
     probe_seed: int | None
     size: int
+    label_form: dict[str, Any]
     average: str
     precision: str
     network: str
@@ -126,11 +128,17 @@ class Protocol:
             f"{self.network} ({self._origin()}) on {self.dataset} {self.split}, "
             f"{self.videos_used} / {self.videos_listed} videos, {self.sampling}, "
             f"{self.num_clips} clip(s) x {self.num_crops} crop(s)"
-            f"{f', {mirrored} of them mirrored' if mirrored else ''} ({self.average} averaged), "
+            f"{f', {mirrored} of them mirrored' if mirrored else ''} ({self._joined()}), "
             f"{f'probe {self.probe}, ' if self.probe else ''}"
             f"{self._pixels()}, {self.precision}, {self.macs / 1e9:.3f} GMACs x {views}, "
             f"commit {self.commit}, test {self.digest}"
         )
+
+    def _joined(self) -> str:
+        """Write what is made of the views."""
+        if self.average == "maximum":
+            return "the highest of each class's probabilities"
+        return f"{self.average} averaged"
 
     def _origin(self) -> str:
         """Write where the weights come from, in a few words."""
@@ -203,6 +211,7 @@ def describe_protocol(
         probe=None if data.probe is None else str(data.probe),
         probe_seed=None if data.probe is None else data.evaluation.probe_seed,
         size=size,
+        label_form=module.label_form.as_dict(),
         average=module.average,
         precision=str(trainer.precision),
         network=module.network_name,

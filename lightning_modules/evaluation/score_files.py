@@ -97,6 +97,12 @@ def read_contest(
         refuse_other_things(name, paths, [file.protocol for file in opened[name]])
     everything = [file for seeds in opened.values() for file in seeds]
     first = everything[0]
+    several = next((file for file in everything if not file.form.is_single), None)
+    if several is not None:
+        raise UserError(
+            f"{several.path} holds scores of {several.form}, which are not compared by accuracy; "
+            "give tests of data with one class of a video"
+        )
     listed: list[Sequence[str]] = [file.video_ids for file in everything]
     ids: Sequence[str] = first.video_ids
     if common:

@@ -6,7 +6,7 @@ N videos, V views, K classes.
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,9 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
+from datamodules.annotations.label_form import SINGLE, LabelForm
 from datamodules.errors import UserError
 
 Floats = NDArray[np.float64]
@@ -37,12 +39,13 @@ class StoredScores:
     Attributes:
         path: The file.
         video_ids: Names of the N videos.
-        labels: Their classes, (N,).
+        labels: Their classes, (N,), or, where a video may have several, marks of them, (N, K).
         groups: Scene, source video or person of each; empty where unknown.
         class_names: Names of the K classes.
         protocol: Protocol of the test.
-        scores: Probabilities, averaged over the views as the protocol says, (N, K).
+        scores: Probabilities, with the views joined as the protocol says, (N, K).
         logits: The network's own outputs, averaged over the views, (N, K).
+        form: What a label is.
     """
 
     path: Path
@@ -53,6 +56,7 @@ class StoredScores:
     protocol: dict[str, Any]
     scores: Floats
     logits: Floats
+    form: LabelForm = SINGLE
 
 
 def read_scores(path: Path) -> StoredScores:
@@ -71,14 +75,18 @@ def read_scores(path: Path) -> StoredScores:
             if missing:
                 raise UserError(f"it lacks {', '.join(missing)}")
             values = {field: stored[field] for field in FIELDS if field != "logits"}
-            unknown = np.full(values["labels"].size, "")
+            unknown = np.full(len(values["video_ids"]), "")
             values["groups"] = stored.get("groups", unknown)
         protocol = json.loads(str(values["protocol"]))
-        sizes = [len(values[name].tolist()) for name in ("video_ids", "labels", "groups")]
-        num_classes = len(values["class_names"].tolist())
-        by_logits = protocol.get("average") == "logits"
-        with _opened_logits(path, sizes, num_classes) as chunks:
-            scores, logits = _averaged(chunks, sizes[0], num_classes, by_logits=by_logits)
+        sizes = [len(values[name]) for name in ("video_ids", "labels", "groups")]
+        names: list[str] = values["class_names"].tolist()
+        form = LabelForm.of(protocol.get("label_form"))
+        shape = (sizes[0],) if form.is_single else (sizes[0], len(names))
+        if values["labels"].shape != shape:
+            raise UserError(f"labels of the shape {values['labels'].shape} are not {shape}")
+        join = _joining(protocol.get("average"), form, names)
+        with _opened_logits(path, sizes, len(names)) as chunks:
+            scores, logits = _averaged(chunks, sizes[0], len(names), join)
     except _DAMAGE as error:
         raise UserError(
             f"{path} is not a whole score file of `kinetoscope test` ({error}); test again"
@@ -93,14 +101,42 @@ def read_scores(path: Path) -> StoredScores:
     if len(set(ids)) < len(ids):
         raise UserError(f"{path} names a video twice; test again")
     labels = values["labels"].astype(np.int64)
-    names, groups = values["class_names"].tolist(), values["groups"].tolist()
-    return StoredScores(path, ids, labels, groups, names, protocol, scores, logits)
+    groups = values["groups"].tolist()
+    return StoredScores(path, ids, labels, groups, names, protocol, scores, logits, form)
 
 
-def probabilities(logits: Floats) -> Floats:
-    """Take the softmax over the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
+def probabilities(logits: Floats, form: LabelForm, class_names: Sequence[str]) -> Floats:
+    """Turn logits into probabilities, (..., K), as the labels are.
+
+    Args:
+        logits: (..., K).
+        form: What a label is.
+        class_names: Names of the K classes.
+    """
+    if form.kind == "multi":
+        return np.asarray(expit(logits))
+    found = np.empty_like(logits)
+    columns = form.groups(class_names).values() if form.columns else [slice(None)]
+    for column in columns:
+        part = logits[..., column]
+        shifted = np.exp(part - part.max(axis=-1, keepdims=True))
+        found[..., column] = shifted / shifted.sum(axis=-1, keepdims=True)
+    return found
+
+
+def _joining(
+    average: str | None, form: LabelForm, class_names: Sequence[str]
+) -> Callable[[Floats], Floats]:
+    """Choose how the views of videos become probabilities, (n, V, K) to (n, K)."""
+
+    def of(logits: Floats) -> Floats:
+        return probabilities(logits, form, class_names)
+
+    if average == "logits":
+        return lambda views: of(views.mean(axis=1))
+    if average == "maximum":
+        return lambda views: np.asarray(of(views).max(axis=1))
+    return lambda views: np.asarray(of(views).mean(axis=1))
 
 
 @contextmanager
@@ -142,15 +178,18 @@ def _chunks(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]) -> It
 
 
 def _averaged(
-    chunks: Iterator[Floats], num_videos: int, num_classes: int, *, by_logits: bool
+    chunks: Iterator[Floats],
+    num_videos: int,
+    num_classes: int,
+    join: Callable[[Floats], Floats],
 ) -> tuple[Floats, Floats]:
-    """Average over views: probabilities as the protocol says, and logits, (N, K) each."""
+    """Join the views: probabilities as the protocol says, and mean logits, (N, K) each."""
     scores, logits = (np.empty((num_videos, num_classes)) for _ in range(2))
     done = 0
     with np.errstate(invalid="ignore"):  # of scores that are not finite, refused afterwards
         for views in chunks:
             rows = slice(done, done + len(views))
-            means = logits[rows] = views.mean(axis=1)
-            scores[rows] = probabilities(means) if by_logits else probabilities(views).mean(axis=1)
+            logits[rows] = views.mean(axis=1)
+            scores[rows] = join(views)
             done += len(views)
     return scores, logits

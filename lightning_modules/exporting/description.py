@@ -7,8 +7,15 @@ from lightning_modules.base import VideoClassifier
 from lightning_modules.evaluation.protocol import digest_of_weights
 from lightning_modules.runs.versions import library_versions
 
-FORM = 1
-"""Version of the description."""
+FORM = 2
+"""Version of the description; up to 1 all labels were one class of a video."""
+
+_BEFORE = {
+    "single": "before the softmax",
+    "multi": "before the sigmoid of each",
+    "columns": "before a softmax over each column, which names of classes begin with",
+}
+"""Meaning of the logits, by kind of labels."""
 
 
 def describe(module: VideoClassifier) -> dict[str, Any]:
@@ -18,12 +25,12 @@ def describe(module: VideoClassifier) -> dict[str, Any]:
         module: The trained module.
 
     Returns:
-        `class_names`; `inputs`, by name with type, axes and what is in them; `output`; the views of
-        a video (`sampling`, `crops`, `num_clips`, `num_crops`) and what is averaged over them;
-        where the weights come from. JSON can hold it.
+        `class_names`; `label_form`, see `LabelForm`; `inputs`, by name with type, axes and what is
+        in them; `output`; the views of a video (`sampling`, `crops`, `num_clips`, `num_crops`) and
+        what is made of them; where the weights come from. JSON can hold it.
     """
     spec = InputSpec.from_dict(module.input_spec)
-    side = spec.crops.crop_size
+    side, form = spec.crops.crop_size, module.label_form
     frames = f"{spec.sampling.test_len} frames of a clip, RGB, 0 to 255"
     contents = {
         "clip": {"channels": 3, "content": frames},
@@ -36,12 +43,13 @@ def describe(module: VideoClassifier) -> dict[str, Any]:
         "form": FORM,
         "network": module.network_name,
         "class_names": list(module.class_names),
+        "label_form": form.as_dict(),
         "inputs": {
             name: {"dtype": "uint8", "axes": "B C T H W", "height": side, "width": side}
             | contents[name]
             for name in module.network.modalities
         },
-        "output": {"logits": "float32, B K, a value for each class, before the softmax"},
+        "output": {"logits": f"float32, B K, a value for each class, {_BEFORE[form.kind]}"},
         **module.input_spec,
         "num_clips": module.protocol["num_clips"],
         "num_crops": module.protocol["num_crops"],

@@ -19,7 +19,15 @@ from lightning_modules.weights.imported import IMPORTED
 from models.weights_file import DESCRIPTION, digest_of_tensors, safetensors_library
 
 _KEPT = (
-    *("module", "hyper_parameters", "network", "class_names", "input_spec", "protocol"),
+    *(
+        "module",
+        "hyper_parameters",
+        "network",
+        "class_names",
+        "label_form",
+        "input_spec",
+        "protocol",
+    ),
     *("library_versions", "pytorch-lightning_version", "epoch", "global_step"),
     *(RUN, RUN_NAME, WRITTEN_AS, IMPORTED),
 )

@@ -19,7 +19,7 @@ from lightning.pytorch.cli import (
 
 import datamodules
 import lightning_modules
-from datamodules import VideoDataModule
+from datamodules import LabelForm, VideoDataModule
 from datamodules.errors import UserError
 from datamodules.plugins.described import Described
 from datamodules.plugins.trusted import PLUGINS_VARIABLE, TRUSTED, load_plugins, plugin_names
@@ -70,6 +70,7 @@ LINKED = {
     "data.seed": "everything has one seed: set seed_everything",
     "model.num_classes": "the classes come from the data",
     "model.class_names": "the classes come from the data",
+    "model.label_form": "the labels come from the data",
 }
 """Keys that take their value from elsewhere, so that a value of their own would be lost."""
 
@@ -117,6 +118,19 @@ def refuse_linked_options(words: Sequence[str]) -> None:
         config = Path(value or next(iter(words[index + 1 :]), "")) if key == "config" else None
         if config is not None and config.is_file():
             _refuse_two_seeds(config)
+
+
+def link_classes(parser: LightningArgumentParser, source: str = "data") -> None:
+    """Let a module take its classes, and what a label is, from the data.
+
+    Args:
+        parser: The parser.
+        source: Where the classes come from.
+    """
+    for name in ("num_classes", "class_names"):
+        parser.link_arguments(f"{source}.{name}", f"model.init_args.{name}", apply_on="instantiate")
+    target = "model.init_args.label_form"
+    parser.link_arguments("data.label_form", target, LabelForm.as_dict, apply_on="instantiate")
 
 
 def _refuse_two_seeds(config: Path) -> None:

@@ -27,6 +27,8 @@ class LabelledStretch(Protocol):
     def label(self) -> str: ...
     @property
     def probability(self) -> float: ...
+    @property
+    def unlisted(self) -> float | None: ...
 
 
 class Event(NamedTuple):
@@ -102,13 +104,15 @@ def _stretches(rows: Iterable[LabelledStretch]) -> Iterator[list[LabelledStretch
 def _refuse_hidden(stretch: list[LabelledStretch], threshold: float) -> None:
     """Refuse a threshold that a class which was not stored might reach."""
     shares = [row.probability for row in stretch]
-    unseen = min(1 - sum(shares), *shares)
+    told = [row.unlisted for row in stretch if row.unlisted is not None]
+    unseen = max(told) if told else min(1 - sum(shares), *shares)
     if unseen > _ROUNDING and unseen >= threshold:
         first = stretch[0]
+        advice = "a lower --threshold or a higher --top" if told else "a higher --top"
         raise UserError(
             f"threshold={threshold} is too low for these rows: at {first.start:.2f} s of "
             f"{first.video} they hold {len(stretch)} classes, and one left out may have up to "
-            f"{unseen:.3f}; raise the threshold, or label again with a higher --top"
+            f"{unseen:.3f}; raise the threshold, or label again with {advice}"
         )
 
 

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from os import PathLike
 from typing import TypeAlias
 
@@ -19,6 +19,7 @@ from datamodules.streaming.sources import FileFrames, FrameSource, TensorFrames
 from datamodules.streaming.windows import Spacing
 from datamodules.video.errors import VideoError
 from lightning_modules.checkpoints import open_checkpoint
+from lightning_modules.prediction.answers import Answers
 from lightning_modules.prediction.cells import label_cells
 from lightning_modules.prediction.features import Features, extract
 from lightning_modules.prediction.inputs import NetworkInput
@@ -98,7 +99,9 @@ class Labeller:
         num_clips: int | None = None,
         num_crops: NumCrops | None = None,
         flow_method: FlowMethodName | None = None,
-        top: int = 5,
+        top: int | None = None,
+        threshold: float | None = None,
+        thresholds: Mapping[str, float] | None = None,
         seconds: float | None = None,
     ) -> LabelTable:
         """Label a video, or several, as a whole or in windows.
@@ -113,7 +116,12 @@ class Labeller:
             num_clips: Clips of a video or window; None for the test protocol's, of a window for 1.
             num_crops: Crops of a clip; None for the test protocol's, of a window for the centre.
             flow_method: How a two-stream network's flow is computed; None for as in the training.
-            top: Classes of each stretch of time.
+            top: Classes of each stretch of time; None for 5, where videos have a class of each of
+                several columns for 1 of each, where they may have any number for all that reach
+                the threshold, and at least the most probable.
+            threshold: Least probability of a named class, where any number may be shown; None for
+                a half.
+            thresholds: The same of single classes by name.
             seconds: Time after which to stop, for a camera; None to go on to the end.
 
         Returns:
@@ -124,18 +132,19 @@ class Labeller:
             VideoError: If the only video cannot be read.
         """
         given = self._input(window, step, num_clips, num_crops, flow_method)
+        answers = self._answers(top, threshold, thresholds)
         if isinstance(showing, Tensor | np.ndarray):
             frames = TensorFrames(showing, _known(frame_rate))
-            return LabelTable(tuple(self._rows(frames, given, top, seconds)))
+            return LabelTable(tuple(self._rows(frames, given, answers, seconds)))
         if not isinstance(showing, str | PathLike):
-            return LabelTable(tuple(self._rows(showing, given, top, seconds)))
+            return LabelTable(tuple(self._rows(showing, given, answers, seconds)))
         rows: list[Row] = []
         errors: dict[str, str] = {}
         paths = find_videos([os.fspath(showing)])
         for path in paths:
             try:
                 with FileFrames(path, frame_rate) as source:
-                    rows += self._rows(source, given, top, seconds)
+                    rows += self._rows(source, given, answers, seconds)
             except VideoError as error:
                 if paths == [os.fspath(showing)]:
                     raise
@@ -149,7 +158,8 @@ class Labeller:
         window: Length,
         step: Length | None = None,
         flow_method: FlowMethodName | None = None,
-        top: int = 5,
+        top: int | None = None,
+        threshold: float | None = None,
     ) -> Iterator[list[Row]]:
         """Label a camera or stream for as long as it goes on.
 
@@ -161,7 +171,8 @@ class Labeller:
             window: See `__call__`.
             step: See `__call__`.
             flow_method: See `__call__`.
-            top: Classes of each stretch of time.
+            top: See `__call__`.
+            threshold: See `__call__`.
 
         Yields:
             The rows of one stretch of time after another, the most probable class first.
@@ -170,8 +181,9 @@ class Labeller:
             VideoError: If the source breaks off.
         """
         given = self._input(window, step, None, None, flow_method)
+        answers = self._answers(top, threshold, None)
         for cell, _ in follow(self._scorer, source, given):
-            yield rows_of(source.name, cell, self.class_names, top)
+            yield rows_of(source.name, cell, answers)
 
     def features(
         self,
@@ -227,12 +239,18 @@ class Labeller:
             say=_warn,
         )
 
+    def _answers(
+        self, top: int | None, threshold: float | None, thresholds: Mapping[str, float] | None
+    ) -> Answers:
+        form = self._scorer.module.label_form
+        return Answers(form, self.class_names, top, threshold, thresholds or {})
+
     def _rows(
-        self, source: FrameSource, given: NetworkInput, top: int, seconds: float | None
+        self, source: FrameSource, given: NetworkInput, answers: Answers, seconds: float | None
     ) -> Iterator[Row]:
         at_once = 1 if source.num_frames is None else self._batch_size
         for cell in label_cells(self._scorer, source, given, batch_size=at_once):
-            yield from rows_of(source.name, cell, self.class_names, top)
+            yield from rows_of(source.name, cell, answers)
             if seconds is not None and cell.end >= seconds:
                 return
 

@@ -84,12 +84,15 @@ class Scorer:
         return logits
 
     def scores(self, batch: VideoBatch, names: Sequence[str]) -> Tensor:
-        """Compute what is averaged over views and windows, (B, K): probabilities or logits."""
+        """Compute the scores of joined views, (B, K): probabilities or logits."""
         return self.module.video_scores(self.logits(batch, names)).cpu()
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """Turn averaged scores into probabilities, (B, K)."""
-        return scores.softmax(dim=-1) if self.module.average == "logits" else scores
+        module = self.module
+        if module.average != "logits":
+            return scores
+        return module.head.probabilities(scores.to(module.device)).cpu()
 
     def features(self, batch: VideoBatch) -> Tensor:
         """Compute features, (B, C) float32: means over places, times and views.

@@ -29,6 +29,8 @@ class Row(NamedTuple):
         end: End, in seconds.
         label: Name of the class.
         probability: From 0 to 1.
+        unlisted: Highest probability of the classes of the stretch that no row names, of columns
+            of those of the column; None where one class of all is shown.
     """
 
     video: str
@@ -36,6 +38,7 @@ class Row(NamedTuple):
     end: float
     label: str
     probability: float
+    unlisted: float | None = None
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,11 @@ class LabelTable:
 
     @property
     def best(self) -> tuple[Row, ...]:
-        """The most probable class of each stretch of time."""
-        best: dict[tuple[str, float], Row] = {}
+        """The most probable class of each stretch of time; where several are shown, all rows."""
+        best: dict[tuple[str, float, str], Row] = {}
         for row in self.rows:
-            best.setdefault((row.video, row.start), row)
+            several = "" if row.unlisted is None else row.label
+            best.setdefault((row.video, row.start, several), row)
         return tuple(best.values())
 
     def events(
@@ -99,7 +103,9 @@ class LabelTable:
                 "pandas), or use the rows of the table"
             ) from error
         columns = ["video", "start", "end", "class", "probability"]
-        frame: DataFrame = pandas.DataFrame.from_records(list(self.rows), columns=columns)
+        frame: DataFrame = pandas.DataFrame.from_records(
+            [row[:5] for row in self.rows], columns=columns
+        )
         return frame
 
     def plot(self, video: str | None = None, classes: Sequence[str] | None = None) -> Figure:

@@ -10,6 +10,7 @@ from datamodules.jobs.dataset_jobs import Step
 from datamodules.streaming.live import LiveFrames
 from datamodules.streaming.sources import FileFrames
 from datamodules.video.errors import VideoError
+from lightning_modules.prediction.answers import Answers
 from lightning_modules.prediction.cells import Cell, label_cells
 from lightning_modules.prediction.inputs import NetworkInput
 from lightning_modules.prediction.scoring import Scorer
@@ -20,18 +21,16 @@ from lightning_modules.prediction.unfinished import Unfinished
 __all__ = ["Timelines", "follow", "rows_of"]
 
 
-def rows_of(video: str, cell: Cell, names: Sequence[str], top: int) -> list[Row]:
-    """List the most probable classes of a cell, the first ones first.
+def rows_of(video: str, cell: Cell, answers: Answers) -> list[Row]:
+    """List the classes that are named of a cell, at least one.
 
     Args:
         video: Name of the video.
         cell: The cell.
-        names: Names of the classes.
-        top: Number of classes.
+        answers: The choice of classes.
     """
-    best = cell.probabilities.topk(min(top, len(names)))
-    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return [Row(video, cell.start, cell.end, names[i], share) for i, share in pairs]
+    named = answers.choose(cell.probabilities, at_least_one=True)
+    return [Row(video, cell.start, cell.end, *answer) for answer in named]
 
 
 class Timelines:
@@ -41,7 +40,7 @@ class Timelines:
         scorer: The trained module.
         network_input: Windows, and what is shown of them.
         kept: The results so far.
-        top: Classes of each stretch.
+        answers: The choice of the classes that are named of each stretch.
         batch_size: Windows that are scored together.
         frame_rate: Frames per second to take; None for each file's own.
     """
@@ -52,14 +51,14 @@ class Timelines:
         network_input: NetworkInput,
         kept: Unfinished,
         *,
-        top: int,
+        answers: Answers,
         batch_size: int,
         frame_rate: float | None = None,
     ) -> None:
         self._scorer = scorer
         self._input = network_input
         self._kept = kept
-        self._top = top
+        self._answers = answers
         self._batch_size = batch_size
         self._frame_rate = frame_rate
         self._cells: Counter[str] = Counter()
@@ -105,10 +104,11 @@ class Timelines:
 
     def keep_cell(self, video: str, cell: Cell) -> list[Row]:
         """Keep a cell, and return its rows."""
-        rows = rows_of(video, cell, self._scorer.module.class_names, self._top)
-        labels, scores = [row.label for row in rows], [row.probability for row in rows]
+        rows = rows_of(video, cell, self._answers)
         times = {"start": cell.start, "end": cell.end}
-        self._keep({"video": video, **times, "labels": labels, "scores": scores})
+        columns = {"labels": "label", "scores": "probability", "unlisted": "unlisted"}
+        values = {key: [getattr(row, name) for row in rows] for key, name in columns.items()}
+        self._keep({"video": video, **times, **values})
         return rows
 
     def _keep(self, result: dict[str, Any]) -> None:
@@ -130,7 +130,8 @@ class Timelines:
         Returns:
             Number of its lines without the heading.
         """
-        count = write_stored_rows(path, self._rows())
+        several = not self._answers.form.is_single
+        count = write_stored_rows(path, self._rows(), with_unlisted=several)
         self._kept.finish()
         return count
 
@@ -140,8 +141,8 @@ class Timelines:
             video = result["video"]
             if "error" not in result:
                 times = result["start"], result["end"]
-                pairs = zip(result["labels"], result["scores"], strict=True)
-                yield from (Row(video, *times, label, score) for label, score in pairs)
+                columns = (result[key] for key in ("labels", "scores", "unlisted"))
+                yield from (Row(video, *times, *answer) for answer in zip(*columns, strict=True))
             elif self._ended[video] and video not in told:  # not one that went well later on
                 told.add(video)
                 yield video, self._ended[video]

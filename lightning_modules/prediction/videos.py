@@ -16,6 +16,7 @@ from datamodules.csv_tables import write_rows
 from datamodules.errors import UserError
 from datamodules.video.suffixes import is_video
 from lightning_modules.console import say
+from lightning_modules.prediction.answers import Answers
 from lightning_modules.prediction.scoring import Scorer
 
 LIST_SUFFIXES = (".txt", ".csv", ".list")
@@ -27,7 +28,7 @@ class Prediction:
 
     Attributes:
         video: The path as it was given or found.
-        classes: Class names, most probable first.
+        classes: Names of the classes that are named, most probable first, columns in their order.
         probabilities: Their probabilities.
         error: Reason why the video could not be read; empty if it was.
     """
@@ -41,7 +42,8 @@ class Prediction:
         if self.error:
             return f"{self.video}: not labelled, {self.error}"
         pairs = zip(self.classes, self.probabilities, strict=True)
-        return f"{self.video}: " + ", ".join(f"{name} {100 * p:.1f} %" for name, p in pairs)
+        named = ", ".join(f"{name} {100 * p:.1f} %" for name, p in pairs)
+        return f"{self.video}: {named or 'no class reaches its threshold'}"
 
 
 def find_videos(given: Sequence[str]) -> list[str]:
@@ -73,15 +75,14 @@ def _videos_at(path: Path) -> list[str]:
     return [str(p) for p in inside if not (p.is_file() and p.parent in inside)]
 
 
-def label(scorer: Scorer, loader: DataLoader[Any], top: int) -> Iterator[Prediction]:
+def label(scorer: Scorer, loader: DataLoader[Any], answers: Answers) -> Iterator[Prediction]:
     """Label the videos of a loader, one at a time as they are ready.
 
     Args:
         scorer: The trained module.
         loader: Batches of evaluation views.
-        top: Number of classes to name for each video.
+        answers: The choice of the classes that are named.
     """
-    names = scorer.module.class_names
     for batch in loader:
         scores = scorer.probabilities(scorer.scores(batch, batch["video_id"]))
         reasons = dict(batch["broken"])
@@ -91,25 +92,27 @@ def label(scorer: Scorer, loader: DataLoader[Any], top: int) -> Iterator[Predict
             if video in reasons:
                 yield Prediction(video, [], [], reasons[video])
                 continue
-            best = scores[row].topk(min(top, len(names)))
-            yield Prediction(video, [names[i] for i in best.indices], best.values.tolist())
+            named = answers.choose(scores[row])
+            classes, shares = [a.label for a in named], [a.probability for a in named]
+            yield Prediction(video, classes, shares)
 
 
-def write_predictions(path: Path, predictions: Sequence[Prediction], top: int) -> None:
+def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
     """Write a table, one video a line, as CSV or JSON lines; the file appears whole or not at all.
 
     Args:
         path: The file, `.csv` or `.jsonl`.
-        predictions: Predictions in the order of the lines.
-        top: Number of classes per video, at most those that there are.
+        predictions: Predictions in the order of the lines; a CSV has columns for as many classes as
+            the one with the most, and at least one.
     """
+    most = max([1, *(len(prediction.classes) for prediction in predictions)])
     with writing_text(path, lone=True, newline="") as file:
         if path.suffix == ".jsonl":
             for prediction in predictions:
                 file.write(json.dumps(vars(prediction), ensure_ascii=False) + "\n")
         else:
             columns = [
-                f"{word}_{i}" for i in range(1, top + 1) for word in ("class", "probability")
+                f"{word}_{i}" for i in range(1, most + 1) for word in ("class", "probability")
             ]
             write_rows(file, [["video", *columns, "error"]])
             write_rows(file, (_cells(prediction, len(columns)) for prediction in predictions))

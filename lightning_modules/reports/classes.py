@@ -7,9 +7,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from datamodules.annotations.label_form import LabelForm
 from datamodules.csv_tables import write_rows
+from lightning_modules.dashboards.items import Bars
 from lightning_modules.reports.fonts import fonts_for, name_ticks
-from lightning_modules.training.metrics import per_class_accuracy
+from lightning_modules.training.metrics import class_values, per_class_accuracy
 
 MAX_NAMED_CLASSES = 40
 """Class names are written along the axes up to this many classes."""
@@ -34,6 +36,21 @@ def write_per_class(path: Path, class_names: Sequence[str], confusion: Tensor) -
         count = int(mistakes[label, other])
         share = f"{float(accuracy[label]):.6f}" if videos else ""
         rows.append([name, videos, share, class_names[other] if count else "", count])
+    with path.open("w", newline="", encoding="utf-8") as file:
+        write_rows(file, rows)
+
+
+def write_precisions(path: Path, class_names: Sequence[str], by_class: Tensor) -> None:
+    """Write the columns class, videos and average precision, where a video may have any number.
+
+    Args:
+        path: The CSV file.
+        class_names: Names of the K classes.
+        by_class: Average precision and number of videos of each, (K, 2).
+    """
+    rows: list[list[object]] = [["class", "videos", "average_precision"]]
+    for name, (precision, videos) in zip(class_names, by_class.tolist(), strict=True):
+        rows.append([name, int(videos), f"{precision:.6f}" if videos else ""])
     with path.open("w", newline="", encoding="utf-8") as file:
         write_rows(file, rows)
 
@@ -77,3 +94,16 @@ def confusion_figure(confusion: np.ndarray, class_names: Sequence[str], title: s
             text = str(int(confusion[row, column]))
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
     return figure
+
+
+def bars_of_classes(form: LabelForm, class_names: Sequence[str], by_class: Tensor) -> Bars:
+    """Show the accuracy or average precision of each class.
+
+    Args:
+        form: What a label is.
+        class_names: Names of the K classes.
+        by_class: What a `class_metric` computes.
+    """
+    what = "average_precision" if form.kind == "multi" else "accuracy"
+    values = class_values(form, by_class).tolist()
+    return Bars("class", what, dict(zip(class_names, values, strict=True)))

@@ -1,6 +1,5 @@
 """The page of a test: the confusion matrix, and the worst videos with frames."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
 from html import escape
@@ -69,11 +68,54 @@ def _middle_view(clips: Tensor, num_crops: int) -> Tensor:
     return clips[len(clips) // num_crops // 2 * num_crops + centre]
 
 
+def confusion_section(confusion: NDArray[np.int64], class_names: Sequence[str]) -> str:
+    """Show the classes of a test by its confusion matrix.
+
+    Args:
+        confusion: Counts, (K, K), true class in rows.
+        class_names: Names of the K classes.
+
+    Returns:
+        HTML.
+    """
+    heads = ["true class", "taken for", "videos", "of that class"]
+    mistakes = _mistakes(confusion, class_names)
+    listed = table(heads, mistakes, numbers=False) if mistakes else "<p>none</p>"
+    return (
+        f'<div class="card scroll"><h3>Confusion matrix</h3>{_matrix(confusion, class_names)}'
+        '<p class="caption">number of videos; the stronger the colour, the larger the share of the '
+        "true class</p></div>"
+        f'<div class="card scroll"><h3>Most frequent mistakes</h3>{listed}</div>'
+    )
+
+
+def precision_section(by_class: NDArray[np.float32], class_names: Sequence[str]) -> str:
+    """Show the classes of a test by their average precision, the highest first.
+
+    Args:
+        by_class: Average precision and number of videos of each class, (K, 2).
+        class_names: Names of the K classes.
+
+    Returns:
+        HTML.
+    """
+    order = np.argsort(-np.nan_to_num(by_class[:, 0], nan=-1.0), kind="stable").tolist()
+    rows = [
+        [class_names[k], f"{100 * by_class[k, 0]:.1f} %", f"{by_class[k, 1]:.0f}"]
+        for k in order
+        if by_class[k, 1]
+    ]
+    untold = len(class_names) - len(rows)
+    note = f'<p class="caption">{untold} classes have no test video</p>' if untold else ""
+    listed = table(["class", "average precision", "videos"], rows)
+    return f'<div class="card scroll"><h3>Average precision</h3>{listed}{note}</div>'
+
+
 def write_page(
     target: Path,
     protocol: str,
-    confusion: NDArray[np.int64],
-    class_names: Sequence[str],
+    said: str,
+    classes: str,
     videos: Sequence[ScoredVideo],
     frames: Mapping[str, Frames],
 ) -> Path:
@@ -82,26 +124,16 @@ def write_page(
     Args:
         target: The file.
         protocol: The protocol, in one line.
-        confusion: Counts, (K, K), true class in rows.
-        class_names: Names of the K classes.
+        said: The results in a sentence.
+        classes: HTML on the classes, from `confusion_section` or `precision_section`.
         videos: The tested videos, the worst first.
         frames: From `worst_frames`.
     """
-    right, total = int(confusion.trace()), int(confusion.sum())
-    heads = ["true class", "taken for", "videos", "of that class"]
-    mistakes = _mistakes(videos)
-    listed = table(heads, mistakes, numbers=False) if mistakes else "<p>none</p>"
-    plots = (
-        f'<div class="card scroll"><h3>Confusion matrix</h3>{_matrix(confusion, class_names)}'
-        '<p class="caption">number of videos; the stronger the colour, the larger the share of the '
-        "true class</p></div>"
-        f'<div class="card scroll"><h3>Most frequent mistakes</h3>{listed}</div>'
-    )
-    sections = [section("Classes", f'<div class="plots">{plots}</div>')]
+    sections = [section("Classes", f'<div class="plots">{classes}</div>')]
     cards = "".join(_video(video, frames.get(video.video_id)) for video in videos[:WORST])
     note = (
-        '<p class="caption">those to whose class the network gave the least probability; four '
-        "frames of the middle clip, after sampling and crop; all videos are in "
+        '<p class="caption">those with the largest loss; four frames of the middle clip, after '
+        "sampling and crop; all videos are in "
         f"{escape(target.with_suffix('.csv').name)}</p>"
     )
     sections.append(section("The worst videos", f'{note}<div class="clips">{cards}</div>'))
@@ -110,19 +142,27 @@ def write_page(
         target,
         f"Test: {target.stem.removeprefix('videos_')}",
         f"{target.parent.absolute()}, {date.today().isoformat()}",
-        f"video accuracy {100 * right / max(1, total):.2f} %: {right:,} of {total:,} videos",
+        f"{said}; {len(videos):,} videos",
         good=None,
         sections=sections,
     )
 
 
-def _mistakes(videos: Sequence[ScoredVideo]) -> list[list[str]]:
+def _mistakes(confusion: NDArray[np.int64], class_names: Sequence[str]) -> list[list[str]]:
     """List the pairs of classes that are mistaken most often."""
-    totals = Counter(video.truth for video in videos)
-    pairs = Counter((v.truth, v.answers[0][0]) for v in videos if not v.is_right)
+    wrong = confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MISTAKES]
+    pairs = zip(*np.unravel_index(order, wrong.shape), strict=True)
     return [
-        [truth, answer, f"{count:,}", f"{100 * count / totals[truth]:.0f} %"]
-        for (truth, answer), count in pairs.most_common(MISTAKES)
+        [
+            class_names[truth],
+            class_names[answer],
+            f"{wrong[truth, answer]:,}",
+            f"{100 * wrong[truth, answer] / confusion[truth].sum():.0f} %",
+        ]
+        for truth, answer in pairs
+        if wrong[truth, answer]
     ]
 
 
@@ -130,9 +170,9 @@ def _video(video: ScoredVideo, frames: Frames | None) -> str:
     """Make the card of a video."""
     shown = "<p>cannot be read any more</p>" if frames is None else strip(_some(frames))
     listed = list(video.answers[:3])
-    if all(name != video.truth for name, _ in listed):
+    if len(video.truths) == 1 and all(name != video.truth for name, _ in listed):
         listed.append((video.truth, video.of_truth))
-    lines = "".join(_answer(name, share, name == video.truth) for name, share in listed)
+    lines = "".join(_answer(name, share, name in video.truths) for name, share in listed)
     group = f", group {video.group}" if video.group else ""
     return (
         f'<div class="card">{shown}<h3>{escape(video.video_id)}</h3>'

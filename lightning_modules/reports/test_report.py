@@ -1,6 +1,6 @@
 """Report of a test beside its scores: the table of videos, their page, and both for W&B."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -8,13 +8,21 @@ import numpy as np
 from torch import Tensor
 
 from datamodules import VideoDataModule
+from datamodules.annotations.label_form import LabelForm
 from datamodules.clips.crops import count_crops
-from lightning_modules.dashboards.items import Bars, Clip, Confusion, Item, Picture, Table
+from lightning_modules.dashboards.items import Clip, Confusion, Item, Picture, Table
 from lightning_modules.dashboards.wandb_tests import RecordedTest
 from lightning_modules.evaluation.protocol import Protocol
 from lightning_modules.evaluation.result_files import ResultFiles
 from lightning_modules.evaluation.stored_scores import read_scores
-from lightning_modules.reports.test_page import Frames, worst_frames, write_page
+from lightning_modules.reports.classes import bars_of_classes
+from lightning_modules.reports.test_page import (
+    Frames,
+    confusion_section,
+    precision_section,
+    worst_frames,
+    write_page,
+)
 from lightning_modules.reports.video_table import (
     ScoredVideo,
     headings,
@@ -23,7 +31,6 @@ from lightning_modules.reports.video_table import (
     worst_first,
     write_videos,
 )
-from lightning_modules.training.metrics import per_class_accuracy
 
 
 @dataclass(frozen=True)
@@ -44,25 +51,25 @@ class ReportedTest:
     frames: dict[str, Frames]
     class_names: Sequence[str]
 
-    def record(self, confusion: Tensor, checkpoint: Path) -> RecordedTest:
+    def record(
+        self, figures: Mapping[str, float], by_class: Tensor, checkpoint: Path
+    ) -> RecordedTest:
         """Describe the test for W&B.
 
         Args:
-            confusion: Counts, (K, K), true class in rows.
+            figures: Its results by name.
+            by_class: What it tells of each class, see `class_metric`.
             checkpoint: The checkpoint that was tested.
         """
-        names, accuracy = self.class_names, per_class_accuracy(confusion).tolist()
-        metrics = {
-            "top1": float(confusion.trace() / confusion.sum()),
-            "mean_class": float(np.nanmean(accuracy)),
-            "loss": float(np.mean([video.loss for video in self.videos])),
-        }
+        form = LabelForm.of(self.protocol.label_form)
+        metrics = {**figures, "loss": float(np.mean([video.loss for video in self.videos]))}
         items: dict[str, Item] = {
             "videos": Table(headings(self.videos), [row_of(video) for video in self.videos]),
-            "confusion": Picture(self.files.confusion),
-            "confusion_matrix": Confusion(confusion.numpy(), names),
-            "per_class": Bars("class", "accuracy", dict(zip(names, accuracy, strict=True))),
+            "per_class": bars_of_classes(form, self.class_names, by_class),
         }
+        if form.kind != "multi":
+            items["confusion"] = Picture(self.files.confusion)
+            items["confusion_matrix"] = Confusion(by_class.numpy(), self.class_names)
         if self.frames:
             items["worst"] = self._worst()
         protocol = asdict(self.protocol)
@@ -77,7 +84,8 @@ class ReportedTest:
         for video in self.videos:
             if video.video_id in self.frames:
                 answer, share = video.answers[0]
-                clip = Clip(self.frames[video.video_id], f"{video.truth}, taken for {answer}")
+                words = "taken for" if len(video.truths) == 1 else "likeliest"
+                clip = Clip(self.frames[video.video_id], f"{video.truth}, {words} {answer}")
                 rows.append(
                     [
                         clip,
@@ -90,7 +98,7 @@ class ReportedTest:
 
 
 def write_report(
-    files: ResultFiles, data: VideoDataModule, protocol: Protocol, confusion: Tensor
+    files: ResultFiles, data: VideoDataModule, protocol: Protocol, said: str, by_class: Tensor
 ) -> ReportedTest:
     """Write the table of videos and the page of a test whose scores are written.
 
@@ -98,12 +106,16 @@ def write_report(
         files: The files of the test.
         data: Data of the test.
         protocol: Its protocol.
-        confusion: Counts, (K, K), true class in rows.
+        said: Its results in a sentence.
+        by_class: What it tells of each class, see `class_metric`.
     """
     stored, table = read_scores(files.scores), data.test_set.table
     videos = worst_first(stored, paths_below(data.root, table.video_ids, table.paths))
     write_videos(files.videos, videos)
     frames = worst_frames(videos, data.test_set, count_crops(data.evaluation.num_crops))
-    counts = confusion.numpy().astype(np.int64)
-    write_page(files.page, str(protocol), counts, stored.class_names, videos, frames)
+    if stored.form.kind == "multi":
+        classes = precision_section(by_class.numpy(), stored.class_names)
+    else:
+        classes = confusion_section(by_class.numpy().astype(np.int64), stored.class_names)
+    write_page(files.page, str(protocol), said, classes, videos, frames)
     return ReportedTest(files, protocol, videos, frames, stored.class_names)

@@ -35,10 +35,16 @@ def run_series(data: VideoDataModule, folder: Path, run_test: Callable[[], objec
         run_test: Tests the network on the clips that the data shows, and writes a score file.
 
     Raises:
-        UserError: If a test leaves no score file, as only a part was tested, or is not the plain
-            one in all but the corruption, as something was changed meanwhile.
+        UserError: If a video may have several classes, a test leaves no score file, as only a part
+            was tested, or is not the plain one in all but the corruption, as something was changed
+            meanwhile.
     """
     planned = data.evaluation.planned_corruptions
+    if not data.label_form.is_single:
+        raise UserError(
+            f"data.evaluation.corruptions={data.evaluation.corruptions} sums up top-1 accuracies, "
+            f"and the data has {data.label_form}; test them one by one with data.evaluation.probe"
+        )
     say(f"robustness: the plain test, then {len(planned)} of corrupted clips")
     plain = _tested(data, None, folder, run_test)
     found = {

@@ -32,6 +32,7 @@ def fit_callbacks(
     identity: RunIdentity,
     signals: StopSignals,
     has_bar: bool,
+    headline: str,
 ) -> list[Callback]:
     """Make what a fit needs beside the callbacks of its config.
 
@@ -42,6 +43,7 @@ def fit_callbacks(
         identity: The run's identity, stored beside its config.
         signals: Signals that ask it to stop.
         has_bar: If the config names a progress bar.
+        headline: The metric of the validation that chooses the best checkpoint.
 
     Returns:
         The callbacks, in the order in which Lightning calls them.
@@ -76,7 +78,7 @@ def fit_callbacks(
             ModelCheckpoint(
                 dirpath=checkpoints,
                 filename="best",
-                monitor="val/top1",
+                monitor=f"val/{headline}",
                 mode="max",
                 save_on_train_epoch_end=False,
                 enable_version_counter=False,

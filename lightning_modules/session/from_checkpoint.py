@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from datamodules import VideoDataModule
+from datamodules import LabelForm, VideoDataModule
 from datamodules.errors import UserError
 from datamodules.plugins.described import class_path_of
 from lightning_modules.base import VideoClassifier
@@ -22,6 +22,7 @@ from lightning_modules.resume.exact_resume import KEY as EXACT_RESUME
 from lightning_modules.runs.folder import folder_of_checkpoint
 from lightning_modules.training.arguments import plain_arguments
 from lightning_modules.training.initialization import refuse_seen_test_videos
+from lightning_modules.training.label_heads import check_form
 
 HONOURED = ("average", "metrics")
 """Arguments of a module that a test may have others of than the training."""
@@ -122,10 +123,12 @@ def check_data(
         fits: True for a fit.
 
     Raises:
-        UserError: If the classes differ, the weights do not fit, or they have seen the test videos.
+        UserError: If the labels or classes differ, the weights do not fit, or they have seen the
+            test videos.
     """
     trained_on = checkpoint["protocol"]["dataset"]
     refuse_seen_test_videos(trained_on, data.dataset_name, data.seen_by, "the checkpoint")
+    check_form(LabelForm.of(checkpoint.get("label_form")), data.label_form)
     ours, theirs = list(data.class_names), list(checkpoint["class_names"])
     reordered = not fits and ours != theirs and sorted(ours) == sorted(theirs)
     if reordered:

@@ -4,22 +4,44 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
+from datamodules.annotations.label_form import LabelForm
 from datamodules.errors import UserError
+from lightning_modules.training.several_labels import (
+    AllColumnsRight,
+    ClassPrecision,
+    ColumnAccuracy,
+    ColumnConfusion,
+    MeanAveragePrecision,
+)
+
+Groups = Mapping[str, Sequence[int]]
+OwnMetrics = Mapping[str, Metric] | None
+
+TRAIN = "train/"
+"""Prefix of the training's metrics."""
+
+_TAKEN = ("top1", "top5", "mAP", "loss", "mean_class", "broken_videos")
+"""Names that are logged of some labels."""
 
 
-def accuracy_metrics(
-    num_classes: int, prefix: str, own: Mapping[str, Metric] | None = None
+def make_metrics(
+    form: LabelForm, groups: Groups, num_classes: int, prefix: str, own: OwnMetrics = None
 ) -> MetricCollection:
-    """Make top-1 accuracy, top-5 where there are more than five classes, and a user's own.
+    """Make the metrics of a split, as the labels are, and a user's own.
 
-    Accuracies are plain fractions of samples (micro average), and the metrics share no state:
-    torchmetrics' compute groups merge metrics of different k (a wrong top-5).
+    Top-1 accuracy, and top-5 where there are more than five classes; of columns the same of each
+    and `action_top1`, all of them right; of any number of classes mean average precision, which the
+    training goes without, as it needs all scores of an epoch. Accuracies are plain fractions of
+    samples (micro average), and the metrics share no state: torchmetrics' compute groups merge
+    metrics of different k (a wrong top-5).
 
     Args:
+        form: What a label is.
+        groups: Classes of each column.
         num_classes: K.
         prefix: Of the logged names, such as `val/`.
         own: Metrics beside them, by name; they are copied.
@@ -27,37 +49,58 @@ def accuracy_metrics(
     Raises:
         UserError: If one of them has a name that is taken.
     """
-    metrics: dict[str, Metric] = {"top1": MulticlassAccuracy(num_classes, top_k=1, average="micro")}
-    if num_classes > 5:
-        metrics["top5"] = MulticlassAccuracy(num_classes, top_k=5, average="micro")
+    metrics: dict[str, Metric] = {}
+    if form.is_single:
+        metrics = _accuracies(num_classes)
+    elif form.kind == "columns":
+        metrics = _column_accuracies(groups)
+    elif prefix != TRAIN:
+        metrics["mAP"] = MeanAveragePrecision(num_classes, form.unlabelled == "left_out")
     for name, metric in (own or {}).items():
-        if name in {"top1", "top5", "loss", "mean_class", "broken_videos"}:
+        if name in {*metrics, *_TAKEN}:
             raise UserError(f"model.metrics names {name!r}, which is logged already; rename it")
         metrics[name] = deepcopy(metric)
     return MetricCollection(dict(metrics), prefix=prefix, compute_groups=False)
 
 
-def make_loss(own: nn.Module | None, label_smoothing: float) -> nn.Module:
-    """Make the training loss: a user's own, or cross-entropy.
+def _accuracies(num_classes: int) -> dict[str, Metric]:
+    tops = [1, 5] if num_classes > 5 else [1]
+    return {f"top{k}": MulticlassAccuracy(num_classes, top_k=k, average="micro") for k in tops}
 
-    Raises:
-        UserError: If `label_smoothing` is out of range, or given beside an own loss.
+
+def _column_accuracies(groups: Groups) -> dict[str, Metric]:
+    metrics: dict[str, Metric] = {"action_top1": AllColumnsRight(list(groups.values()))}
+    for column, labels in groups.items():
+        for k in (1, 5) if len(labels) > 5 else (1,):
+            metrics[f"{column}_top{k}"] = ColumnAccuracy(labels, k)
+    return metrics
+
+
+def class_metric(form: LabelForm, groups: Groups, num_classes: int) -> Metric:
+    """Make the metric that tells of each class.
+
+    Returns:
+        Counts by true class (rows) and predicted class (columns), (K, K), of columns within each;
+        of any number of classes average precision and number of videos, (K, 2).
     """
-    if not 0 <= label_smoothing < 1:
-        raise UserError(f"model.label_smoothing={label_smoothing} must lie in [0, 1)")
-    if own is None:
-        return nn.CrossEntropyLoss(label_smoothing=label_smoothing)
-    if label_smoothing:
-        raise UserError(
-            f"model.label_smoothing={label_smoothing} is for cross-entropy, and model.loss is a "
-            f"{type(own).__name__}; leave one of them out"
-        )
-    return own
+    if form.is_single:
+        return MulticlassConfusionMatrix(num_classes)
+    if form.kind == "columns":
+        return ColumnConfusion(list(groups.values()), num_classes)
+    return ClassPrecision(num_classes, form.unlabelled == "left_out")
 
 
-def confusion_matrix(num_classes: int) -> MulticlassConfusionMatrix:
-    """Make the metric that counts samples by true class (rows) and predicted class (columns)."""
-    return MulticlassConfusionMatrix(num_classes)
+def class_values(form: LabelForm, by_class: Tensor) -> Tensor:
+    """Compute the accuracy or average precision of each class.
+
+    Args:
+        form: What a label is.
+        by_class: What its `class_metric` computes.
+
+    Returns:
+        Fractions, (K,), NaN for classes without samples.
+    """
+    return by_class[:, 0] if form.kind == "multi" else per_class_accuracy(by_class)
 
 
 def mean_metric() -> MeanMetric:

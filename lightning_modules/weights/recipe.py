@@ -14,6 +14,7 @@ from lightning_modules.parsing.parser import (
     VideoParser,
     allow_known_classes,
     constructors_mistakes,
+    link_classes,
     refuse_linked_options,
 )
 from lightning_modules.runs.folder import RunSettings
@@ -77,6 +78,5 @@ def _parser(class_names: Sequence[str] | None) -> VideoParser:
         source = "classes"
         parser.add_class_arguments(_ClassList, source)
         parser.set_defaults({"classes.class_names": list(class_names)})
-    for name in ("num_classes", "class_names"):
-        parser.link_arguments(f"{source}.{name}", f"model.init_args.{name}", apply_on="instantiate")
+    link_classes(parser, source)
     return parser
