@@ -50,7 +50,10 @@ for indices in choose_frames(about["sampling"]["init_args"], about["num_clips"],
         views.append(frames[:, top : top + size, left : left + size].transpose(3, 0, 1, 2))
 logits = session.run(["logits"], {"clip": np.stack(views)})[0]
 logits = logits.mean(0, keepdims=True) if about["average"] == "logits" else logits
-shares = np.exp(logits - logits.max(1, keepdims=True))
-shares = (shares / shares.sum(1, keepdims=True)).mean(0)
-for index in np.argsort(-shares)[:5]:
-    print(f"{100 * shares[index]:5.1f} %  {about['class_names'][index]}")
+form, names = about["label_form"], np.array(about["class_names"])
+for own in [[c in ("", n.split(":")[0]) for n in names] for c in form["columns"] or [""]]:
+    x, several = logits[:, own], form["kind"] == "multi"  # all classes, or those of a column
+    total = np.logaddexp(0, x) if several else np.logaddexp.reduce(x, 1, keepdims=True)
+    shares = (np.max if about["average"] == "maximum" else np.mean)(np.exp(x - total), 0)
+    for index in np.argsort(-shares)[:5]:
+        print(f"{100 * shares[index]:5.1f} %  {names[own][index]}")

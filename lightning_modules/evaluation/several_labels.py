@@ -38,6 +38,11 @@ def figures_of_scores(stored: StoredScores) -> dict[str, float]:
     if stored.form.kind == "multi":
         rows = labelled_videos(stored)
         precisions = average_precisions(stored.scores[rows], stored.labels[rows])
-        return {"mAP": float(np.nanmean(precisions)) if rows.size else float("nan")}
-    hits = column_hits(stored)
-    return {name: float(np.nanmean(values)) for name, values in hits.items()}
+        return {"mAP": _mean(precisions)}
+    return {name: _mean(values) for name, values in column_hits(stored).items()}
+
+
+def _mean(values: Floats) -> float:
+    """Average what is no NaN; NaN where nothing is left."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")

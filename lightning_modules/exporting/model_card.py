@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from datamodules.annotations.label_form import LabelForm
 from datamodules.clips.input_spec import InputSpec
 from datamodules.errors import UserError
 from lightning_modules.base import VideoClassifier
 from lightning_modules.console import COMMAND
 from lightning_modules.evaluation.protocol import digest_of_weights
+from lightning_modules.evaluation.several_labels import figures_of_scores
 from lightning_modules.evaluation.stored_scores import StoredScores, read_scores
 from lightning_modules.weights.imported import IMPORTED
 from models import count_parameters
@@ -45,7 +47,7 @@ def model_card(
         f"{count_parameters(module.network):,} parameters, {len(module.class_names)} classes. "
         f"Weights {digest}.",
         "## Scores",
-        _scores(folder, digest),
+        _scores(folder, digest, module.label_form),
         "## Input",
         _table(_input(module)),
         "## Training",
@@ -86,7 +88,11 @@ def _input(module: VideoClassifier) -> dict[str, object]:
     if spec.flow is not None:
         rows["flow"] = spec.flow
     clips, crops = module.protocol["num_clips"], module.protocol["num_crops"]
-    return rows | {"views": f"{clips} clip(s) x {crops} crop(s), {module.average} averaged"}
+    joined = "highest probability of each class"
+    if module.average != "maximum":
+        joined = f"{module.average} averaged"
+    rows["labels"] = module.label_form
+    return rows | {"views": f"{clips} clip(s) x {crops} crop(s), {joined}"}
 
 
 def _training(module: VideoClassifier, content: Mapping[str, Any]) -> dict[str, object]:
@@ -110,7 +116,7 @@ def _training(module: VideoClassifier, content: Mapping[str, Any]) -> dict[str, 
     return rows | {name: settings[name] for name in names if settings.get(name)}
 
 
-def _scores(folder: Path, digest: str) -> str:
+def _scores(folder: Path, digest: str, form: LabelForm) -> str:
     """Make a table of the tests of these weights that lie in a folder."""
     rows = []
     for path in sorted(folder.glob("scores_*.npz")):
@@ -122,26 +128,35 @@ def _scores(folder: Path, digest: str) -> str:
             rows.append(_row(scores))
     if not rows:
         return f"None known: no score file of `{COMMAND} test` on these weights was found."
-    head = "| tested on | videos | views | top-1 % | top-5 % | precision | GMACs a view |"
-    return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
+    columns = {"multi": ["mAP %"], "single": ["top-1 %", "top-5 %"]}
+    results = columns.get(form.kind) or [f"{name} top-1 %" for name in (*form.columns, "action")]
+    heads = ["tested on", "videos", "views", *results, "precision", "GMACs a view"]
+    return "\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *rows])
 
 
 def _row(scores: StoredScores) -> str:
     said = scores.protocol
-    rank = (scores.scores > scores.scores[np.arange(len(scores.labels)), scores.labels, None]).sum(
-        axis=1
-    )
     probe = f", probe {said['probe']}" if said.get("probe") else ""
     cells = (
         f"{said['dataset']} {said['split']}{probe}",
         f"{said['videos_used']} of {said['videos_listed']}",
         f"{said['num_clips']} x {said['num_crops']}, {said['size']} px",
-        f"{100 * np.mean(rank < 1):.2f}",
-        f"{100 * np.mean(rank < 5):.2f}" if len(scores.class_names) > 5 else "",
+        *_results(scores),
         said["precision"],
         f"{said['macs'] / 1e9:.3f}",
     )
     return "| " + " | ".join(map(_cell, cells)) + " |"
+
+
+def _results(scores: StoredScores) -> list[str]:
+    """Write the results of a test in percent."""
+    if not scores.form.is_single:
+        return [f"{100 * value:.2f}" for value in figures_of_scores(scores).values()]
+    rank = (scores.scores > scores.scores[np.arange(len(scores.labels)), scores.labels, None]).sum(
+        axis=1
+    )
+    top5 = f"{100 * np.mean(rank < 5):.2f}" if len(scores.class_names) > 5 else ""
+    return [f"{100 * np.mean(rank < 1):.2f}", top5]
 
 
 def _use(files: Sequence[str]) -> str:

@@ -19,16 +19,8 @@ from lightning_modules.weights.imported import IMPORTED
 from models.weights_file import DESCRIPTION, digest_of_tensors, safetensors_library
 
 _KEPT = (
-    *(
-        "module",
-        "hyper_parameters",
-        "network",
-        "class_names",
-        "label_form",
-        "input_spec",
-        "protocol",
-    ),
-    *("library_versions", "pytorch-lightning_version", "epoch", "global_step"),
+    *("module", "hyper_parameters", "network", "class_names", "label_form", "input_spec"),
+    *("protocol", "library_versions", "pytorch-lightning_version", "epoch", "global_step"),
     *(RUN, RUN_NAME, WRITTEN_AS, IMPORTED),
 )
 """Parts of a checkpoint that describe its weights."""

@@ -2,7 +2,7 @@
 
 Columns are video, start, end, class, score and error; a video that could not be read has one line
 with its error. Where a video may show several classes, a column more, unlisted, holds the highest
-score of the classes that are not listed, so that it is known which thresholds the rows are good for.
+score of the classes that are not listed: rows are good for thresholds above it.
 """
 
 import csv

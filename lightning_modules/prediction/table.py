@@ -103,9 +103,8 @@ class LabelTable:
                 "pandas), or use the rows of the table"
             ) from error
         columns = ["video", "start", "end", "class", "probability"]
-        frame: DataFrame = pandas.DataFrame.from_records(
-            [row[:5] for row in self.rows], columns=columns
-        )
+        rows = [row[: len(columns)] for row in self.rows]
+        frame: DataFrame = pandas.DataFrame.from_records(rows, columns=columns)
         return frame
 
     def plot(self, video: str | None = None, classes: Sequence[str] | None = None) -> Figure:
