@@ -196,6 +196,11 @@ class VideoClassifier(Described, LightningModule):
             refuse_endless(self.optimization, trainer.max_epochs, trainer.max_steps)
         vars(LightningModule)["trainer"].__set__(self, trainer)
 
+    @property
+    def _exchanges_scores(self) -> bool:
+        """True if ranks exchange their scores, of which one without a video has an empty table."""
+        return self.label_form.kind == "multi"
+
     def forward(self, *inputs: Tensor) -> Tensor:
         """Compute the logits of normalized inputs, (B, K).
 
@@ -285,7 +290,7 @@ class VideoClassifier(Described, LightningModule):
         """Count clip accuracy and loss over the valid part of a batch."""
         logits = self.view_logits(batch)[batch["valid"]]
         labels = batch["label"][batch["valid"]]
-        if len(labels):
+        if len(labels) or self._exchanges_scores:
             scores = self.video_scores(logits)
             of_views = labels.repeat_interleave(logits.shape[1], 0)
             self.val_loss.update(self.head.losses(logits.flatten(0, 1), of_views))
@@ -307,7 +312,7 @@ class VideoClassifier(Described, LightningModule):
         logits, labels = self.view_logits(batch)[valid], batch["label"][valid]
         ids = [name for name, keep in zip(batch["video_id"], valid.tolist(), strict=True) if keep]
         refuse_not_finite(logits, ids)
-        if len(labels):
+        if len(labels) or self._exchanges_scores:
             scores = self.video_scores(logits)
             self.test_metrics.update(scores, labels)
             self.test_by_class.update(scores, labels)

@@ -56,8 +56,7 @@ def read_form_classes(path: Path, form: LabelForm) -> dict[str, str]:
     """Read the classes of labels of several from a class file, see `read_class_list`.
 
     Returns:
-        Class as lists write it -> name, in label order: by its name, and of `multi` by its id too
-        where the file has ids.
+        Id of a class, or number of its line -> its name, in label order.
 
     Raises:
         UserError: If a name cannot stand in a list, or belongs to no column.
@@ -75,9 +74,15 @@ def read_form_classes(path: Path, form: LabelForm) -> dict[str, str]:
 
 
 def classes_listed(lists: Sequence[ListedVideos], form: LabelForm) -> dict[str, str]:
-    """List the classes that labels of several name: sorted, those of a column together."""
+    """List the classes that labels of several name: sorted, those of a column together.
+
+    Raises:
+        UserError: If a column has fewer than two.
+    """
     labels = set(chain.from_iterable(videos.labels for videos in lists))
     found = set(chain.from_iterable(map(form.classes_in, labels)))
     columns = {column: position for position, column in enumerate(form.columns)}
     ordered = sorted(found, key=lambda name: (columns.get(name.partition(COLUMN_END)[0], 0), name))
+    if form.kind == "columns":
+        form.groups(ordered)
     return {name: name for name in ordered}
