@@ -173,6 +173,19 @@ def diving48_form(root: Path) -> None:
         write(root / f"Diving48_V2_{name}.json", json.dumps(entries))
 
 
+def charades_form(root: Path) -> None:
+    """CSV lists with two actions of each video, and one folder of videos."""
+    listed = by_split(root, lambda _, name: f"Charades_v1_480/V{name}")
+    classes = [f"c{number:03d} Action {number}" for number in range(4)]
+    write(root / "Charades_v1_classes.txt", "\n".join(classes))
+    for split, name in (("train", "train"), ("val", "test")):
+        lines = [
+            f"V{video},P{video},c{label:03d} 0.00 1.00;c003 0.50 2.00"
+            for video, _, label in listed[split]
+        ]
+        write(root / f"Charades_v1_{name}.csv", "\n".join(["id,subject,actions", *lines]))
+
+
 def fine_gym_form(root: Path) -> None:
     """Lists of element ids, and cut elements."""
     clip_id = "abc_E_000010_000020_A_00{0:0>2}_00{0:0>2}"
@@ -193,6 +206,7 @@ FORMS = {
     "moments_in_time": moments_in_time_form,
     "something_something_v1": something_something_v1_form,
     "something_something_v2": something_something_v2_form,
+    "charades": charades_form,
     "diving48": diving48_form,
     "fine_gym": fine_gym_form,
     "jester": jester_form,

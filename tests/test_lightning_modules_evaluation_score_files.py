@@ -84,9 +84,9 @@ def test_a_few_videos_are_held_at_a_time(tmp_path: Path, monkeypatch: pytest.Mon
     sizes = []
     softmax = stored_scores.probabilities
 
-    def noted(logits: Array) -> Array:
+    def noted(logits: Array, *of: Any) -> Array:
         sizes.append(logits.shape)
-        return softmax(logits)
+        return softmax(logits, *of)
 
     monkeypatch.setattr(stored_scores, "probabilities", noted)
     read_scores(write(tmp_path / "a.npz"))
