@@ -140,7 +140,7 @@ def test_table_prints_plots_and_becomes_a_dataframe(
     monkeypatch.setitem(sys.modules, "pandas", types.SimpleNamespace(DataFrame=frame))  # type: ignore[arg-type]
     table.to_frame()
     columns = ["video", "start", "end", "class", "probability"]
-    assert seen == [((list(table.rows),), {"columns": columns})]
+    assert seen == [(([row[:5] for row in table.rows],), {"columns": columns})]
 
 
 def test_folder_is_labelled_and_its_broken_file_named(label: Labeller, tmp_path: Path) -> None:

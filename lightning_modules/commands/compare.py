@@ -1,5 +1,6 @@
 """kinetoscope compare: several models on the same videos, with intervals and paired tests."""
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ from lightning_modules.evaluation.score_files import (
     read_external,
     reading_notes,
 )
+from lightning_modules.evaluation.several_labels.comparison import compare_several
 from lightning_modules.reports.comparison import (
     BEYOND,
     accuracy_rows,
@@ -43,6 +45,7 @@ from lightning_modules.reports.comparison import (
 )
 from lightning_modules.reports.comparison_files import write_picture, write_tables
 from lightning_modules.reports.comparison_page import write_page
+from lightning_modules.reports.several_labels.tables import gain_rows, result_rows, write_results
 
 PRINTED_CLASSES = 20
 """Classes of a probe's table that are printed; the files hold all."""
@@ -57,6 +60,9 @@ def run(words: Sequence[str]) -> None:
     options = _parser().parse_args(words[1:])
     files, external = _files(options.contenders), _external(options.external)
     contest = read_contest(files, common=options.common, external=external.values())
+    if not contest.form.is_single:
+        _compare_several(contest, options)
+        return
     found = compare(contest)
     fusion = _fusion(contest, options.weights, options.fuse)
     sentences = [] if fusion is None else [fusion_sentence(contest, fusion)]
@@ -84,6 +90,24 @@ def run(words: Sequence[str]) -> None:
         write_picture(contest, found, folder),
         write_page(contest, found, sentences, folder),
     ]
+    say("written: " + ", ".join(map(str, written)))
+
+
+def _compare_several(contest: Contest, options: argparse.Namespace) -> None:
+    """Compare models on videos with several classes; without fusion, calibration and page."""
+    if options.external or (options.weights, options.fuse) != ("equal", FUSED[0]):
+        fail(
+            f"--external, --weights and --fuse are for scores of one class of a video, and these "
+            f"are of {contest.form}; leave them out"
+        )
+    found = compare_several(contest)
+    _print("% [95 % interval]", *result_rows(contest, found))
+    if found.gains:
+        _print(f"against {contest.contenders[0].name}", *gain_rows(contest, found))
+    for line in [*caution_notes(contest), *protocol_notes(contest), *reading_notes(contest)]:
+        say(line)
+    options.out.mkdir(parents=True, exist_ok=True)
+    written = write_results(contest, found, options.out)
     say("written: " + ", ".join(map(str, written)))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from datamodules.annotations.label_form import SINGLE, LabelForm
 from datamodules.csv_tables import read_rows
 from datamodules.errors import UserError
 from lightning_modules.evaluation.provenance import notes_on_models, refuse_other_things
@@ -58,12 +59,13 @@ class Contest:
 
     Attributes:
         video_ids: Names of the N videos.
-        labels: Their classes, (N,).
+        labels: Their classes, (N,), or, where a video may have several, marks of them, (N, K).
         class_names: Names of the K classes.
         contenders: The models; all scores are in the order of `video_ids` and `class_names`.
         groups: The scene, source video or person of each video, as an index, (N,); a video of which
             none is known is a group of its own.
         left_out: Videos that some files hold and others do not.
+        form: What a label is.
     """
 
     video_ids: Sequence[str]
@@ -72,6 +74,7 @@ class Contest:
     contenders: Sequence[Contender]
     groups: Integers
     left_out: int = 0
+    form: LabelForm = SINGLE
 
 
 def read_contest(
@@ -97,11 +100,11 @@ def read_contest(
         refuse_other_things(name, paths, [file.protocol for file in opened[name]])
     everything = [file for seeds in opened.values() for file in seeds]
     first = everything[0]
-    several = next((file for file in everything if not file.form.is_single), None)
-    if several is not None:
+    other = next((file for file in everything if file.form != first.form), None)
+    if other is not None:
         raise UserError(
-            f"{several.path} holds scores of {several.form}, which are not compared by accuracy; "
-            "give tests of data with one class of a video"
+            f"{other.path} holds scores of {other.form}, and {first.path} of {first.form}; compare "
+            "tests of the same data"
         )
     listed: list[Sequence[str]] = [file.video_ids for file in everything]
     ids: Sequence[str] = first.video_ids
@@ -114,7 +117,8 @@ def read_contest(
     ]
     left_out = len(set[str]().union(*listed)) - len(ids)
     groups = _groups(everything, ids)
-    return Contest(ids, labels, first.class_names, contenders, groups, left_out)
+    names, form = first.class_names, first.form
+    return Contest(ids, labels, names, contenders, groups, left_out, form)
 
 
 def reading_notes(contest: Contest) -> list[str]:
@@ -144,7 +148,10 @@ def _contender(
             _refuse_others("videos", file.path, file.video_ids, first.path, ids, COMMON_ADVICE)
         rows = positions(file.video_ids, ids)
         columns = positions(file.class_names, first.class_names)
-        wrong = np.flatnonzero(file.labels[rows] != columns[labels])
+        if file.form.is_single:
+            wrong = np.flatnonzero(file.labels[rows] != columns[labels])
+        else:
+            wrong = np.flatnonzero((file.labels[np.ix_(rows, columns)] != labels).any(axis=1))
         if len(wrong):
             raise UserError(
                 f"{file.path} and {first.path} disagree on the class of {len(wrong)} videos, such "

@@ -12,7 +12,7 @@ from datamodules.errors import UserError
 from lightning_modules.base import VideoClassifier
 from lightning_modules.console import COMMAND
 from lightning_modules.evaluation.protocol import digest_of_weights
-from lightning_modules.evaluation.several_labels import figures_of_scores
+from lightning_modules.evaluation.several_labels.figures import figures_of_scores
 from lightning_modules.evaluation.stored_scores import StoredScores, read_scores
 from lightning_modules.weights.imported import IMPORTED
 from models import count_parameters

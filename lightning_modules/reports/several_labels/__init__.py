@@ -1,0 +1,1 @@
+"""Reports on videos with several classes."""
