@@ -2,10 +2,10 @@
 
 Accuracies of columns are shares of the videos that have a class of the column. Mean average
 precision is no mean over videos, but what each video adds to it is known: its derivative by how
-often the video counts (the infinitesimal jackknife; Efron, The Jackknife, the Bootstrap and Other Resampling
-Plans, 1982). So both have variances over videos, groups and runs in the one way of `variance`.
-Resampled videos would not do: a positive video that is drawn twice stands beside its copy in the
-ranking, which makes average precision too high in nearly every draw.
+often the video counts (the infinitesimal jackknife; Efron, The Jackknife, the Bootstrap and Other
+Resampling Plans, 1982). So both have variances over videos, groups and runs in the one way of
+`variance`. Resampled videos would not do: a positive video that is drawn twice stands beside its
+copy in the ranking, which makes average precision too high in nearly every draw.
 
 N videos, K classes, S runs of a model.
 """
