@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from datamodules.annotations.folder_index import FolderIndex
-from datamodules.annotations.label_form import LabelForm
+from datamodules.annotations.label_form import SINGLE, LabelForm
 from datamodules.annotations.listed_videos import ListedVideo, ListedVideos, Split
 from datamodules.augmentation.mirrors import ClassInfo, told_by_names
 from datamodules.clips.figures import FigureSource
@@ -42,7 +42,7 @@ class AnnotatedDataset(ABC):
     @property
     def label_form(self) -> LabelForm:
         """The form of the labels: one class of all, unless the dataset says otherwise."""
-        return LabelForm()
+        return SINGLE
 
     @cached_property
     def class_info(self) -> ClassInfo:

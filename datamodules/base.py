@@ -175,9 +175,8 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
         Raises:
             UserError: If the root is missing, none of the listed files is there, a video is in
                 training and in another split, a flipped class is unknown, clips of several classes
-                are to be reversed, a fit is to be probed,
-                nothing is known of the figure that is to be taken out, or mirror images are to be
-                tested of classes that differ in a mirror.
+                are to be reversed, a fit is to be probed, nothing is known of the figure that is to
+                be taken out, or mirror images are to be tested of classes that differ in a mirror.
         """
         self.evaluation.check_stage(stage)
         if hasattr(self, "train_set"):

@@ -34,7 +34,7 @@ from lightning_modules.training.averaging import AveragedWeights
 from lightning_modules.training.batch_norm import divide_batch, refuse_sync_batch_norm
 from lightning_modules.training.checkpoint_content import check_content
 from lightning_modules.training.initialization import build_network, initialize, prepare_network
-from lightning_modules.training.label_heads import LabelHead, check_form, make_loss
+from lightning_modules.training.label_heads import ColumnLoss, LabelHead, check_form, make_loss
 from lightning_modules.training.length import count_steps, rate_scale, refuse_endless
 from lightning_modules.training.loading import load_module
 from lightning_modules.training.metrics import (
@@ -170,7 +170,7 @@ class VideoClassifier(Described, LightningModule):
         self.save_hyperparameters(self._stored_arguments)
 
     def _build_metrics(self) -> None:
-        """Make all that depends on the order of the classes."""
+        """Make metrics and losses of a validation, which depend on the order of the classes."""
         labels = self.label_form, self.groups, self.num_classes
         self.head = LabelHead(self.label_form, self.groups)
         self.train_metrics = make_metrics(*labels, TRAIN)
@@ -371,6 +371,8 @@ class VideoClassifier(Described, LightningModule):
         self.class_names = list(names)
         if reordered and self.label_form.columns:
             self._build_metrics()
+            if isinstance(self.criterion, ColumnLoss):
+                self.criterion = ColumnLoss(self.groups, self.criterion.label_smoothing)
             self.to(self.device)
 
     def compile_network(self) -> None:

@@ -189,6 +189,23 @@ def test_settings_without_meaning_are_refused() -> None:
     assert module(label_form=many, average="maximum").label_form == MANY
 
 
+def test_columns_follow_the_order_of_the_classes() -> None:
+    names = ["verb:a", "verb:b", "noun:c", "noun:d", "noun:e"]
+    form, smoothing = VERB_NOUN.as_dict(), {"label_smoothing": 0.1}
+    ours, theirs = (
+        BaselineModule("c2d_tiny", 5, class_names, label_form=form, **smoothing)
+        for class_names in (names, names[::-1])
+    )
+    theirs._name_classes(names)
+    logits, marks = torch.randn(6, 5), torch.eye(5)[[0, 1, 2, 3, 4, 0]]
+    torch.testing.assert_close(theirs.criterion(logits, marks), ours.criterion(logits, marks))
+    losses = (module.head.losses(logits, marks) for module in (ours, theirs))
+    torch.testing.assert_close(*losses)
+    for module in (ours, theirs):
+        module.val_metrics.update(logits, marks)
+    assert theirs.val_metrics.compute() == ours.val_metrics.compute()
+
+
 def test_views_are_joined_as_said() -> None:
     logits = torch.randn(2, 3, 4)
     shares = logits.double().sigmoid()

@@ -13,7 +13,7 @@ OF_THE_MODEL = ("network", "module", "arguments", "trained_on", "chosen")
 
 OF_THE_TEST = (
     *("dataset", "split", "sampling", "num_clips", "num_crops", "never_mirrored", "mirror_pairs"),
-    *("probe", "size", "label_form", "average", "precision", "input"),
+    *("probe", "size", "average", "precision", "input"),
 )
 """Parts of a protocol that say how it was tested."""
 
@@ -21,7 +21,7 @@ _LEFT_OUT = (
     # weights to start from, which seeds may have their own of, and what changes no result
     *("arguments.init_from", "arguments.compile", "arguments.checkpoint_activations"),
     # said by another part
-    *("arguments.network", "arguments.average", "arguments.label_form", "input.augmentation"),
+    *("arguments.network", "arguments.average", "input.augmentation"),
 )
 
 _NAMED = 6
