@@ -81,7 +81,7 @@ def test_topics_hold_every_key_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parser, "_subclasses", ours)
     told = {key.name for topic in TOPICS for key in keys_of(topic)}
     groups = {key.rpartition(".")[0] for key in told}
-    linked = {"data.seed", "model.num_classes", "model.class_names"}
+    linked = {"data.seed", "model.num_classes", "model.class_names", "model.label_form"}
     missing = every_key() - told - groups - linked
     assert {key for key in missing if "." in key} == set()
     for key in [key for topic in TOPICS for key in keys_of(topic)]:
