@@ -82,7 +82,7 @@ def test_caption_names_the_classes_that_are_mixed() -> None:
     names = ["jump", "run", "walk"]
     assert caption(torch.tensor(1), names) == "run"
     assert caption(torch.tensor([0.0, 0.25, 0.75]), names) == "0.75 walk + 0.25 run"
-    assert caption(torch.tensor([1.0, 0.0, 0.0]), names) == "1.00 jump"
+    assert caption(torch.tensor([1.0, 0.0, 1.0]), names) == "jump + walk"
 
 
 def test_norm_is_that_of_all_numbers() -> None:

@@ -1,7 +1,5 @@
 """TrainingClips: clips of the first batch as the network sees them."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -13,6 +11,10 @@ from datamodules.clips.input_spec import InputSpec, Normalization
 from lightning_modules.base import VideoClassifier
 from lightning_modules.dashboards.items import Clip, Clips
 from lightning_modules.dashboards.show import can_show, show
+
+
+MOST_CLASSES = 5
+"""Classes of a clip that are named."""
 
 
 class TrainingClips(Callback):
@@ -64,5 +66,9 @@ def caption(target: Tensor, class_names: list[str]) -> str:
     """Name the class of a label, a scalar, or the classes of a mixed target, (K,)."""
     if not target.ndim:
         return class_names[int(target)]
-    parts: list[Any] = sorted(((float(share), i) for i, share in enumerate(target)), reverse=True)
-    return " + ".join(f"{share:.2f} {class_names[i]}" for share, i in parts[:5] if share > 0)
+    shares = target.tolist()
+    order = sorted((i for i, share in enumerate(shares) if share > 0), key=lambda i: -shares[i])
+    named = [
+        class_names[i] if shares[i] == 1 else f"{shares[i]:.2f} {class_names[i]}" for i in order
+    ]
+    return " + ".join(named[:MOST_CLASSES])
