@@ -12,7 +12,6 @@ from lightning_modules.base import VideoClassifier
 from lightning_modules.dashboards.items import Clip, Clips
 from lightning_modules.dashboards.show import can_show, show
 
-
 MOST_CLASSES = 5
 """Classes of a clip that are named."""
 
