@@ -81,6 +81,7 @@ def test_lists_that_say_no_labels_are_refused(tmp_path: Path) -> None:
     good = "path,verb,noun\na.mp4,open,door\nb.mp4,close,box\n"
     assert "has no column 'noun'" in mistaken(tmp_path, "path,verb\na.mp4,open\n", **two)
     assert "has no column 'labels'" in mistaken(tmp_path, good, **many)
+    assert "has no column 'path'" in mistaken(tmp_path, "a.mp4,open;close\n", **many)
     assert "one class of a video" in mistaken(tmp_path, good.replace("door", "door;box"), **two)
     assert "the column noun has 1 class" in mistaken(tmp_path, good.replace("box", "door"), **two)
     assert "at least two columns" in mistaken(tmp_path, good, label_columns=["verb"])

@@ -398,6 +398,11 @@ def test_other_labels_are_refused(
     assert "sums up top-1 accuracies" in said
 
 
+def test_form_is_never_set_by_hand(capsys: pytest.CaptureFixture[str], motion_root: Path) -> None:
+    words = ["fit", *LAYERS, f"--data.root={motion_root}", "--model.label_form.kind=multi"]
+    assert "cannot be set, as the labels come from the data" in mistake(capsys, *words)
+
+
 def test_weights_find_their_classes_by_name(runs: Path, tmp_path: Path) -> None:
     source = open_checkpoint(checkpoint_of(runs, "columns"))
     names = ["way:left", "way:new", "verb:turn", "verb:other"]

@@ -32,7 +32,7 @@ def read_label_list(path: Path, columns: Sequence[str], form: LabelForm) -> List
             of a column.
     """
     names = [name.strip().lower() for name in (PATH, *columns)]
-    paths, *cells = read_columns(path, names, names)
+    paths, *cells = read_columns(path, names, headerless=())
     if not paths:
         raise UserError(f"the list file {path} names no video; it needs one a line")
     if form.kind == "columns":

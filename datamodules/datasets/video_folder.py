@@ -287,8 +287,8 @@ def _form_of(columns: list[str] | None, multi_label: bool) -> LabelForm:
         return LabelForm("multi")
     if len(names) == 1 or any(mark in name for name in names for mark in (":", ";")):
         raise UserError(
-            f"data.label_columns={columns} must name at least two columns, without : or ;; for any "
-            "number of classes in one column set data.multi_label=true, for one class of all list "
-            "the videos as `path class`"
+            f"data.label_columns={columns} must name at least two columns, with no colon or "
+            "semicolon in a name; for any number of classes in one column set "
+            "data.multi_label=true, for one class of all list the videos as `path class`"
         )
     return LabelForm("columns", tuple(names))

@@ -113,8 +113,9 @@ def refuse_linked_options(words: Sequence[str]) -> None:
     for index, word in enumerate(words):
         option, _, value = word.partition("=")
         key = option.removeprefix("--").replace("init_args.", "")
-        if key in LINKED:
-            raise UserError(f"{key} cannot be set, as {LINKED[key]}")
+        linked = next((name for name in LINKED if f"{key}.".startswith(f"{name}.")), None)
+        if linked is not None:
+            raise UserError(f"{key} cannot be set, as {LINKED[linked]}")
         config = Path(value or next(iter(words[index + 1 :]), "")) if key == "config" else None
         if config is not None and config.is_file():
             _refuse_two_seeds(config)
