@@ -191,10 +191,10 @@ def test_settings_without_meaning_are_refused() -> None:
 
 def test_columns_follow_the_order_of_the_classes() -> None:
     names = ["verb:a", "verb:b", "noun:c", "noun:d", "noun:e"]
-    form, smoothing = VERB_NOUN.as_dict(), {"label_smoothing": 0.1}
+    more: dict[str, Any] = {"label_form": VERB_NOUN.as_dict(), "label_smoothing": 0.1}
     ours, theirs = (
-        BaselineModule("c2d_tiny", 5, class_names, label_form=form, **smoothing)
-        for class_names in (names, names[::-1])
+        BaselineModule("c2d_tiny", num_classes=5, class_names=order, **more)
+        for order in (names, names[::-1])
     )
     theirs._name_classes(names)
     logits, marks = torch.randn(6, 5), torch.eye(5)[[0, 1, 2, 3, 4, 0]]
