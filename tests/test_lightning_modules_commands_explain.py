@@ -56,6 +56,20 @@ def assert_stands_alone(page: str) -> None:
     assert not re.search(r"https?:(?!//www\.w3\.org/)", re.sub(r"data:[^\"]*", "", page))
 
 
+RUN_CONFIG = """\
+trainer: {max_epochs: 1}
+model: {class_path: lightning_modules.CoSTModule, init_args: {network: cost_a_tiny}}
+run: {name: mine}
+out: null
+ckpt_path: null
+weights_only: null
+data:
+  class_path: datamodules.MotionShapesDataModule
+  init_args: {root: nowhere, num_train: 64, num_val: 16, num_test: 16}
+"""
+"""The config of a run, as a fit writes it, in short."""
+
+
 @pytest.mark.parametrize("family", SHOWN)
 def test_page_of_each_family(family: str, tmp_path: Path) -> None:
     if family == "st_resnet":
@@ -82,9 +96,9 @@ def test_page_of_each_family(family: str, tmp_path: Path) -> None:
 
 
 def test_split_is_explained_in_one_pass(motion_root: Path, tmp_path: Path) -> None:
-    data = ["--data=MotionShapesDataModule", f"--data.root={motion_root}"]
-    small = [f"--data.num_{split}={n}" for split, n in (("train", 64), ("val", 16), ("test", 16))]
-    page = explain(tmp_path / "test", *data, *small, "--limit=12", "--batch_size=5")
+    (tmp_path / "config.yaml").write_text(RUN_CONFIG)
+    data = ["--config", str(tmp_path / "config.yaml"), f"--data.root={motion_root}"]
+    page = explain(tmp_path / "test", *data, "--limit=12", "--batch_size=5")
     assert_stands_alone(page)
     with (tmp_path / "test" / "embedding.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -113,7 +127,7 @@ def test_split_is_explained_in_one_pass(motion_root: Path, tmp_path: Path) -> No
         )
     # a video and the data: the training clips that are nearest
     seen = min((motion_root / "train").rglob("*.mp4"))
-    page = explain(tmp_path / "near", *data, *small, str(seen))
+    page = explain(tmp_path / "near", *data, str(seen))
     assert "Nearest training clips" in page
     assert f"1.000 {seen.parent.name}" in page  # itself
     assert "among 64 training clips" in page
@@ -155,6 +169,20 @@ def test_mistakes_of_a_test_are_playable(
     assert "scores of other weights (0123abcd)" in mistake(capsys, *options, other)
     foreign = save("foreign.npz", digest, [f"{name}x" for name in names])
     assert "neither the test nor the validation list" in mistake(capsys, *options, foreign)
+
+
+@pytest.mark.parametrize(("command", "code"), [("doctor", 1), ("prepare", 2)])
+def test_the_config_of_a_run_serves_other_tools(
+    command: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys that a fit writes are no mistakes: what ends these is that there is no such folder."""
+    own = "{root: nowhere, sampling: {num_frames: 8, frame_stride: 2}}"
+    config = RUN_CONFIG.replace("MotionShapes", "VideoFolder").split("  init_args: {root")[0]
+    (tmp_path / "config.yaml").write_text(f"{config}  init_args: {own}\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--config", "config.yaml"])
+    assert ended.value.code == code
 
 
 def test_worst_of_each_confusion_in_the_order_of_their_number() -> None:

@@ -9,14 +9,16 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from datamodules.errors import UserError
+from datamodules.flow.coding import ZERO_CODE
 from lightning_modules.explaining.cam import (
     activation_maps,
     layers_with_maps,
     spread,
     step_scores,
 )
+from lightning_modules.explaining.clips import _middle_fields
 from lightning_modules.explaining.embeddings import nearest_clips, on_a_plane
-from lightning_modules.explaining.pictures import heat
+from lightning_modules.explaining.pictures import colour_flow, heat
 from lightning_modules.explaining.similarity_field import (
     logits_without_block,
     motion_field,
@@ -161,6 +163,23 @@ def _weights_at(network: VideoNetwork, inputs: tuple[Tensor, ...]) -> Tensor:
     return gradient.mean((3, 4)).float()
 
 
+def test_hires_cam_is_the_exact_map_where_the_head_is_linear() -> None:
+    """Draelos and Carin: what Grad-CAM is without the mean; no more than its positive part."""
+    network = disturbed("cost_b_tiny")
+    inputs = network.example_inputs(2, 6, 64)
+    exact = activation_maps(network, inputs, LABELS)
+    found = activation_maps(network, inputs, LABELS, "layer3", "hires_cam")
+    cells = exact.values[0].numel()
+    torch.testing.assert_close(found.values * cells, exact.values.relu())
+    assert (exact.kind, found.kind) == ("CAM", "HiResCAM")
+    # further from the head the two methods differ
+    one, other = (
+        activation_maps(network, inputs, LABELS, "layer1", method).values
+        for method in ("grad_cam", "hires_cam")
+    )
+    assert (one - other).abs().max() > 0.1 * one.max()
+
+
 def test_steps_that_lose_the_maximum_have_no_map() -> None:
     network = disturbed("stnet_tiny", temporal_xception=False, head_pool="max")
     inputs = network.example_inputs(1, 8, 64)
@@ -225,6 +244,19 @@ def test_maps_of_foreign_networks_and_of_one_step() -> None:
     assert activation_maps(still, (frames,), LABELS[:1]).same_at_all_times()
     moving = still.example_inputs(1, 4, 64)
     assert not activation_maps(still, moving, LABELS[:1]).same_at_all_times()
+
+
+def test_flow_that_entered_is_shown_in_pixels_and_none_is_white() -> None:
+    codes = torch.full((8, 3, 4, 4), ZERO_CODE, dtype=torch.uint8)  # 4 fields of 3 chunks
+    assert (colour_flow(_middle_fields(codes, 20.0)) == 255).all()
+    codes[4, 1] = 255  # the third field of a stack, to the right
+    fields = _middle_fields(codes, 20.0)
+    assert fields.shape == (3, 2, 4, 4)
+    assert fields[1, 0].unique().item() == pytest.approx(127 * 40 / 255)
+    assert fields.abs().sum() == fields[1, 0].sum()
+    red = colour_flow(fields)[1, 0, 0].astype(int)
+    assert red[0] > red[1] + 100
+    assert red[0] > red[2] + 100
 
 
 def test_maps_are_spread_over_frames_and_drawn_on_one_scale() -> None:

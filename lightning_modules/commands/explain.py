@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from datamodules import VideoDataModule
 from datamodules.atomic import check_room
@@ -13,6 +13,7 @@ from datamodules.errors import as_storage_error
 from datamodules.jobs.progress import progress_bar
 from lightning_modules.checkpoints import open_checkpoint
 from lightning_modules.console import ToolParser, fail, nearest, say
+from lightning_modules.explaining.cam import Method
 from lightning_modules.explaining.clip_report import explain_clip, file_stems
 from lightning_modules.explaining.clips import ClipReader
 from lightning_modules.explaining.embeddings import Embedding, collect
@@ -57,36 +58,46 @@ def run(words: Sequence[str]) -> None:
     with as_storage_error(options.out, ADVICE):
         check_room(options.out)
         options.out.mkdir(parents=True, exist_ok=True)
-        family = family_of(module.network, module.class_names, options.out)
-        made: list[str] = []
-        training: Embedding | None = None
-        if data is not None:
-            reader = ClipReader.of_data(scorer, data, options.batch_size, options.num_workers)
-            if options.errors is not None:
-                made = explain_errors(reader, family, data, options.errors, options.layer)
-            elif paths:
-                training = collect(scorer, _pass(reader, data, "train", options))
-            else:
-                batches = _pass(reader, data, options.split, options)
-                made = explain_split(reader, family, batches, options.split, options.embedding)
-        broken: list[str] = []
-        if given is not None:
-            clips = ClipReader(scorer, given)
-            made = _explain_videos(clips, family, paths, training, broken, label, options)
-        where = f"{options.ckpt_path}, {module.network_name}, {date.today().isoformat()}"
-        what = f"{len(paths)} video(s)" if paths else f"the {options.split} split"
-        what = what if options.errors is None else "the mistakes of a test"
-        page = save_page(
-            options.out / PAGE,
-            "What the network looks at",
-            where,
-            f"{module.network_name} on {what}",
-            good=None,
-            sections=made,
-        )
+    family = family_of(module.network, module.class_names, options.out)
+    broken: list[str] = []
+    if given is not None:
+        training = None if data is None else _training(scorer, data, options)
+        clips = ClipReader(scorer, given)
+        made = _explain_videos(clips, family, paths, training, broken, label, options)
+        what = f"{len(paths)} video(s)"
+    else:
+        assert data is not None
+        made, what = _explain_data(scorer, family, data, options)
+    page = save_page(
+        options.out / PAGE,
+        "What the network looks at",
+        f"{options.ckpt_path}, {module.network_name}, {date.today().isoformat()}",
+        f"{module.network_name} on {what}",
+        good=None,
+        sections=made,
+    )
     say(f"written: {page}")
     if broken:
         fail(f"{len(broken)} of {len(paths)} videos are not explained; see the lines above", 1)
+
+
+def _training(scorer: Scorer, data: VideoDataModule, options: argparse.Namespace) -> Embedding:
+    """Collect the training clips that may be the neighbours of a video."""
+    reader = ClipReader.of_data(scorer, data, options.batch_size, options.num_workers)
+    return collect(scorer, _pass(reader, data, "train", options))
+
+
+def _explain_data(
+    scorer: Scorer, family: Family, data: VideoDataModule, options: argparse.Namespace
+) -> tuple[list[str], str]:
+    """Make the sections of a split, or of a test's mistakes, and say what they are about."""
+    reader = ClipReader.of_data(scorer, data, options.batch_size, options.num_workers)
+    if options.errors is not None:
+        made = explain_errors(reader, family, data, options.errors, options.layer, options.method)
+        return made, "the mistakes of a test"
+    batches = _pass(reader, data, options.split, options)
+    made = explain_split(reader, family, batches, options.split, options.embedding)
+    return made, f"the {options.split} split"
 
 
 def _explain_videos(
@@ -110,7 +121,15 @@ def _explain_videos(
                 continue
             near = "" if training is None else neighbours(clip, training, family.class_names)
             stem = stems[clip.name]
-            cards = explain_clip(family, clip, stem, label=label, layer=options.layer, more=near)
+            cards = explain_clip(
+                family,
+                clip,
+                stem,
+                label=label,
+                layer=options.layer,
+                method=options.method,
+                more=near,
+            )
             made.append(section(clip.name, cards))
     if not made:
         fail("none of the given videos could be read; see the lines above for each reason")
@@ -169,6 +188,8 @@ def _parser() -> ToolParser:
     add("--class", dest="class_name", metavar="NAME", help=text)
     text = "layer whose maps are shown (the features in front of the classifier)"
     add("--layer", metavar="NAME", help=text)
+    text = "how the maps of a layer are made, but for those of a linear classifier, which are exact"
+    add("--method", choices=get_args(Method), default="grad_cam", help=text)
     text = "how two-stream networks' optical flow is computed (as in the training)"
     add("--flow_method", choices=FLOW_METHODS, help=text)
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")

@@ -6,7 +6,9 @@ Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016 (
 Where a network's head is pooling and a linear classifier, the logit is a sum over the cells of its
 features, and the map is that sum's terms: exact. Everywhere else it is Grad-CAM. There a channel's
 weight is the mean of the gradient over the cells of one step of time, not over all of the clip: a
-step is the image that the paper speaks of, and one that changes nothing has weight 0.
+step is the image that the paper speaks of, and one that changes nothing has weight 0. Far from the
+head this mean forgets where a channel counts; HiResCAM (Draelos, Carin, arXiv 2011.08891) does not
+take it, and multiplies each cell with its own gradient.
 
 Axes: B clips, C channels, T frames, H rows, W columns, T', H', W' those of a layer, S streams.
 """
@@ -14,6 +16,7 @@ Axes: B clips, C channels, T frames, H rows, W columns, T', H', W' those of a la
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +27,7 @@ from models import VideoNetwork
 
 __all__ = [
     "ActivationMaps",
+    "Method",
     "activation_maps",
     "has_features",
     "in_evaluation",
@@ -35,6 +39,10 @@ __all__ = [
 FEATURES = "features"
 """Name of the layer that a linear head reads."""
 
+Method = Literal["grad_cam", "hires_cam"]
+
+_NAMES: dict[Method, str] = {"grad_cam": "Grad-CAM", "hires_cam": "HiResCAM"}
+
 SAME = 1e-5
 """Largest difference of two steps, as a share of the largest value, that is none."""
 
@@ -45,18 +53,22 @@ class ActivationMaps:
 
     Attributes:
         values: (B, T', H', W') float32. Of a linear head their mean plus the classifier's bias is
-            the logit, and a negative value speaks against the class; of Grad-CAM they are not
-            negative.
+            the logit, and a negative value speaks against the class; else they are not negative.
         streams: The same for each stream, whose sum is `values`, (S, B, T', H', W'); one stream
             where the network has one, or a layer was chosen.
         layer: Name of the layer.
-        is_exact: True for a linear head, False for Grad-CAM.
+        kind: `CAM` for a linear head, else `Grad-CAM` or `HiResCAM`.
     """
 
     values: Tensor
     streams: Tensor
     layer: str
-    is_exact: bool
+    kind: str
+
+    @property
+    def is_exact(self) -> bool:
+        """True for the maps of a linear head."""
+        return self.kind == "CAM"
 
     @property
     def largest(self) -> float:
@@ -70,7 +82,11 @@ class ActivationMaps:
 
 
 def activation_maps(
-    network: VideoNetwork, inputs: Sequence[Tensor], labels: Tensor, layer: str | None = None
+    network: VideoNetwork,
+    inputs: Sequence[Tensor],
+    labels: Tensor,
+    layer: str | None = None,
+    method: Method = "grad_cam",
 ) -> ActivationMaps:
     """Compute the maps of a class in each clip.
 
@@ -83,6 +99,7 @@ def activation_maps(
         labels: A class for each clip, (B,) int64.
         layer: Name of a submodule whose maps are wanted; None for the features in front of a linear
             head, or where these have no places for the last layer that has.
+        method: `grad_cam` or `hires_cam`, where the map is not that of a linear head.
 
     Raises:
         UserError: If the network has no such layer, or it gives no maps.
@@ -93,12 +110,13 @@ def activation_maps(
             cells = products[0, 0].numel()
             parts = products.chunk(len(network.modalities), dim=1)
             streams = torch.stack([part.sum(1) for part in parts]) * cells
-            return ActivationMaps(streams.sum(0), streams, FEATURES, is_exact=True)
+            return ActivationMaps(streams.sum(0), streams, FEATURES, "CAM")
     chosen = _choose(network, inputs, layer)
     activation, gradient = _at_layer(network, inputs, labels, chosen)
-    weights = gradient.mean((3, 4), keepdim=True)  # (B, C, T', 1, 1)
-    values = (weights * activation).sum(1).relu()
-    return ActivationMaps(values, values[None], chosen, is_exact=False)
+    if method == "grad_cam":
+        gradient = gradient.mean((3, 4), keepdim=True)  # (B, C, T', 1, 1)
+    values = (gradient * activation).sum(1).relu()
+    return ActivationMaps(values, values[None], chosen, _NAMES[method])
 
 
 def step_scores(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lightning_modules.explaining.cam import (
     ActivationMaps,
+    Method,
     activation_maps,
     has_features,
     in_evaluation,
@@ -62,6 +63,7 @@ def explain_clip(
     *,
     label: int | None = None,
     layer: str | None = None,
+    method: Method = "grad_cam",
     more: str = "",
 ) -> str:
     """Explain a clip; write its files.
@@ -72,6 +74,7 @@ def explain_clip(
         stem: Begin of the names of its files.
         label: Class that is explained; None for the likeliest one.
         layer: See `activation_maps`.
+        method: See `activation_maps`.
         more: Further cards.
 
     Returns:
@@ -83,7 +86,7 @@ def explain_clip(
     network, names = family.network, family.class_names
     chosen = clip.best if label is None else label
     labels = torch.tensor([chosen], device=clip.inputs[0].device)
-    maps = activation_maps(network, clip.inputs, labels, layer)
+    maps = activation_maps(network, clip.inputs, labels, layer, method)
     cards = _answers(clip, names)
     if maps.same_at_all_times():
         cards += _one_map(family, clip, maps, stem, names[chosen])
@@ -178,7 +181,7 @@ def _over_time(
 def _kind(maps: ActivationMaps) -> str:
     if maps.is_exact:
         return "class activation map (exact: its mean and the bias are the logit)"
-    return f"Grad-CAM of {maps.layer}"
+    return f"{maps.kind} of {maps.layer}"
 
 
 def _suffix(stream: int, several: bool) -> str:

@@ -18,7 +18,7 @@ from datamodules.batch import VideoBatch, collate_videos
 from datamodules.clips.input_spec import InputSpec
 from datamodules.dataset import VideoDataset
 from datamodules.errors import UserError
-from datamodules.flow.coding import FlowCoding
+from datamodules.flow.coding import ZERO_CODE, FlowCoding
 from datamodules.samplers import EvaluationSampler
 from lightning_modules.explaining.cam import has_features
 from lightning_modules.prediction.inputs import NetworkInput
@@ -195,7 +195,11 @@ def _chosen(batch: VideoBatch, valid: Tensor) -> VideoBatch:
 
 
 def _middle_fields(codes: Tensor, bound: float) -> Tensor:
-    """Decode the middle field of each stack: (2L, T, H, W) codes -> (T, 2, H, W) in pixels."""
+    """Decode the middle field of each stack: (2L, T, H, W) codes -> (T, 2, H, W) in pixels.
+
+    The code of no motion is none here, where the literature's inverse reads half a code of it:
+    colours on the scale of the longest displacement would show that half as motion.
+    """
     middle = codes.shape[0] // 4 * 2
-    field = codes[middle : middle + 2].transpose(0, 1).contiguous().numpy()
-    return torch.from_numpy(FlowCoding(bound).decode(field))
+    field = codes[middle : middle + 2].transpose(0, 1).float()
+    return (field - ZERO_CODE) * FlowCoding(bound).step

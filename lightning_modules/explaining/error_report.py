@@ -10,7 +10,7 @@ from datamodules.base import VideoDataModule
 from datamodules.dataset import VideoDataset
 from datamodules.errors import UserError
 from lightning_modules.evaluation.stored_scores import StoredScores, read_scores
-from lightning_modules.explaining.cam import activation_maps, spread
+from lightning_modules.explaining.cam import Method, activation_maps, spread
 from lightning_modules.explaining.clip_report import file_stems
 from lightning_modules.explaining.clips import Clip, ClipReader
 from lightning_modules.explaining.families import Family
@@ -33,6 +33,7 @@ def explain_errors(
     data: VideoDataModule,
     scores: Path,
     layer: str | None = None,
+    method: Method = "grad_cam",
 ) -> list[str]:
     """Show the worst mistakes of a test.
 
@@ -42,6 +43,7 @@ def explain_errors(
         data: The data that was tested.
         scores: Score file of `kinetoscope test`.
         layer: See `activation_maps`.
+        method: See `activation_maps`.
 
     Returns:
         A section for each confusion.
@@ -72,7 +74,7 @@ def explain_errors(
             clip = next(clips, None)
             playing = "<p>cannot be read any more</p>"
             if clip is not None:
-                playing = _playing(family, clip, video, stems[video.video_id], layer)
+                playing = _playing(family, clip, video, stems[video.video_id], layer, method)
             cards += _card(video, playing)
         words = "video" if count == 1 else "videos"
         made.append(section(f"{title} ({count} {words})", f'<div class="clips">{cards}</div>'))
@@ -112,7 +114,14 @@ def _split_of(stored: StoredScores, data: VideoDataModule) -> VideoDataset:
     )
 
 
-def _playing(family: Family, clip: Clip, video: ScoredVideo, stem: str, layer: str | None) -> str:
+def _playing(
+    family: Family,
+    clip: Clip,
+    video: ScoredVideo,
+    stem: str,
+    layer: str | None,
+    method: Method,
+) -> str:
     """Show a clip, the map of the wrong answer, and the map of the true class."""
     names = [video.answers[0][0], video.truth]
     shown = enlarge(clip.frames)
@@ -120,7 +129,7 @@ def _playing(family: Family, clip: Clip, video: ScoredVideo, stem: str, layer: s
     panels = [shown]
     for name in names:
         label = torch.tensor([family.class_names.index(name)], device=clip.inputs[0].device)
-        maps = activation_maps(family.network, clip.inputs, label, layer)
+        maps = activation_maps(family.network, clip.inputs, label, layer, method)
         panels.append(heat(shown, spread(maps.values, *size)[0], maps.largest))
     title = f"clip, map of {names[0]}, map of {names[1]}, from left to right"
     playing = play(family.folder / f"{stem}_error.mp4", side_by_side(*panels), title)
