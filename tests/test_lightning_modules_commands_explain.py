@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -187,7 +188,7 @@ def test_the_config_of_a_run_serves_other_tools(
 
 def test_worst_of_each_confusion_in_the_order_of_their_number() -> None:
     def video(name: str, truth: str, answer: str, loss: float) -> ScoredVideo:
-        return ScoredVideo(name, truth, ((answer, 0.5),), 0.1, loss, "", name)
+        return ScoredVideo(name, (truth,), ((answer, 0.5),), 0.1, loss, "", name)
 
     wrong = [video(f"ab{i}", "a", "b", 9 - i) for i in range(5)]
     others = [video("ba", "b", "a", 8.5), video("aa", "a", "a", 7)]
@@ -197,6 +198,9 @@ def test_worst_of_each_confusion_in_the_order_of_their_number() -> None:
         ("b taken for a", 1),
     ]
     assert [v.video_id for v in groups[0][2]] == ["ab0", "ab1", "ab2"]
+
+
+softmax = partial(torch.softmax, dim=1)
 
 
 def made_clip(network: VideoNetwork, frames: int, side: int = 32) -> Clip:
@@ -221,17 +225,19 @@ def test_a_sentence_stands_where_a_picture_would_pretend(tmp_path: Path) -> None
     blind, seeing = get_model("tsn_tiny", 3), get_model("tsm_tiny", 3)
     for network in (blind, seeing):
         nn.init.normal_(network.fc.weight)
-        page = explain_clip(family_of(network, "abc", tmp_path), made_clip(network, 6), "clip")
+        page = explain_clip(
+            family_of(network, "abc", tmp_path, softmax), made_clip(network, 6), "clip"
+        )
         assert ("The order of the frames changes nothing" in page) == (network is blind)
         assert "<video" in page
     own = AdaptedNetwork(OneStep(), 3)
-    page = explain_clip(family_of(own, "abc", tmp_path), made_clip(own, 6), "clip")
+    page = explain_clip(family_of(own, "abc", tmp_path, softmax), made_clip(own, 6), "clip")
     assert "Every frame gets the same map, as module.conv has one step of time" in page
     assert "<video" not in page
     assert "When it looks" not in page
     still = made_clip(blind, 1)
     still = Clip(**{**vars(still), "inputs": (still.inputs[0].expand(-1, -1, 4, -1, -1),)})
-    page = explain_clip(family_of(blind, "abc", tmp_path), still, "clip")
+    page = explain_clip(family_of(blind, "abc", tmp_path, softmax), still, "clip")
     assert "has 4 equal steps of time" in page
 
 

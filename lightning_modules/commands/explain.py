@@ -54,11 +54,16 @@ def run(words: Sequence[str]) -> None:
     given = NetworkInput.of(module, flow_method=options.flow_method, say=say) if paths else None
     data = None
     if about_data:
+        if not module.label_form.is_single:
+            fail(
+                "a video may have several classes here, which statistics of a split and mistakes "
+                "do not know; give VIDEO without --data and --config"
+            )
         data = open_data("explain", about_data, module.input_spec["sampling"])
     with as_storage_error(options.out, ADVICE):
         check_room(options.out)
         options.out.mkdir(parents=True, exist_ok=True)
-    family = family_of(module.network, module.class_names, options.out)
+    family = family_of(module.network, module.class_names, options.out, module.head.probabilities)
     broken: list[str] = []
     if given is not None:
         training = None if data is None else _training(scorer, data, options)

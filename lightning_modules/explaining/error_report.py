@@ -90,7 +90,7 @@ def worst_of_each(videos: list[ScoredVideo]) -> list[tuple[str, int, list[Scored
     Returns:
         Of the most frequent confusions: what is taken for what, how often, and the worst videos.
     """
-    wrong = [video for video in videos if not video.is_right]
+    wrong = [video for video in videos if video.answers[0][0] != video.truth]
     pairs = Counter((video.truth, video.answers[0][0]) for video in wrong)
     return [
         (

@@ -1,7 +1,8 @@
 """Analyses of its own that each family has: of one clip, and of a split."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,6 +43,8 @@ from models.stnet import SuperImageNetwork
 
 __all__ = ["Family", "family_of"]
 
+Probabilities = Callable[[Tensor], Tensor]
+
 
 class Family:
     """A network with nothing of its own to show.
@@ -50,12 +53,20 @@ class Family:
         network: The network.
         class_names: K names.
         folder: Folder of the files.
+        probabilities: Turns logits into probabilities, (B, K).
     """
 
-    def __init__(self, network: VideoNetwork, class_names: Sequence[str], folder: Path) -> None:
+    def __init__(
+        self,
+        network: VideoNetwork,
+        class_names: Sequence[str],
+        folder: Path,
+        probabilities: Probabilities,
+    ) -> None:
         self.network = network
         self.class_names = list(class_names)
         self.folder = folder
+        self.probabilities = probabilities
 
     def of_clip(self, clip: Clip, maps: ActivationMaps, stem: str) -> str:
         """Show a clip.
@@ -88,8 +99,8 @@ class CoSTViews(Family):
 
     network: CoST
 
-    def __init__(self, network: CoST, class_names: Sequence[str], folder: Path) -> None:
-        super().__init__(network, class_names, folder)
+    def __init__(self, network: CoST, class_names: Sequence[str], *others: Any) -> None:
+        super().__init__(network, class_names, *others)
         self.shares = ViewShares(network, len(class_names))
 
     def of_clip(self, clip: Clip, maps: ActivationMaps, stem: str) -> str:
@@ -139,15 +150,15 @@ class SELFYBlocks(Family):
 
     network: SELFY
 
-    def __init__(self, network: SELFY, class_names: Sequence[str], folder: Path) -> None:
-        super().__init__(network, class_names, folder)
+    def __init__(self, network: SELFY, class_names: Sequence[str], *others: Any) -> None:
+        super().__init__(network, class_names, *others)
         self._right = np.zeros(3, np.int64)  # with the block, without it, of how many
 
     def of_clip(self, clip: Clip, maps: ActivationMaps, stem: str) -> str:
         """Show similarities, the motion in them, and the prediction without the block."""
         volumes = similarities(self.network, clip.inputs)
         cards = self._motion(clip, volumes[0], stem) + self._volumes(volumes[0], maps, stem)
-        without = logits_without_block(self.network, clip.inputs).softmax(1)[0].cpu()
+        without = self.probabilities(logits_without_block(self.network, clip.inputs))[0].cpu()
         order = (clip.probabilities + without).topk(min(4, len(without))).indices.tolist()
         rows = [
             [
@@ -238,9 +249,9 @@ class StNetSuperImages(Family):
     network: SuperImageNetwork
 
     def __init__(
-        self, network: SuperImageNetwork, class_names: Sequence[str], folder: Path
+        self, network: SuperImageNetwork, class_names: Sequence[str], *others: Any
     ) -> None:
-        super().__init__(network, class_names, folder)
+        super().__init__(network, class_names, *others)
         self._won: list[NDArray[np.float32]] = []
 
     def of_clip(self, clip: Clip, maps: ActivationMaps, stem: str) -> str:
@@ -279,8 +290,8 @@ class STResNetStreams(Family):
 
     network: STResNet
 
-    def __init__(self, network: STResNet, class_names: Sequence[str], folder: Path) -> None:
-        super().__init__(network, class_names, folder)
+    def __init__(self, network: STResNet, class_names: Sequence[str], *others: Any) -> None:
+        super().__init__(network, class_names, *others)
         self._sizes: list[NDArray[np.float32]] = []
 
     def of_clip(self, clip: Clip, maps: ActivationMaps, stem: str) -> str:
@@ -317,8 +328,10 @@ class STResNetStreams(Family):
         return captioned("Motion that enters appearance", bars, text)
 
 
-def family_of(network: VideoNetwork, class_names: Sequence[str], folder: Path) -> Family:
-    """Choose what a network shows of its own."""
+def family_of(
+    network: VideoNetwork, class_names: Sequence[str], folder: Path, probabilities: Probabilities
+) -> Family:
+    """Choose what a network shows of its own; see `Family` for the arguments."""
     kinds: tuple[tuple[type[VideoNetwork], type[Family]], ...] = (
         (CoST, CoSTViews),
         (SELFY, SELFYBlocks),
@@ -326,7 +339,7 @@ def family_of(network: VideoNetwork, class_names: Sequence[str], folder: Path) -
         (STResNet, STResNetStreams),
     )
     kind = next((own for base, own in kinds if isinstance(network, base)), Family)
-    return kind(network, class_names, folder)
+    return kind(network, class_names, folder, probabilities)
 
 
 def _bars(
