@@ -15,8 +15,10 @@ from command_line import mistake
 from torch import nn
 
 from datamodules import VideoReader
+from datamodules.annotations.label_form import LabelForm
 from lightning_modules import load, open_checkpoint
 from lightning_modules.cli import main
+from lightning_modules.commands import explain as explain_command
 from lightning_modules.evaluation.protocol import digest_of_weights
 from lightning_modules.explaining.clip_report import explain_clip, file_stems
 from lightning_modules.explaining.clips import Clip
@@ -304,6 +306,16 @@ def test_data_of_other_classes_and_missing_scikit_learn_are_told(
     data += [f"--data.num_{split}={n}" for split, n in (("train", 64), ("val", 16), ("test", 16))]
     told = mistake(capsys, *options, *data, "--limit=4")
     assert "install kinetoscope[analysis]" in told
+
+
+def test_a_split_whose_videos_have_several_classes_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = open_checkpoint(CHECKPOINT)
+    module.label_form = LabelForm("multi")
+    monkeypatch.setattr(explain_command, "open_checkpoint", lambda path: module)
+    words = ["explain", f"--ckpt_path={CHECKPOINT}", f"--out={tmp_path}", "--data=X"]
+    assert "a video may have several classes here" in mistake(capsys, *words)
 
 
 def test_a_broken_video_is_named_and_the_others_are_explained(
