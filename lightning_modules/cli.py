@@ -31,6 +31,10 @@ COMMANDS = {
         "lightning_modules.commands.predict",
         "label own videos, or what a camera shows, with a checkpoint",
     ),
+    "explain": (
+        "lightning_modules.commands.explain",
+        "what a network looks at: a page of maps, clips and statistics",
+    ),
     "export": (
         "lightning_modules.commands.export",
         "a checkpoint as ONNX, torch.export, safetensors, a model card, or on the Hub",
@@ -46,13 +50,19 @@ COMMANDS = {
         "lightning_modules.commands.compare",
         "score files of several models: intervals, paired tests, fusion",
     ),
-    "configs": ("lightning_modules.commands.configs", "layers and recipes, with their targets"),
+    "configs": (
+        "lightning_modules.commands.about.configs",
+        "layers and recipes, with their targets",
+    ),
     "import": (
         "lightning_modules.commands.import_weights",
         "other people's weights as a checkpoint that test and predict take",
     ),
-    "models": ("lightning_modules.commands.models", "parameters and GMACs, against the papers'"),
-    "completion": ("lightning_modules.commands.completion", "completion for bash and zsh"),
+    "models": (
+        "lightning_modules.commands.about.models",
+        "parameters and GMACs, against the papers'",
+    ),
+    "completion": ("lightning_modules.commands.about.completion", "completion for bash and zsh"),
 }
 
 OVERVIEW = """\

@@ -31,7 +31,7 @@ from lightning_modules.reports.doctor.terminal import print_report
 UNHEALTHY = 1
 """Exit code where a finding is fatal."""
 
-IGNORED = ("model", "trainer", "run", "ckpt_path", "optimizer", "lr_scheduler")
+IGNORED = ("model", "trainer", "run", "ckpt_path", "weights_only", "optimizer", "lr_scheduler")
 """Keys of a fit that say nothing about its data."""
 
 DESCRIPTION = """\

@@ -20,7 +20,7 @@ from lightning_modules.parsing.parser import (
 from lightning_modules.parsing.parts_of_fit import ignore_parts, without_parts
 from lightning_modules.readiness.preparation import Parts, prepare
 
-IGNORED = ("trainer", "run", "ckpt_path", "out", "optimizer", "lr_scheduler")
+IGNORED = ("trainer", "run", "ckpt_path", "out", "weights_only", "optimizer", "lr_scheduler")
 """Keys of a fit that say nothing about what it needs."""
 
 DESCRIPTION = """\

@@ -58,7 +58,7 @@ def completion_script(shell: str, commands: Mapping[str, Callable[[Sequence[str]
     keys = {f"--{key}" for key in every if key not in LINKED}
     fit = sorted(keys | {f"--help={topic}" for topic in TOPICS})
     about_data = [key for key in fit if key.startswith(("--data", "--config", "--seed"))]
-    more = {"prepare": fit, "doctor": about_data}
+    more = {"prepare": fit, "doctor": about_data, "explain": about_data}
     options = {
         name: fit if name in SCREENS else sorted({*_options_of(name, run), *more.get(name, [])})
         for name, run in commands.items()

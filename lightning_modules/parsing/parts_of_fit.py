@@ -41,3 +41,28 @@ def without_parts(words: Sequence[str], parts: Sequence[str]) -> list[str]:
             continue
         kept.append(word)
     return kept
+
+
+def take_parts(words: Sequence[str], parts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Divide the words of a tool that takes parts of a fit among options of its own.
+
+    Args:
+        words: Options, and words that belong to none.
+        parts: Top-level keys of the parts.
+
+    Returns:
+        The options of the parts, each with at most one value, and all other words.
+    """
+    theirs: list[str] = []
+    others: list[str] = []
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        key, equals, _ = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or key.split(".")[0] not in parts:
+            others.append(word)
+            continue
+        theirs.append(word)
+        if not equals and waiting and not waiting[0].startswith("--"):
+            theirs.append(waiting.pop(0))
+    return theirs, others

@@ -94,6 +94,10 @@ class Scorer:
             return scores
         return module.head.probabilities(scores.to(module.device)).cpu()
 
+    def inputs(self, batch: VideoBatch) -> tuple[Tensor, ...]:
+        """Make the arguments of the network, every view a sample of its own; see the module's."""
+        return self.module.inputs(self._prepared(batch))
+
     def features(self, batch: VideoBatch) -> Tensor:
         """Compute features, (B, C) float32: means over places, times and views.
 
@@ -107,7 +111,7 @@ class Scorer:
                 "a network with forward_features"
             )
         with torch.inference_mode(), self._casts():
-            inputs = self.module.inputs(self._prepared(batch))
+            inputs = self.inputs(batch)
             at_once = self.module.views_at_once or len(inputs[0])
             parts = zip(*(torch.split(x, at_once) for x in inputs), strict=True)
             # (B*V, C, T', H', W') -> (B*V, C)

@@ -35,7 +35,7 @@ body {{
 }}
 main {{ max-width: 1080px; margin: 0 auto; padding: 32px 20px 64px; }}
 h1 {{ font-size: 26px; margin: 0; }}
-h2 {{ font-size: 18px; margin: 36px 0 12px; }}
+h2 {{ font-size: 18px; margin: 36px 0 12px; overflow-wrap: anywhere; }}
 h3 {{ font-size: 15px; margin: 0 0 8px; }}
 .where {{ color: var(--muted); overflow-wrap: anywhere; margin: 4px 0 16px; }}
 .verdict {{
@@ -79,7 +79,7 @@ li, td.text {{ overflow-wrap: anywhere; }}
   display: grid; gap: 14px; grid-template-columns: repeat(auto-fill, minmax(min(440px, 100%), 1fr));
 }}
 .clips .card {{ margin: 0; min-width: 0; }}
-.clips h3 {{ margin: 8px 0 0; overflow-wrap: anywhere; }}
+.clips h3 {{ margin: 8px 0 6px; overflow-wrap: anywhere; }}
 .clips .caption {{ overflow-wrap: anywhere; }}
 .odd {{
   display: grid; gap: 10px; margin-top: 8px;
@@ -96,8 +96,12 @@ li, td.text {{ overflow-wrap: anywhere; }}
 .answers .bar {{ background: var(--line); border-radius: 4px; height: 9px; overflow: hidden; }}
 .answers i {{ display: block; height: 100%; background: var(--bad); }}
 .answers .right i {{ background: var(--good); }}
+.answers .open i {{ background: var(--accent); }}
 .answers span.right {{ color: var(--good); font-weight: 600; }}
 figure {{ margin: 0; min-width: 0; }}
+video {{ width: 100%; height: auto; border-radius: 6px; display: block; background: #000; }}
+.clips svg {{ width: 100%; height: auto; display: block; }}
+.clips svg text {{ font-family: inherit; }}
 figure img {{ width: 100%; height: auto; border-radius: 6px; display: block; }}
 figcaption {{ font-size: 13px; overflow-wrap: anywhere; margin-top: 4px; }}
 .caption {{ color: var(--muted); font-size: 13px; margin: 6px 0 0; }}
@@ -187,3 +191,19 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool 
 
     body = "\n".join(line(row, "td") for row in rows)
     return f"<table><thead>{line(headings, 'th')}</thead><tbody>{body}</tbody></table>"
+
+
+def answer_bar(name: str, share: float, is_true: bool | None) -> str:
+    """Draw the probability of a class as a bar, in a `div` of the class `answers`.
+
+    Args:
+        name: The class, plain text.
+        share: Its probability.
+        is_true: True for the class of the video, None where that is not known.
+    """
+    kind = {True: "right", False: "wrong", None: "open"}[is_true]
+    return (
+        f'<span class="{kind}">{escape(name)}</span><span class="bar {kind}">'
+        f'<i style="width:{100 * share:.1f}%"></i></span>'
+        f'<span class="number">{100 * share:.1f} %</span>'
+    )

@@ -15,7 +15,7 @@ from datamodules.dataset import VideoDataset
 from lightning_modules.reports.classes import MAX_NAMED_CLASSES
 from lightning_modules.reports.fonts import name_ticks
 from lightning_modules.reports.frames import strip
-from lightning_modules.reports.html_page import card, save_page, section, table
+from lightning_modules.reports.html_page import answer_bar, card, save_page, section, table
 from lightning_modules.reports.page_plots import draw
 from lightning_modules.reports.video_table import ScoredVideo
 
@@ -172,7 +172,7 @@ def _video(video: ScoredVideo, frames: Frames | None) -> str:
     listed = list(video.answers[:3])
     if len(video.truths) == 1 and all(name != video.truth for name, _ in listed):
         listed.append((video.truth, video.of_truth))
-    lines = "".join(_answer(name, share, name in video.truths) for name, share in listed)
+    lines = "".join(answer_bar(name, share, name in video.truths) for name, share in listed)
     group = f", group {video.group}" if video.group else ""
     return (
         f'<div class="card">{shown}<h3>{escape(video.video_id)}</h3>'
@@ -186,16 +186,6 @@ def _some(frames: Frames) -> Frames:
     """Take frames that are spread over a clip."""
     times = np.unique(np.linspace(0, len(frames) - 1, FRAMES).round().astype(int))
     return np.take(frames, times, axis=0)
-
-
-def _answer(name: str, share: float, is_true: bool) -> str:
-    """Draw the probability of a class as a bar."""
-    kind = "right" if is_true else "wrong"
-    return (
-        f'<span class="{kind}">{escape(name)}</span><span class="bar {kind}">'
-        f'<i style="width:{100 * share:.1f}%"></i></span>'
-        f'<span class="number">{100 * share:.1f} %</span>'
-    )
 
 
 def _matrix(confusion: NDArray[np.int64], class_names: Sequence[str]) -> str:

@@ -1,0 +1,1 @@
+"""Commands that tell about the tool itself: its networks, its configs, its words."""
