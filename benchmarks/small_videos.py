@@ -28,7 +28,7 @@ from lightning_modules.cli import main as kinetoscope
 from lightning_modules.evaluation.comparison import compare
 from lightning_modules.evaluation.score_files import Contender, Contest
 from lightning_modules.evaluation.stored_scores import StoredScores, read_scores
-from lightning_modules.reports.comparison import accuracy_rows, paired_rows
+from lightning_modules.reports.compare.rows import accuracy_rows, paired_rows
 
 SCRATCH, IMAGENET = "scratch", "imagenet"
 NOT_MEASURED = "not measured here"

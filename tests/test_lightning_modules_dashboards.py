@@ -22,8 +22,10 @@ from lightning_modules.dashboards.items import Bars, Clip, Clips, Confusion, Lin
 from lightning_modules.dashboards.tensorboard_items import to_tensorboard
 from lightning_modules.dashboards.wandb_items import as_wandb
 from lightning_modules.dashboards.wandb_tests import RecordedTest, send_test
+from lightning_modules.explaining.along_training import family_items
 from lightning_modules.runs.tensorboard import TensorBoard
 from lightning_modules.runs.wandb_runs import WandbAddress
+from models import get_model
 
 
 def media(folder: Path, kind: str, name: str) -> list[Path]:
@@ -64,6 +66,12 @@ def test_fit_in_wandb_is_read_back(run_folder: Path) -> None:
     with VideoReader(played[0]) as video:
         assert (video.num_frames, video.height, video.width) == (8, 64, 64)
     assert media(path.parent, "images", "val/confusion")
+    (table, *_) = media(path.parent, "table", "val/view_shares")
+    shares = json.loads(table.read_text())["data"]  # layer, view, share
+    assert {(row[0], row[1]) for row in shares} == {
+        (layer, view) for layer in (1, 2, 3) for view in ("H-W", "T-W", "T-H")
+    }
+    assert sum(row[2] for row in shares) == pytest.approx(3, abs=1e-5)
     (table, *_) = media(path.parent, "table", "val/per_class")
     assert len(json.loads(table.read_text())["data"]) == 8
 
@@ -89,6 +97,22 @@ def test_norm_is_that_of_all_numbers() -> None:
     values = [torch.randn(3, 4), torch.randn(5), torch.randn(2, 2, 2)]
     squares = sum(float(number) ** 2 for value in values for number in value.flatten())
     assert float(norm(values)) == pytest.approx(math.sqrt(squares))
+
+
+@pytest.mark.parametrize("family", ["cost_a", "cost_b", "st_resnet", "tsm"])
+def test_family_shows_its_own_operations(family: str) -> None:
+    network = get_model(f"{family}_tiny", 4).eval()
+    items = family_items(network, network.example_inputs(2, 8, 64))
+    lines = {name: item for name, item in items.items() if isinstance(item, Lines)}
+    if family == "tsm":
+        assert not items
+    elif family == "st_resnet":
+        (motion,) = lines["val/injected_motion"].lines.values()
+        assert len(motion) == len(lines["val/injected_motion"].points)
+        assert all(size > 0 for size in motion)
+    else:
+        shares = np.array([*lines["val/view_shares"].lines.values()])  # (3, layers)
+        assert shares.sum(0) == pytest.approx(1, abs=1e-5)
 
 
 CLIP = Clip(np.full((4, 16, 16, 3), 90, np.uint8), "grow")

@@ -33,7 +33,9 @@ from lightning_modules.evaluation.score_files import (
     reading_notes,
 )
 from lightning_modules.evaluation.several_labels.comparison import compare_several
-from lightning_modules.reports.comparison import (
+from lightning_modules.reports.compare.files import write_picture, write_tables
+from lightning_modules.reports.compare.page import write_page
+from lightning_modules.reports.compare.rows import (
     BEYOND,
     accuracy_rows,
     beyond_rows,
@@ -43,8 +45,6 @@ from lightning_modules.reports.comparison import (
     paired_rows,
     protocol_notes,
 )
-from lightning_modules.reports.comparison_files import write_picture, write_tables
-from lightning_modules.reports.comparison_page import write_page
 from lightning_modules.reports.several_labels.tables import gain_rows, result_rows, write_results
 
 PRINTED_CLASSES = 20

@@ -10,13 +10,17 @@ from lightning_modules.dashboards.tensorboard_items import to_tensorboard
 from lightning_modules.dashboards.wandb_items import as_wandb
 from lightning_modules.runs.tensorboard import TensorBoard
 
-__all__ = ["can_show", "show"]
+__all__ = ["can_show", "has_dashboard", "show"]
+
+
+def has_dashboard(trainer: Trainer) -> bool:
+    """Return True, on all ranks alike, if a logger of a fit shows more than numbers."""
+    return any(isinstance(logger, WandbLogger | TensorBoard) for logger in trainer.loggers)
 
 
 def can_show(trainer: Trainer) -> bool:
     """Return True if a logger of a fit, on this rank, shows more than numbers."""
-    shows = any(isinstance(logger, WandbLogger | TensorBoard) for logger in trainer.loggers)
-    return trainer.is_global_zero and shows
+    return trainer.is_global_zero and has_dashboard(trainer)
 
 
 def show(trainer: Trainer, items: Mapping[str, Item], step: int) -> None:

@@ -9,6 +9,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_modules.callbacks.artifacts import CheckpointArtifacts
 from lightning_modules.callbacks.broken_videos import BrokenVideos
+from lightning_modules.callbacks.family_picture import FamilyPicture
 from lightning_modules.callbacks.fit_length import FitLength
 from lightning_modules.callbacks.left_out import LeftOut
 from lightning_modules.callbacks.norms import Norms
@@ -57,6 +58,7 @@ def fit_callbacks(
         Throughput(),
         Norms(),
         TrainingClips(),
+        FamilyPicture(),
         ValidationReport(folder, keeps_best),
         ExactResume(),
         LearningRateMonitor(logging_interval="step"),

@@ -14,7 +14,7 @@ from lightning_modules.evaluation.several_labels.comparison import (
     SeveralComparison,
     class_results,
 )
-from lightning_modules.reports.comparison import UNKNOWN, interval_over
+from lightning_modules.reports.compare.rows import UNKNOWN, interval_over
 
 __all__ = ["gain_rows", "result_rows", "write_results"]
 

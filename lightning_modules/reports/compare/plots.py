@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from lightning_modules.evaluation.comparison import Comparison
 from lightning_modules.evaluation.intervals import Estimate
 from lightning_modules.evaluation.score_files import Contest
-from lightning_modules.reports.comparison import total_cost
+from lightning_modules.reports.compare.rows import total_cost
 from lightning_modules.reports.page_plots import ACCENT, BAD, INK, MUTED, SECOND
 
 COLORS = (ACCENT, SECOND, BAD, INK, MUTED)

@@ -9,7 +9,14 @@ from pathlib import Path
 from lightning_modules.evaluation.comparison import Comparison
 from lightning_modules.evaluation.probe_drops import drop_rows, probed_contenders
 from lightning_modules.evaluation.score_files import Contest
-from lightning_modules.reports.comparison import (
+from lightning_modules.reports.compare.plots import (
+    FEWEST,
+    paint_cost,
+    paint_gains,
+    paint_intervals,
+    paint_reliability,
+)
+from lightning_modules.reports.compare.rows import (
     BEYOND,
     accuracy_rows,
     beyond_rows,
@@ -20,13 +27,6 @@ from lightning_modules.reports.comparison import (
     protocol_notes,
     protocol_rows,
     total_cost,
-)
-from lightning_modules.reports.comparison_plots import (
-    FEWEST,
-    paint_cost,
-    paint_gains,
-    paint_intervals,
-    paint_reliability,
 )
 from lightning_modules.reports.html_page import card, save_page, section, table
 from lightning_modules.reports.page_plots import ACCENT, MUTED, draw

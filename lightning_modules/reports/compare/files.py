@@ -14,8 +14,8 @@ from lightning_modules.evaluation.comparison import Comparison, Paired
 from lightning_modules.evaluation.intervals import Estimate
 from lightning_modules.evaluation.probe_drops import class_drops, probed_contenders
 from lightning_modules.evaluation.score_files import Contest
-from lightning_modules.reports.comparison import interval_over, total_cost
-from lightning_modules.reports.comparison_plots import paint_intervals
+from lightning_modules.reports.compare.plots import paint_intervals
+from lightning_modules.reports.compare.rows import interval_over, total_cost
 
 Cells = list[object]
 

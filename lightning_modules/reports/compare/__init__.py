@@ -1,0 +1,1 @@
+"""Reports of a comparison: rows, files, plots and a page."""
