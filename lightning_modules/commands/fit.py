@@ -71,6 +71,7 @@ from lightning_modules.session.from_checkpoint import (
     honoured,
     refuse_other_model,
 )
+from lightning_modules.session.wandb_staging import stage_in
 from lightning_modules.training.checkpoint_content import check_content
 from lightning_modules.training.gpu_libraries import refuse_known_bad_cudnn
 from lightning_modules.training.length import refuse_endless
@@ -318,6 +319,8 @@ class VideoCLI(LightningCLI):
             ckpt, data = self.config[self.subcommand].ckpt_path, self.datamodule
             is_sent = config.logger is not False and data.evaluation.corruptions is None
             run_folder = folder_of_checkpoint(ckpt) if is_sent else None
+            if run_folder is not None:
+                stage_in(run_folder)
             scores = ScoreFile(self._score_folder, run_folder)
             return {
                 "logger": False,
@@ -332,6 +335,7 @@ class VideoCLI(LightningCLI):
             self.unused.look(settings)
             self.run_folder = choose_run_folder(settings, self.goes_on)
             self.unused.note(self.run_folder)
+            stage_in(self.run_folder)
             self.lock.take(self.run_folder)
             if self.checkpoint is not None:
                 refuse_other_run(self.run_folder, self.checkpoint, path)

@@ -19,7 +19,6 @@ from lightning_modules.runs.wandb_runs import (
     WandbAddress,
     is_of_wandb,
     shown_command_line,
-    stage_in,
     works_offline,
 )
 
@@ -79,7 +78,6 @@ def send_test(folder: Path, run_id: str | None, test: RecordedTest) -> None:
 
 def _begin(folder: Path, address: WandbAddress, **kwargs: Any) -> Any:
     """Begin a run in the project of another, without the lines that W&B prints for each."""
-    stage_in(folder)
     return wandb.init(
         dir=str(folder),
         project=address.project,

@@ -28,9 +28,7 @@ PROJECT = "kinetoscope"
 FILE_NAME = "wandb.json"
 """Name of the file in a run folder that tells where the run is in W&B."""
 
-_DATA_DIR = "WANDB_DATA_DIR"
 _lost_runs: set[str] = set()
-_staging: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -193,7 +191,6 @@ def logger_of_run(
     logger = given or RunLogger(
         project=os.environ.get("WANDB_PROJECT", PROJECT), settings=wandb.Settings(quiet=True)
     )
-    stage_in(folder)
     first = logger._wandb_init
     name = first.get("name") or os.environ.get("WANDB_NAME")
     first["name"] = name or f"{folder.parent.name}/{folder.name}"
@@ -215,17 +212,6 @@ def logger_of_run(
     if isinstance(logger, RunLogger):
         logger.resume_count = identity.resume_count
     return logger
-
-
-def stage_in(folder: Path) -> None:
-    """Let W&B keep the files that wait to be sent in a run folder, unless its variable says where.
-
-    By default it leaves copies of all tables in the home folder, which nothing ever removes, and
-    without which an offline run cannot be sent from elsewhere.
-    """
-    if os.environ.get(_DATA_DIR, "") in {"", *_staging}:
-        os.environ[_DATA_DIR] = str(folder.absolute() / "wandb")
-        _staging.add(os.environ[_DATA_DIR])
 
 
 def works_offline() -> bool:
