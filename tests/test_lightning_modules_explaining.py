@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cost_figure_8 import FIGURE_8
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -34,28 +35,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 CLASSES = 5
 LABELS = torch.tensor([1, 3])
-
-# models/cost.py's paper, figure 8, read off its drawing: H-W, T-W, T-H of the 8 layers
-MOMENTS = [
-    (0.825, 0.086, 0.089),
-    (0.788, 0.109, 0.104),
-    (0.652, 0.114, 0.235),
-    (0.786, 0.081, 0.134),
-    (0.694, 0.143, 0.163),
-    (0.591, 0.188, 0.221),
-    (0.498, 0.191, 0.311),
-    (0.526, 0.229, 0.245),
-]
-KINETICS = [
-    (0.893, 0.026, 0.081),
-    (0.826, 0.037, 0.137),
-    (0.811, 0.006, 0.183),
-    (0.880, 0.005, 0.115),
-    (0.864, 0.104, 0.032),
-    (0.664, 0.166, 0.169),
-    (0.697, 0.095, 0.208),
-    (0.554, 0.186, 0.260),
-]
 
 
 def disturbed(name: str, **options: object) -> VideoNetwork:
@@ -270,11 +249,11 @@ def test_maps_are_spread_over_frames_and_drawn_on_one_scale() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "means"), [(KINETICS, ("0.77", "0.08", "0.15")), (MOMENTS, ("0.67", "0.14", "0.19"))]
+    ("data", "means"),
+    [("kinetics", ("0.77", "0.08", "0.15")), ("moments", ("0.67", "0.14", "0.19"))],
 )
-def test_figure_8_of_the_paper_gives_its_means(
-    rows: list[tuple[float, ...]], means: tuple[str, ...]
-) -> None:
+def test_figure_8_of_the_paper_gives_its_means(data: str, means: tuple[str, ...]) -> None:
+    rows = FIGURE_8[data]
     axes = Figure().subplots()
     draw_layers(axes, np.array(rows))
     written = [text.get_text() for text in axes.get_legend().get_texts()]

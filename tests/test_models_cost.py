@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
+from cost_figure_8 import FIGURE_8
 from torch import Tensor, nn
 
 from models.cost import CoST, CoSTOperation, CoSTOperationA, CoSTOperationB
@@ -253,31 +254,6 @@ def test_network_reports_coefficients_of_every_layer(name: str) -> None:
     assert not any(m._forward_pre_hooks for m in network.modules())
     again = network.coefficients(clip.flip(0))
     torch.testing.assert_close(again["layer3.0.conv2"].flip(0), found["layer3.0.conv2"])
-
-
-FIGURE_8 = {
-    "moments": (
-        (0.825, 0.086, 0.089),
-        (0.788, 0.109, 0.104),
-        (0.652, 0.114, 0.235),
-        (0.786, 0.081, 0.134),
-        (0.694, 0.143, 0.163),
-        (0.591, 0.188, 0.221),
-        (0.498, 0.191, 0.311),
-        (0.526, 0.229, 0.245),
-    ),
-    "kinetics": (
-        (0.893, 0.026, 0.081),
-        (0.826, 0.037, 0.137),
-        (0.811, 0.006, 0.183),
-        (0.880, 0.005, 0.115),
-        (0.864, 0.104, 0.032),
-        (0.664, 0.166, 0.169),
-        (0.697, 0.095, 0.208),
-        (0.554, 0.186, 0.260),
-    ),
-}
-"""H-W, T-W and T-H in the eight layers of R50, read off the drawing to about 0.002."""
 
 
 def test_mean_over_layers_is_what_the_paper_prints() -> None:

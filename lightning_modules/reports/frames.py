@@ -24,13 +24,17 @@ def picture(pixels: NDArray[np.uint8], longest: int = LONGEST) -> str:
     Returns:
         HTML.
     """
+    return f'<img alt="" src="{data_address(pixels, longest)}">'
+
+
+def data_address(pixels: NDArray[np.uint8], longest: int = LONGEST) -> str:
+    """Make the address of an image that lies in the page itself; see `picture`."""
     shown = Image.fromarray(pixels)
     if max(shown.size) > longest:
         shown = ImageOps.contain(shown, (longest, longest))
     file = io.BytesIO()
     shown.save(file, "JPEG", quality=QUALITY)
-    text = base64.b64encode(file.getvalue()).decode()
-    return f'<img alt="" src="data:image/jpeg;base64,{text}">'
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def strip(frames: NDArray[np.uint8]) -> str:

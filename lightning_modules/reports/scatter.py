@@ -1,7 +1,5 @@
 """Points with thumbnails in a page: looked at with a mouse, a finger or the arrow keys."""
 
-import base64
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +7,8 @@ from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+
+from lightning_modules.reports.frames import data_address
 
 SIDE = 96
 """Longest side of a thumbnail, in pixels."""
@@ -40,7 +39,7 @@ document.querySelectorAll(".scatter").forEach((box) => {
     now = next;
     dots[now].classList.add("on");
     dots[now].parentNode.append(dots[now]);
-    picture.src = "data:image/jpeg;base64," + points[now].picture;
+    picture.src = points[now].picture;
     words.textContent = points[now].text;
   };
   const nearest = (x, y, fits) => {
@@ -117,7 +116,12 @@ def scatter(points: Sequence[Point], groups: Sequence[str], title: str) -> str:
     scaled = (places - low) / np.maximum(high - low, 1e-12)
     xs, ys = 2 + 96 * scaled[:, 0], 68 - 66 * scaled[:, 1]
     listed = [
-        {"x": round(x, 2), "y": round(y, 2), "text": p.text, "picture": _jpeg(p.thumbnail)}
+        {
+            "x": round(x, 2),
+            "y": round(y, 2),
+            "text": p.text,
+            "picture": data_address(p.thumbnail, SIDE),
+        }
         for p, x, y in zip(points, xs.tolist(), ys.tolist(), strict=True)
     ]
     dots = "".join(
@@ -142,9 +146,3 @@ def _color(group: int, count: int) -> str:
     if group < 0:
         return "var(--muted)"
     return f"hsl({360 * group / max(1, count):.0f} 65% {45 + 12 * (group % 2)}%)"
-
-
-def _jpeg(pixels: NDArray[np.uint8]) -> str:
-    file = io.BytesIO()
-    ImageOps.contain(Image.fromarray(pixels), (SIDE, SIDE)).save(file, "JPEG", quality=70)
-    return base64.b64encode(file.getvalue()).decode()
