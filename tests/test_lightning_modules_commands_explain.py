@@ -7,6 +7,7 @@ import shutil
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from datamodules.annotations.label_form import LabelForm
 from lightning_modules import load, open_checkpoint
 from lightning_modules.cli import main
 from lightning_modules.commands import explain as explain_command
+from lightning_modules.dashboards import items
 from lightning_modules.evaluation.protocol import digest_of_weights
 from lightning_modules.explaining.clip_report import explain_clip, file_stems
 from lightning_modules.explaining.clips import Clip
@@ -26,6 +28,7 @@ from lightning_modules.explaining.error_report import worst_of_each
 from lightning_modules.explaining.families import family_of
 from lightning_modules.reports.scatter import Point, scatter
 from lightning_modules.reports.video_table import ScoredVideo
+from lightning_modules.runs.wandb_runs import WandbAddress
 from models import VideoNetwork, get_model
 from models.adapted import AdaptedNetwork
 
@@ -139,7 +142,10 @@ def test_split_is_explained_in_one_pass(motion_root: Path, tmp_path: Path) -> No
 
 
 def test_mistakes_of_a_test_are_playable(
-    motion_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    motion_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     classes = open_checkpoint(CHECKPOINT).class_names
     videos = sorted((motion_root / "test").rglob("*.mp4"))[:6]
@@ -158,11 +164,24 @@ def test_mistakes_of_a_test_are_playable(
 
     names = [video.relative_to(motion_root).as_posix() for video in videos]
     scores = save("scores.npz", digest, names)
+    sent: list[Any] = []
+    address = WandbAddress("abcd1234", "lab")
+    monkeypatch.setattr(WandbAddress, "read", lambda folder: address)
+    monkeypatch.setattr(explain_command, "stage_in", lambda folder: None)
+    monkeypatch.setattr(explain_command, "send_look", lambda *given: sent.append(given))
     data = ["--data=MotionShapesDataModule", f"--data.root={motion_root}"]
     data += [f"--data.num_{split}={n}" for split, n in (("train", 64), ("val", 16), ("test", 16))]
     page = explain(tmp_path / "out", *data, scores)
     assert_stands_alone(page)
     assert page.count("<video") == 2
+    ((folder, _, look),) = sent
+    assert folder == GOLDEN
+    assert look.name == "mistakes of scores"
+    rows = look.items["mistakes"].rows
+    assert [row[1:3] for row in rows] == [[names[i], classes[labels[i]]] for i in range(2)]
+    assert all(isinstance(row[0], items.Clip) for row in rows)
+    explain(tmp_path / "alone", *data, scores, "--no_wandb")
+    assert len(sent) == 1
     for i in range(2):
         assert f"{classes[labels[i]]} taken for {classes[wrong[i]]}" in page
         assert f"map of {classes[wrong[i]]}, map of {classes[labels[i]]}" in page

@@ -20,8 +20,13 @@ from lightning_modules.callbacks.norms import norm
 from lightning_modules.callbacks.training_clips import caption, clips_as_seen
 from lightning_modules.dashboards.items import Bars, Clip, Clips, Confusion, Lines, Picture, Table
 from lightning_modules.dashboards.tensorboard_items import to_tensorboard
+from lightning_modules.dashboards.wandb_beside import (
+    RecordedLook,
+    RecordedTest,
+    send_look,
+    send_test,
+)
 from lightning_modules.dashboards.wandb_items import as_wandb
-from lightning_modules.dashboards.wandb_tests import RecordedTest, send_test
 from lightning_modules.explaining.along_training import family_items
 from lightning_modules.runs.tensorboard import TensorBoard
 from lightning_modules.runs.wandb_runs import WandbAddress
@@ -252,6 +257,23 @@ def test_a_test_uses_the_checkpoints_artifact_where_there_is_a_server(
     send_test(tmp_path, "abcd1234", tested)
     assert "so the test is not linked to it" in capsys.readouterr().out
     assert len(begun.rows) == 2
+
+
+def test_mistakes_are_sent_beside_the_run_that_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(wandb, "init", begun := Begun())
+    table = Table(["clip", "truth"], [[CLIP, "grow"]])
+    look = RecordedLook("mistakes of test_1x1", {"mistakes": table})
+    send_look(tmp_path, "abcd1234", look)
+    assert not begun.inits
+    WandbAddress("abcd1234", "lab", "me", "lr", "small/3").write(tmp_path)
+    send_look(tmp_path, "abcd1234", look)
+    (own,) = begun.inits
+    assert (own["job_type"], own["name"]) == ("explain", "small/3 mistakes of test_1x1")
+    assert own["config"] == {"trained_run": "abcd1234", "trained_run_name": "small/3"}
+    assert isinstance(begun.rows[0]["mistakes"].data[0][0], wandb.Video)
+    assert "W&B: it is the run new12345 of the project lab" in capsys.readouterr().out
 
 
 def test_a_test_of_a_run_that_still_trains_leaves_its_summary_alone(

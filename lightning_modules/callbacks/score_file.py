@@ -16,7 +16,7 @@ from datamodules.csv_tables import write_rows
 from datamodules.errors import as_storage_error
 from lightning_modules.base import VideoClassifier
 from lightning_modules.console import say
-from lightning_modules.dashboards.wandb_tests import send_test
+from lightning_modules.dashboards.wandb_beside import send_test
 from lightning_modules.evaluation.protocol import (
     Protocol,
     describe_protocol,

@@ -13,6 +13,8 @@ from datamodules.errors import as_storage_error
 from datamodules.jobs.progress import progress_bar
 from lightning_modules.checkpoints import open_checkpoint
 from lightning_modules.console import ToolParser, fail, nearest, say
+from lightning_modules.dashboards.items import Table
+from lightning_modules.dashboards.wandb_beside import RecordedLook, send_look
 from lightning_modules.explaining.cam import Method
 from lightning_modules.explaining.clip_report import explain_clip, file_stems
 from lightning_modules.explaining.clips import ClipReader
@@ -26,6 +28,9 @@ from lightning_modules.prediction.inputs import FLOW_METHODS, NetworkInput
 from lightning_modules.prediction.scoring import Scorer
 from lightning_modules.prediction.videos import find_videos
 from lightning_modules.reports.html_page import save_page, section
+from lightning_modules.runs.folder import folder_of_checkpoint
+from lightning_modules.runs.wandb_runs import WandbAddress
+from lightning_modules.session.wandb_staging import stage_in
 
 ADVICE = "make room, or name another folder with --out"
 """What helps where nothing can be written; the end of a sentence."""
@@ -99,10 +104,22 @@ def _explain_data(
     reader = ClipReader.of_data(scorer, data, options.batch_size, options.num_workers)
     if options.errors is not None:
         made = explain_errors(reader, family, data, options.errors, options.layer, options.method)
-        return made, "the mistakes of a test"
+        _send(scorer, made.table, options)
+        return made.sections, "the mistakes of a test"
     batches = _pass(reader, data, options.split, options)
-    made = explain_split(reader, family, batches, options.split, options.embedding)
-    return made, f"the {options.split} split"
+    statistics = explain_split(reader, family, batches, options.split, options.embedding)
+    return statistics, f"the {options.split} split"
+
+
+def _send(scorer: Scorer, table: Table, options: argparse.Namespace) -> None:
+    """Send the mistakes to W&B, where the run that trained is there."""
+    folder = folder_of_checkpoint(options.ckpt_path)
+    if options.no_wandb or WandbAddress.read(folder) is None:
+        return
+    stage_in(folder)
+    name = options.errors.stem.removeprefix("scores_")
+    about = RecordedLook(f"mistakes of {name}", {"mistakes": table})
+    send_look(folder, scorer.module.origin.run.get("id"), about)
 
 
 def _explain_videos(
@@ -209,6 +226,8 @@ def _parser() -> ToolParser:
     add("--embedding", choices=("pca", "tsne"), default="pca", help=text)
     text = "score file of `test`: show the worst videos of each confusion instead"
     add("--errors", type=Path, metavar="SCORES", help=text)
+    text = "leave W&B alone, which gets the mistakes where the run that trained is there"
+    add("--no_wandb", action="store_true", help=text)
     add("--batch_size", type=int, default=8, help="videos at a time")
     add("--num_workers", type=int, default=0, help="decoding processes")
     text = "video files, frame folders, folders of videos, or list files (.txt, .csv)"

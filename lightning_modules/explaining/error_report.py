@@ -1,6 +1,7 @@
 """The worst clips of each confusion in a score file, playable, with what the network looked at."""
 
 from collections import Counter
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
@@ -9,22 +10,40 @@ import torch
 from datamodules.base import VideoDataModule
 from datamodules.dataset import VideoDataset
 from datamodules.errors import UserError
+from lightning_modules.dashboards import items
+from lightning_modules.dashboards.items import Table
 from lightning_modules.evaluation.stored_scores import StoredScores, read_scores
 from lightning_modules.explaining.cam import Method, activation_maps, spread
 from lightning_modules.explaining.clip_report import file_stems
 from lightning_modules.explaining.clips import Clip, ClipReader
 from lightning_modules.explaining.families import Family
-from lightning_modules.explaining.pictures import enlarge, heat, play, side_by_side
+from lightning_modules.explaining.pictures import RATE, enlarge, heat, play, side_by_side
 from lightning_modules.reports.html_page import answer_bar, section
 from lightning_modules.reports.video_table import ScoredVideo, paths_below, worst_first
 
-__all__ = ["explain_errors", "worst_of_each"]
+__all__ = ["Mistakes", "explain_errors", "worst_of_each"]
 
 CONFUSIONS = 8
 """Pairs of classes that are shown, the most frequent ones."""
 
+COLUMNS = ("clip", "video_id", "truth", "answer", "probability", "loss", "path")
+"""Of the table for W&B."""
+
 EACH = 3
 """Videos of a pair."""
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """The worst mistakes of a test, as they are shown.
+
+    Attributes:
+        sections: A section of the page for each confusion.
+        table: The same videos for W&B, with the clips.
+    """
+
+    sections: list[str]
+    table: Table
 
 
 def explain_errors(
@@ -34,7 +53,7 @@ def explain_errors(
     scores: Path,
     layer: str | None = None,
     method: Method = "grad_cam",
-) -> list[str]:
+) -> Mistakes:
     """Show the worst mistakes of a test.
 
     Args:
@@ -44,9 +63,6 @@ def explain_errors(
         scores: Score file of `kinetoscope test`.
         layer: See `activation_maps`.
         method: See `activation_maps`.
-
-    Returns:
-        A section for each confusion.
 
     Raises:
         UserError: If the scores are those of other weights or videos.
@@ -63,22 +79,22 @@ def explain_errors(
     paths = paths_below(split.root, list(split.video_ids), list(split.table.paths))
     groups = worst_of_each(worst_first(stored, paths))
     if not groups:
-        return [section("Mistakes", "<p>none: every video of the score file is right</p>")]
+        none = section("Mistakes", "<p>none: every video of the score file is right</p>")
+        return Mistakes([none], Table(COLUMNS, []))
     shown = [video.video_id for _, _, group in groups for video in group]
     stems = dict(zip(shown, file_stems(shown), strict=True))
-    made = []
+    made, rows = [], []
     for title, count, group in groups:
         cards = ""
         for video in group:
-            clips = reader.of_split(split, [positions[video.video_id]])
-            clip = next(clips, None)
-            playing = "<p>cannot be read any more</p>"
-            if clip is not None:
-                playing = _playing(family, clip, video, stems[video.video_id], layer, method)
-            cards += _card(video, playing)
+            clip = next(reader.of_split(split, [positions[video.video_id]]), None)
+            seen = None if clip is None else _seen(family, clip, video, layer, method)
+            cards += _card(video, family.folder / f"{stems[video.video_id]}_error.mp4", seen)
+            if seen is not None:
+                rows.append(_row(video, seen))
         words = "video" if count == 1 else "videos"
         made.append(section(f"{title} ({count} {words})", f'<div class="clips">{cards}</div>'))
-    return made
+    return Mistakes(made, Table(COLUMNS, rows))
 
 
 def worst_of_each(videos: list[ScoredVideo]) -> list[tuple[str, int, list[ScoredVideo]]]:
@@ -114,15 +130,10 @@ def _split_of(stored: StoredScores, data: VideoDataModule) -> VideoDataset:
     )
 
 
-def _playing(
-    family: Family,
-    clip: Clip,
-    video: ScoredVideo,
-    stem: str,
-    layer: str | None,
-    method: Method,
-) -> str:
-    """Show a clip, the map of the wrong answer, and the map of the true class."""
+def _seen(
+    family: Family, clip: Clip, video: ScoredVideo, layer: str | None, method: Method
+) -> items.Clip:
+    """Set a clip, the map of the wrong answer, and the map of the true class side by side."""
     names = [video.answers[0][0], video.truth]
     shown = enlarge(clip.frames)
     size = (len(shown), *shown.shape[1:3])
@@ -132,11 +143,21 @@ def _playing(
         maps = activation_maps(family.network, clip.inputs, label, layer, method)
         panels.append(heat(shown, spread(maps.values, *size)[0], maps.largest))
     title = f"clip, map of {names[0]}, map of {names[1]}, from left to right"
-    playing = play(family.folder / f"{stem}_error.mp4", side_by_side(*panels), title)
-    return f'{playing}<p class="caption">{escape(title)}, each on a scale of its own</p>'
+    return items.Clip(side_by_side(*panels), title, RATE)
 
 
-def _card(video: ScoredVideo, shown: str) -> str:
+def _row(video: ScoredVideo, seen: items.Clip) -> list[str | float | items.Clip]:
+    answer, share = video.answers[0]
+    words = [video.video_id, video.truth, answer]
+    return [seen, *words, round(share, 6), round(video.loss, 6), video.path]
+
+
+def _card(video: ScoredVideo, target: Path, seen: items.Clip | None) -> str:
+    """Make the card of a video, whose clip is written to a file, too."""
+    shown = "<p>cannot be read any more</p>"
+    if seen is not None:
+        words = escape(f"{seen.caption}, each on a scale of its own")
+        shown = f'{play(target, seen.frames, seen.caption)}<p class="caption">{words}</p>'
     listed = list(video.answers[:3])
     if all(name != video.truth for name, _ in listed):
         listed.append((video.truth, video.of_truth))

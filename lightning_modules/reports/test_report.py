@@ -11,7 +11,7 @@ from datamodules import VideoDataModule
 from datamodules.annotations.label_form import LabelForm
 from datamodules.clips.crops import count_crops
 from lightning_modules.dashboards.items import Clip, Confusion, Item, Picture, Table
-from lightning_modules.dashboards.wandb_tests import RecordedTest
+from lightning_modules.dashboards.wandb_beside import RecordedTest
 from lightning_modules.evaluation.protocol import Protocol
 from lightning_modules.evaluation.result_files import ResultFiles
 from lightning_modules.evaluation.stored_scores import read_scores

@@ -1,8 +1,8 @@
-"""Tests in W&B: a run of their own, linked to the run that trained, and an entry in its summary."""
+"""Tests and looks in W&B: runs beside the run that trained, linked to it."""
 
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,19 @@ class RecordedTest:
     scores: Path
 
 
+@dataclass(frozen=True)
+class RecordedLook:
+    """What `explain` found, as W&B is to have it.
+
+    Attributes:
+        name: Its name.
+        items: What is shown, by name.
+    """
+
+    name: str
+    items: Mapping[str, Item]
+
+
 def send_test(folder: Path, run_id: str | None, test: RecordedTest) -> None:
     """Send a test to the project of the run that trained, where that is in W&B.
 
@@ -54,29 +67,64 @@ def send_test(folder: Path, run_id: str | None, test: RecordedTest) -> None:
         run_id: Its id, as the checkpoint tells it.
         test: The test.
     """
+    with _sending(folder, run_id, "test") as trained:
+        if trained is None:
+            return
+        address = _send_run(folder, trained, test)
+        say(f"W&B: the test is the run {address.id} of the project {address.project}")
+        if is_in_use(folder):
+            say(f"W&B: the run {trained.id} still trains, so its summary gets no entry")
+        else:
+            _send_summary(folder, trained, test, address)
+
+
+def send_look(folder: Path, run_id: str | None, look: RecordedLook) -> None:
+    """Send what `explain` found to the project of the run that trained; see `send_test`."""
+    with _sending(folder, run_id, "look") as trained:
+        if trained is None:
+            return
+        with _begin(folder, trained, "explain", look.name, {}) as run:
+            run.log(_shown(look.items))
+            say(f"W&B: it is the run {run.id} of the project {run.project}")
+
+
+@contextmanager
+def _sending(folder: Path, run_id: str | None, what: str) -> Iterator[WandbAddress | None]:
+    """Find the run that trained, None where nothing is to be sent; say what W&B fails with."""
     trained = WandbAddress.read(folder)
     if trained is None or trained.id != run_id:
+        yield None
         return
     if os.environ.get("WANDB_SWEEP_ID"):
-        say("W&B: no test is sent from within a sweep, where every run is the sweep's own")
+        say(f"W&B: no {what} is sent from within a sweep, where every run is the sweep's own")
+        yield None
         return
     try:
         with shown_command_line():
-            address = _send_run(folder, trained, test)
-            say(f"W&B: the test is the run {address.id} of the project {address.project}")
-            if is_in_use(folder):
-                say(f"W&B: the run {trained.id} still trains, so its summary gets no entry")
-            else:
-                _send_summary(folder, trained, test, address)
+            yield trained
     except Exception as error:
         if not is_of_wandb(error):
             raise
-        say(f"W&B has ended ({error or type(error).__name__}); the files of the test are whole")
+        say(f"W&B has ended ({error or type(error).__name__}); the files of the {what} are whole")
         with suppress(Exception):
             wandb.teardown()
 
 
-def _begin(folder: Path, address: WandbAddress, **kwargs: Any) -> Any:
+def _begin(
+    folder: Path, trained: WandbAddress, kind: str, name: str, config: Mapping[str, Any]
+) -> Any:
+    """Begin a run beside the one that trained, which it names."""
+    return _init(
+        folder,
+        trained,
+        job_type=kind,
+        name=f"{trained.name} {name}",
+        notes=f"{kind.capitalize()} of the run {trained.id} ({trained.name}).",
+        config={"trained_run": trained.id, "trained_run_name": trained.name, **config},
+    )
+
+
+def _init(folder: Path, address: WandbAddress, **kwargs: Any) -> Any:
     """Begin a run in the project of another, without the lines that W&B prints for each."""
     return wandb.init(
         dir=str(folder),
@@ -91,26 +139,19 @@ def _begin(folder: Path, address: WandbAddress, **kwargs: Any) -> Any:
 
 def _send_run(folder: Path, trained: WandbAddress, test: RecordedTest) -> WandbAddress:
     """Make the run of a test, with its table and pictures."""
-    config = {"trained_run": trained.id, "trained_run_name": trained.name, "protocol": test.config}
-    run = _begin(
-        folder,
-        trained,
-        job_type="test",
-        name=f"{trained.name} {test.name}",
-        notes=f"Test of the run {trained.id} ({trained.name}).",
-        config=config,
-    )
-    with run:
+    with _begin(folder, trained, "test", test.name, {"protocol": test.config}) as run:
         _use_checkpoint(run, folder, trained, test.checkpoint)
-        shown = {key: value for name in test.items for key, value in _shown(name, test).items()}
-        run.log({**test.metrics, **shown})
+        run.log({**test.metrics, **_shown(test.items)})
         scores = scores_artifact(test.scores, trained.name, test.config)
         run.log_artifact(scores, aliases=[test.name])
         return WandbAddress.of(run)
 
 
-def _shown(name: str, test: RecordedTest) -> dict[str, Any]:
-    return as_wandb(name, test.items[name])
+def _shown(items: Mapping[str, Item]) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    for name, item in items.items():
+        shown |= as_wandb(name, item)
+    return shown
 
 
 def _use_checkpoint(run: Any, folder: Path, trained: WandbAddress, path: Path) -> None:
@@ -129,6 +170,6 @@ def _send_summary(
     folder: Path, trained: WandbAddress, test: RecordedTest, address: WandbAddress
 ) -> None:
     """Set the results in the summary of the run that trained, with the id of the test's run."""
-    with _begin(folder, trained, id=trained.id, name=trained.name, resume="allow") as run:
+    with _init(folder, trained, id=trained.id, name=trained.name, resume="allow") as run:
         entries = {**test.metrics, "run": address.id}
         run.summary.update({f"{test.name}/{key}": value for key, value in entries.items()})
