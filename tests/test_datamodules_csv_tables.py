@@ -25,7 +25,7 @@ def test_no_cell_begins_like_a_formula_and_reading_gives_the_same() -> None:
 
 def test_names_of_videos_and_classes_are_escaped_in_predictions(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
-    write_predictions(path, [Prediction("=cmd|' /C calc'!A0.mp4", ["@sum", "b"], [0.75, 0.25])], 2)
+    write_predictions(path, [Prediction("=cmd|' /C calc'!A0.mp4", ["@sum", "b"], [0.75, 0.25])])
     with path.open(newline="") as file:
         (_, row) = csv.reader(file)
     assert row == ["'=cmd|' /C calc'!A0.mp4", "'@sum", "0.750000", "b", "0.250000", ""]

@@ -102,7 +102,7 @@ PARSER_ERRORS: list[tuple[str, list[str], str]] = [
     (
         NOT_A_CLASS,
         ["--data=datamodules.UCF"],
-        "there is no class datamodules.UCF; there are datamodules.Diving48DataModule, ",
+        "there is no class datamodules.UCF; there are datamodules.CharadesDataModule, ",
     ),
     (NOT_A_CLASS, ["--data=datamodules.no.X"], "there is no class datamodules.no.X; there are "),
     (NOT_A_CLASS, ["--data=torch.no.X"], "there is no class torch.no.X; there are "),

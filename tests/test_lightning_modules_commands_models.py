@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lightning_modules.cli import main
-from lightning_modules.commands import models
+from lightning_modules.commands.about import models
 from models.documented import DOCUMENTED_SIZES
 
 

@@ -92,7 +92,7 @@ def test_help_shows_defaults_that_are_some(
     assert "(None)" not in said
     assert "(False)" not in said
     assert "default:" not in said
-    shown = {"flow": "(256)", "predict": "(5)", "doctor": "(200)"}
+    shown = {"flow": "(256)", "predict": "(0.5)", "doctor": "(200)"}
     assert shown.get(command, "") in said
 
 
