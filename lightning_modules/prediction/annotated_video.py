@@ -24,6 +24,9 @@ BAR = (88, 166, 255, 220)
 LEAST = 0.01
 """Least probability that is written."""
 
+READABLE = 160
+"""Height from which on labels can be read, in pixels; smaller videos are enlarged."""
+
 
 def annotate_all(
     rows: Iterable[Row | tuple[str, str]],
@@ -66,6 +69,8 @@ def annotate(
 ) -> None:
     """Write a copy of a video in which every frame shows its time and its labels.
 
+    A video too small for them is enlarged, each pixel to a square of whole pixels.
+
     Args:
         video: The video.
         rows: Its rows in order of time, which are read as they are needed.
@@ -86,8 +91,14 @@ def annotate(
                     stretch = next(stretches, [])
                 shown = [row for row in stretch[:top] if row.probability >= LEAST]
                 assert frame.pixels is not None
-                pixels = frame.pixels.permute(1, 2, 0).numpy()
+                pixels = _readable(frame.pixels.permute(1, 2, 0).numpy())
                 writer.write(draw_labels(pixels, frame.time, shown), frame.time - begin)
+
+
+def _readable(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Enlarge a frame, (H, W, 3), on which no label could be read."""
+    factor = -(-READABLE // len(pixels))
+    return pixels.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else pixels
 
 
 def draw_labels(
