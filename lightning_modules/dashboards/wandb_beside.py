@@ -46,7 +46,7 @@ class RecordedTest:
 
 @dataclass(frozen=True)
 class RecordedLook:
-    """What `explain` found, as W&B is to have it.
+    """Findings of `explain`, as W&B is to have them.
 
     Attributes:
         name: Its name.
