@@ -67,7 +67,7 @@ class ViewShares:
     @property
     def by_channel(self) -> list[NDArray[np.float64]]:
         """Mean shares of the channels of each layer, L times (C, 3)."""
-        return [(self._channels[name] / self.clips.sum()).numpy() for name in self.layers]
+        return [(self._channels[name] / int(self.clips.sum())).numpy() for name in self.layers]
 
     @property
     def by_layer(self) -> NDArray[np.float64]:
