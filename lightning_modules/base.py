@@ -21,11 +21,13 @@ from datamodules.annotations.label_form import LabelForm
 from datamodules.data_spec import DataSpec
 from datamodules.errors import UserError, as_user_error
 from datamodules.plugins.described import Described, class_path_of, plain
+from lightning_modules.labels.classes import Average, Classes
+from lightning_modules.labels.heads import check_form, make_loss
+from lightning_modules.labels.metrics import refuse_not_finite
 from lightning_modules.resume.checkpoint_io import read_checkpoint
 from lightning_modules.runs.origin import Origin
 from lightning_modules.runs.versions import library_versions
 from lightning_modules.training.arguments import (
-    check_average,
     check_network_name,
     plain_arguments,
     refuse_without_effect,
@@ -34,16 +36,8 @@ from lightning_modules.training.averaging import AveragedWeights
 from lightning_modules.training.batch_norm import divide_batch, refuse_sync_batch_norm
 from lightning_modules.training.checkpoint_content import check_content
 from lightning_modules.training.initialization import build_network, initialize, prepare_network
-from lightning_modules.training.label_heads import ColumnLoss, LabelHead, check_form, make_loss
 from lightning_modules.training.length import count_steps, rate_scale, refuse_endless
 from lightning_modules.training.loading import load_module
-from lightning_modules.training.metrics import (
-    TRAIN,
-    class_metric,
-    make_metrics,
-    mean_metric,
-    refuse_not_finite,
-)
 from lightning_modules.training.optim import (
     BatchNorm,
     Optimization,
@@ -51,8 +45,6 @@ from lightning_modules.training.optim import (
     make_scheduler,
 )
 from models import VideoNetwork, WeightReport
-
-Average = Literal["probabilities", "logits", "maximum"]
 
 _BATCH_KEYS: Mapping[str, Literal["clips", "flow"]] = {"clip": "clips", "flow": "flow"}
 
@@ -129,26 +121,22 @@ class VideoClassifier(Described, LightningModule):
         self.network: VideoNetwork = build_network(network, num_classes, self.network_options)
         prepare_network(self.network, batch_norm, checkpoint_activations, classifier_std)
         self.num_classes = num_classes
-        self.class_names = list(class_names)
-        self.label_form = LabelForm.of(label_form)
-        check_average(average, self.label_form)
+        form = LabelForm.of(label_form)
+        self.classes = Classes(class_names, num_classes, form, average, metrics)
+        self.criterion = make_loss(loss, label_smoothing, form, self.classes.columns)
         self.init_from = init_from
         self.batch_norm = batch_norm
         self.optimization = optimization
-        self.average: Average = average
         self.compiles = compile
-        self.data = DataSpec(tuple(class_names), label_form=self.label_form)
+        self.data = DataSpec(tuple(class_names), label_form=form)
         self.input_spec: dict[str, Any] = {}
         self.protocol: dict[str, Any] = {}
         self.origin = Origin()
         self.has_weights = False
         self.views_at_once: int | None = None
-        self.class_order: list[int] | None = None
+        self._fits = False
         self._loaded: WeightReport | None = None
         self._stored_arguments: dict[str, Any] = {}
-        self._own_metrics = metrics or {}
-        self._build_metrics()
-        self.criterion = make_loss(loss, label_smoothing, self.label_form, self.groups)
 
     def describe_as(self, arguments: Mapping[str, Any]) -> None:
         """Set the arguments that checkpoints and loggers store for this module.
@@ -169,21 +157,15 @@ class VideoClassifier(Described, LightningModule):
         self._stored_arguments = plain({**arguments, **own}, "model")
         self.save_hyperparameters(self._stored_arguments)
 
-    def _build_metrics(self) -> None:
-        """Make metrics and losses of a validation, which depend on the order of the classes."""
-        labels = self.label_form, self.groups, self.num_classes
-        self.head = LabelHead(self.label_form, self.groups)
-        self.train_metrics = make_metrics(*labels, TRAIN)
-        self.val_metrics = make_metrics(*labels, "val/", self._own_metrics)
-        self.test_metrics = make_metrics(*labels, "test/", self._own_metrics)
-        self.val_loss = mean_metric()
-        self.val_by_class: Metric = class_metric(*labels)
-        self.test_by_class: Metric = class_metric(*labels)
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes in the order of the data, and of `view_logits`."""
+        return self.classes.names
 
     @property
-    def groups(self) -> dict[str, list[int]]:
-        """Classes of each column of the labels; none where there are no columns."""
-        return self.label_form.groups(self.class_names) if self.label_form.columns else {}
+    def label_form(self) -> LabelForm:
+        """Form of the labels: one class, several, or columns."""
+        return self.classes.form
 
     @property
     def trainer(self) -> Trainer:
@@ -195,11 +177,6 @@ class VideoClassifier(Described, LightningModule):
         if trainer is not None and trainer.state.fn == "fit":
             refuse_endless(self.optimization, trainer.max_epochs, trainer.max_steps)
         vars(LightningModule)["trainer"].__set__(self, trainer)
-
-    @property
-    def _exchanges_scores(self) -> bool:
-        """True if ranks exchange their scores, of which one without a video has an empty table."""
-        return self.label_form.kind == "multi"
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Compute the logits of normalized inputs, (B, K).
@@ -255,49 +232,36 @@ class VideoClassifier(Described, LightningModule):
     def view_logits(self, batch: VideoBatch) -> Tensor:
         """Compute the logits of every view of every video, (B, V, K) float32.
 
-        The classes are in the order of `class_names`, which that of a checkpoint may differ from.
+        The classes are in the order of `class_names`, which may differ from that of the training.
         """
         num_videos = len(batch["label"])
         inputs = self.inputs(batch)
         at_once = self.views_at_once or len(inputs[0])
         parts = zip(*(torch.split(x, at_once) for x in inputs), strict=True)
         logits = torch.cat([self(*part) for part in parts]).float()
-        if self.class_order is not None:
-            logits = logits[:, self.class_order]
+        logits = self.classes.in_data_order(logits)
         return logits.view(num_videos, -1, logits.shape[-1])
-
-    def video_scores(self, logits: Tensor) -> Tensor:
-        """Join the views of each video, (B, V, K) -> (B, K), as `average` says."""
-        if self.average == "logits":
-            return logits.mean(dim=1)
-        views = self.head.probabilities(logits)
-        return views.mean(dim=1) if self.average == "probabilities" else views.amax(dim=1)
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
         """Compute the loss of one batch, log `train/loss`, count for the accuracy of the epoch."""
         if self.batch_norm.batch_size is not None:
             divide_batch(self.network, len(batch["label"]), self.batch_norm.batch_size)
         loss, logits = self.loss(batch)
-        self.train_metrics.update(logits.detach(), batch["label"])
+        self.classes.train_metrics.update(logits.detach(), batch["label"])
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False)
         return loss
 
     def on_train_epoch_end(self) -> None:
         """Log `train/top1`: here, as an epoch may be resumed after its last batch."""
-        self.log_dict(dict(self.train_metrics.items()))
+        self.log_dict(dict(self.classes.train_metrics.items()))
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
         """Count clip accuracy and loss over the valid part of a batch."""
         logits = self.view_logits(batch)[batch["valid"]]
         labels = batch["label"][batch["valid"]]
-        if len(labels) or self._exchanges_scores:
-            scores = self.video_scores(logits)
-            of_views = labels.repeat_interleave(logits.shape[1], 0)
-            self.val_loss.update(self.head.losses(logits.flatten(0, 1), of_views))
-            self.val_metrics.update(scores, labels)
-            self.val_by_class.update(scores, labels)
-        self.log("val/loss", self.val_loss, on_epoch=True, prog_bar=True)
-        self.log_dict(dict(self.val_metrics.items()), on_epoch=True, prog_bar=True)
+        self.classes.count_validation(logits, labels)
+        self.log("val/loss", self.classes.val_loss, on_epoch=True, prog_bar=True)
+        self.log_dict(dict(self.classes.val_metrics.items()), on_epoch=True, prog_bar=True)
 
     def test_step(self, batch: VideoBatch, batch_idx: int) -> dict[str, Any]:
         """Count video accuracy over the valid part of a batch; hand the scores to the callbacks.
@@ -312,11 +276,8 @@ class VideoClassifier(Described, LightningModule):
         logits, labels = self.view_logits(batch)[valid], batch["label"][valid]
         ids = [name for name, keep in zip(batch["video_id"], valid.tolist(), strict=True) if keep]
         refuse_not_finite(logits, ids)
-        if len(labels) or self._exchanges_scores:
-            scores = self.video_scores(logits)
-            self.test_metrics.update(scores, labels)
-            self.test_by_class.update(scores, labels)
-        self.log_dict(dict(self.test_metrics.items()), on_epoch=True)
+        self.classes.count_test(logits, labels)
+        self.log_dict(dict(self.classes.test_metrics.items()), on_epoch=True)
         return {"video_id": ids, "label": labels.cpu(), "logits": logits.cpu()}
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -348,12 +309,16 @@ class VideoClassifier(Described, LightningModule):
         """Take over the facts that a checkpoint stores of the data; read `init_from`; compile."""
         self.data = self._ask_for_data_spec()
         check_form(self.label_form, self.data.label_form)
-        if stage == "fit":
+        self._fits = stage == "fit"
+        names = self.data.class_names
+        trained = self.classes.of_logits if self.has_weights else names
+        self.classes.name(names, trained, fits=self._fits)
+        if self._fits:
             if not self._stored_arguments:
                 self.describe_as(plain_arguments(self.given))
-            self._name_classes(self.data.class_names)
             self.input_spec = dict(self.data.input)
-            self.protocol = self.data.protocol(self.average, self.trainer.limit_val_batches != 1.0)
+            cut = self.trainer.limit_val_batches != 1.0
+            self.protocol = self.data.protocol(self.classes.average, cut)
             self._read_init_from()
             if self.compiles:
                 self.compile_network()
@@ -364,16 +329,6 @@ class VideoClassifier(Described, LightningModule):
         spec = DataSpec(label_form=self.label_form) if describe is None else describe()
         assert isinstance(spec, DataSpec)
         return spec if spec.class_names else replace(spec, class_names=tuple(self.class_names))
-
-    def _name_classes(self, names: Sequence[str]) -> None:
-        """Take over the order of the classes, in which columns have theirs."""
-        reordered = self.class_names != list(names)
-        self.class_names = list(names)
-        if reordered and self.label_form.columns:
-            self._build_metrics()
-            if isinstance(self.criterion, ColumnLoss):
-                self.criterion = ColumnLoss(self.groups, self.criterion.label_smoothing)
-            self.to(self.device)
 
     def compile_network(self) -> None:
         """Compile the network of a training step; keys of the state dict stay as they are."""
@@ -428,7 +383,7 @@ class VideoClassifier(Described, LightningModule):
                 "test with --ckpt_path"
             )
         self.views_at_once = self.data.batch_size
-        self.test_by_class.reset()  # of an earlier test of the same trainer
+        self.classes.test_by_class.reset()  # of an earlier test of the same trainer
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what `predict`, `explain` and `export` need to work from the file alone."""
@@ -439,7 +394,7 @@ class VideoClassifier(Described, LightningModule):
             "num_classes": self.num_classes,
             "options": plain(self.network_options, "model.network_kwargs"),
         }
-        checkpoint["class_names"] = self.class_names
+        checkpoint["class_names"] = self.classes.of_logits
         checkpoint["label_form"] = self.label_form.as_dict()
         checkpoint["input_spec"] = self.input_spec
         checkpoint["protocol"] = self.protocol
@@ -449,9 +404,7 @@ class VideoClassifier(Described, LightningModule):
         """Take the class names and the input specification from the file."""
         trained = list(checkpoint["class_names"])
         check_form(self.label_form, LabelForm.of(checkpoint.get("label_form")))
-        self._name_classes(self.data.class_names or trained)
-        same = self.class_names == trained
-        self.class_order = None if same else [trained.index(name) for name in self.class_names]
+        self.classes.name(self.data.class_names or trained, trained, fits=self._fits)
         self.input_spec = dict(checkpoint["input_spec"])
         self.protocol = dict(checkpoint["protocol"])
         self.origin = Origin.of(checkpoint)

@@ -9,7 +9,8 @@ from torch import Tensor
 from datamodules import VideoBatch
 from datamodules.clips.input_spec import FlowSpec
 from datamodules.errors import UserError
-from lightning_modules.base import Average, VideoClassifier
+from lightning_modules.base import VideoClassifier
+from lightning_modules.labels.classes import Average
 from lightning_modules.training.optim import BatchNorm, Optimization
 from models.two_stream import StreamNetwork
 

@@ -18,7 +18,7 @@ RIGHT = (2, 3, 1, 3)
 def validate(report: ValidationReport, module: BaselineModule, epoch: int, right: int) -> None:
     labels = torch.tensor([0, 1, 0, 1])
     answers = torch.where(torch.arange(4) < right, labels, 1 - labels)
-    module.val_by_class.update(answers, labels)
+    module.classes.val_by_class.update(answers, labels)
     trainer: Any = SimpleNamespace(
         sanity_checking=False,
         state=SimpleNamespace(fn="fit"),

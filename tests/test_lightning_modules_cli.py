@@ -366,8 +366,8 @@ def test_predict_reads_real_files(
 
 def test_average_of_views_follows_the_setting() -> None:
     logits = torch.randn(2, 3, 5)
-    by_probability = CoSTModule("cost_a_tiny", num_classes=5).video_scores(logits)
-    by_logit = CoSTModule("cost_a_tiny", num_classes=5, average="logits").video_scores(logits)
+    by_probability = CoSTModule("cost_a_tiny", num_classes=5).classes.scores(logits)
+    by_logit = CoSTModule("cost_a_tiny", num_classes=5, average="logits").classes.scores(logits)
     expected: Tensor = torch.stack([v.softmax(-1).mean(0) for v in logits])
     torch.testing.assert_close(by_probability, expected)
     torch.testing.assert_close(by_logit, torch.stack([v.mean(0) for v in logits]))

@@ -234,11 +234,11 @@ def test_thirty_views_are_averaged_as_the_protocol_says(
         shares = exponents / exponents.sum(-1, keepdims=True)
         means = (shares if average == "probabilities" else logits).mean(axis=1)
         np.testing.assert_allclose(
-            module.video_scores(torch.from_numpy(logits)), means, rtol=1e-5, atol=1e-6
+            module.classes.scores(torch.from_numpy(logits)), means, rtol=1e-5, atol=1e-6
         )
         counts = np.zeros((3, 3), int)
         np.add.at(counts, (labels, means.argmax(1)), 1)
-        np.testing.assert_array_equal(module.test_by_class.compute().numpy(), counts)
+        np.testing.assert_array_equal(module.classes.test_by_class.compute().numpy(), counts)
         files[batch_size] = logits
     scale = np.abs(files[1]).max()
     for batch_size in (4, 30):

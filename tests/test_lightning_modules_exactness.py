@@ -78,7 +78,7 @@ def evaluate(root: Path, folder: Path, count: int, stage: str, ranks: int) -> No
     )
     more = {} if stage == "fit" else {"verbose": False}
     getattr(trainer, stage)(module, data, **more)
-    confusion = module.test_by_class if stage == "test" else module.val_by_class
+    confusion = module.classes.test_by_class if stage == "test" else module.classes.val_by_class
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
     logits = [logits.numpy() for _, _, logits in module.scored]
     np.savez(

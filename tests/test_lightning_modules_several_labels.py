@@ -1,10 +1,9 @@
-"""Videos with several classes, from the loss to score files, `predict`, `compare` and exports."""
+"""Videos with several classes, from a fit to score files, `predict`, `compare` and exports."""
 
 import csv
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,211 +12,18 @@ import pytest
 import torch
 from command_line import DEBUG, PROJECT_ROOT, mistake
 from label_lists import COLUMNS, MULTI, write_label_lists
-from numpy.typing import NDArray
-from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score
 
 from datamodules import LabelForm, UserError
-from lightning_modules import BaselineModule, load
+from lightning_modules import load
 from lightning_modules.checkpoints import open_checkpoint
 from lightning_modules.cli import main
-from lightning_modules.evaluation.score_files import Contender, Contest
-from lightning_modules.evaluation.several_labels.comparison import (
-    compare_several,
-    mean_average_precision,
-)
-from lightning_modules.evaluation.several_labels.figures import column_hits, figures_of_scores
+from lightning_modules.evaluation.several_labels.figures import figures_of_scores
 from lightning_modules.evaluation.stored_scores import read_scores
 from lightning_modules.prediction.answers import Answers, read_thresholds
-from lightning_modules.training.label_heads import ColumnLoss, LabelHead, make_loss
-from lightning_modules.training.metrics import make_metrics
-from lightning_modules.training.several_labels import (
-    ClassPrecision,
-    ColumnConfusion,
-    MeanAveragePrecision,
-    average_precisions,
-)
 
-Array = NDArray[Any]
 MANY = LabelForm("multi")
 VERB_NOUN = LabelForm("columns", ("verb", "noun"))
-GROUPS = {"verb": [0, 1, 2], "noun": [3, 4, 5, 6, 7, 8, 9]}
-
-
-def charades_precision(scores: Array, marks: Array) -> float:
-    """AP of a class as `Charades_v1_classify.m` goes through the ranking, video by video."""
-    right, total = 0, 0.0
-    for rank, video in enumerate(sorted(range(len(scores)), key=lambda i: -scores[i]), 1):
-        if marks[video]:
-            right += 1
-            total += right / rank
-    return total / right
-
-
-def drawn(seed: int, videos: int = 40, classes: int = 10) -> tuple[Array, Array]:
-    rng = np.random.default_rng(seed)
-    marks = (rng.random((videos, classes)) < 0.2).astype(np.uint8)
-    marks[:, 3] = 0  # of which there is no video
-    marks[:5] = 0
-    return rng.normal(size=(videos, classes)).astype(np.float32), marks
-
-
-def test_average_precision_is_that_of_charades_and_of_scikit_learn() -> None:
-    for seed in range(20):
-        scores, marks = drawn(seed)
-        found = average_precisions(scores, marks)
-        there = np.flatnonzero(marks.any(axis=0))
-        assert np.isnan(np.delete(found, there)).all()
-        slow = [charades_precision(scores[:, k], marks[:, k]) for k in there]
-        np.testing.assert_allclose(found[there], slow, rtol=1e-12)
-        tied = np.round(scores)  # many equal scores
-        other = [average_precision_score(marks[:, k], tied[:, k]) for k in there]
-        np.testing.assert_allclose(average_precisions(tied, marks)[there], other, rtol=1e-12)
-
-
-def test_mean_average_precision_does_not_depend_on_batches() -> None:
-    scores, marks = drawn(0)
-    scores[:10] = np.abs(scores[:10]) % 1  # logits of a batch that all look like probabilities
-    for skips, rows in ((False, slice(None)), (True, marks.any(axis=1))):
-        mean, each = MeanAveragePrecision(10, skips), ClassPrecision(10, skips)
-        for batch in np.split(np.arange(40), [10, 10, 13]):  # one of them empty
-            given = torch.from_numpy(scores[batch]), torch.from_numpy(marks[batch])
-            mean.update(*given)
-            each.update(*given)
-        expected = average_precisions(scores[rows], marks[rows])
-        assert float(mean.compute()) == pytest.approx(np.nanmean(expected), rel=1e-6)
-        np.testing.assert_allclose(each.compute()[:, 0], expected, rtol=1e-6)
-        np.testing.assert_array_equal(each.compute()[:, 1], marks.sum(axis=0))
-    nothing = MeanAveragePrecision(3, False)
-    nothing.update(torch.zeros(0, 3), torch.zeros(0, 3))
-    assert torch.isnan(nothing.compute())
-
-
-def columns_drawn(seed: int) -> tuple[Array, Array]:
-    """Scores and marks of a class of each column, or of none."""
-    rng = np.random.default_rng(seed)
-    scores, marks = rng.normal(size=(30, 10)).astype(np.float32), np.zeros((30, 10), np.uint8)
-    for labels in GROUPS.values():
-        for row in np.flatnonzero(rng.random(30) < 0.8):
-            marks[row, rng.choice(labels)] = 1
-    return scores, marks
-
-
-def test_column_metrics_equal_loops_over_videos() -> None:
-    scores, marks = columns_drawn(0)
-    metrics = make_metrics(VERB_NOUN, GROUPS, 10, "val/")
-    confusion = ColumnConfusion(list(GROUPS.values()), 10)
-    for batch in np.split(np.arange(30), [7, 20]):
-        metrics.update(torch.from_numpy(scores[batch]), torch.from_numpy(marks[batch]))
-        confusion.update(torch.from_numpy(scores[batch]), torch.from_numpy(marks[batch]))
-    right: dict[str, list[bool]] = {"verb": [], "noun": [], "noun5": [], "action": []}
-    counts = np.zeros((10, 10), int)
-    for row, marked in zip(scores, marks, strict=True):
-        hits = []
-        for column, labels in GROUPS.items():
-            own = [k for k in labels if marked[k]]
-            ranked = sorted(labels, key=lambda k, row=row: -row[k])
-            if own:
-                hits.append(ranked[0] == own[0])
-                right[column].append(hits[-1])
-                counts[own[0], ranked[0]] += 1
-                if column == "noun":
-                    right["noun5"].append(own[0] in ranked[:5])
-        if len(hits) == 2:
-            right["action"].append(all(hits))
-    expected = {name: np.mean(values) for name, values in right.items()}
-    found = {name: float(value) for name, value in metrics.compute().items()}
-    assert found == pytest.approx(
-        {
-            "val/verb_top1": expected["verb"],
-            "val/noun_top1": expected["noun"],
-            "val/noun_top5": expected["noun5"],
-            "val/action_top1": expected["action"],
-        }
-    )
-    np.testing.assert_array_equal(confusion.compute(), counts)
-
-
-def test_losses_equal_loops_over_classes() -> None:
-    scores, marks = columns_drawn(1)
-    logits, targets = torch.from_numpy(scores), torch.from_numpy(marks).float()
-    each, of_columns = [], {column: list[float]() for column in GROUPS}
-    for row, marked in zip(scores.astype(float), marks, strict=True):
-        losses = []
-        for column, labels in GROUPS.items():
-            own = [k for k in labels if marked[k]]
-            if own:
-                losses.append(np.log(np.exp(row[labels]).sum()) - row[own[0]])
-                of_columns[column].append(losses[-1])
-        each.append(np.mean(losses) if losses else 0.0)
-    head = LabelHead(VERB_NOUN, GROUPS)
-    np.testing.assert_allclose(head.losses(logits, targets), each, rtol=1e-5)
-    expected = np.mean([np.mean(losses) for losses in of_columns.values()])
-    loss = make_loss(None, 0.0, VERB_NOUN, GROUPS)
-    assert float(loss(logits, targets)) == pytest.approx(expected, rel=1e-5)
-    assert float(loss(logits, torch.zeros_like(targets))) == 0  # nothing is labelled
-    shares = 1 / (1 + np.exp(-scores.astype(float)))
-    binary = -np.where(marks > 0, np.log(shares), np.log(1 - shares))
-    found_each = LabelHead(MANY, {}).losses(logits, targets)
-    np.testing.assert_allclose(found_each, binary.mean(axis=1), rtol=1e-5)
-    found = float(make_loss(None, 0.0, MANY, {})(logits, targets))
-    assert found == pytest.approx(binary.mean(), rel=1e-5)
-
-
-def test_columns_of_fully_labelled_mixed_clips_have_the_usual_cross_entropy() -> None:
-    scores, marks = columns_drawn(2)
-    rows = np.flatnonzero(marks.sum(axis=1) == 2)
-    logits, marked = torch.from_numpy(scores[rows]), torch.from_numpy(marks[rows]).float()
-    mixed = torch.lerp(marked.roll(-1, 0), marked, 0.7)
-    found = float(ColumnLoss(GROUPS, 0.1)(logits, mixed))
-    usual = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
-    parts = [float(usual(logits[:, k], mixed[:, k])) for k in GROUPS.values()]
-    assert found == pytest.approx(np.mean(parts), rel=1e-5)
-
-
-def test_settings_without_meaning_are_refused() -> None:
-    def module(**more: Any) -> BaselineModule:
-        return BaselineModule("c2d_tiny", num_classes=4, class_names=list("abcd"), **more)
-
-    many = MANY.as_dict()
-    with pytest.raises(UserError, match=r"label_smoothing=0\.1 spreads one class"):
-        module(label_form=many, label_smoothing=0.1)
-    with pytest.raises(UserError, match="average=maximum takes each class by itself"):
-        module(average="maximum")
-    with pytest.raises(UserError, match="'a' belongs to none of the columns"):
-        module(label_form=VERB_NOUN.as_dict())
-    assert module(label_form=many, average="maximum").label_form == MANY
-
-
-def test_columns_follow_the_order_of_the_classes() -> None:
-    names = ["verb:a", "verb:b", "noun:c", "noun:d", "noun:e"]
-    more: dict[str, Any] = {"label_form": VERB_NOUN.as_dict(), "label_smoothing": 0.1}
-    ours, theirs = (
-        BaselineModule("c2d_tiny", num_classes=5, class_names=order, **more)
-        for order in (names, names[::-1])
-    )
-    theirs._name_classes(names)
-    logits = torch.randn(6, 5)
-    marks = torch.eye(5)[[0, 1, 1, 0, 1, 0]] + torch.eye(5)[[2, 3, 4, 2, 3, 4]]
-    torch.testing.assert_close(theirs.criterion(logits, marks), ours.criterion(logits, marks))
-    losses = (module.head.losses(logits, marks) for module in (ours, theirs))
-    torch.testing.assert_close(*losses)
-    for module in (ours, theirs):
-        module.val_metrics.update(logits, marks)
-    assert theirs.val_metrics.compute() == ours.val_metrics.compute()
-
-
-def test_views_are_joined_as_said() -> None:
-    logits = torch.randn(2, 3, 4)
-    shares = logits.double().sigmoid()
-    for average, expected in (
-        ("probabilities", shares.mean(1)),
-        ("maximum", shares.amax(1)),
-        ("logits", logits.double().mean(1)),
-    ):
-        more: dict[str, Any] = {"label_form": MANY.as_dict(), "average": average}
-        module = BaselineModule("c2d_tiny", num_classes=4, class_names=list("abcd"), **more)
-        torch.testing.assert_close(module.video_scores(logits).double(), expected)
 
 
 def test_answers_name_classes_as_labels_are() -> None:
@@ -415,88 +221,6 @@ def test_weights_find_their_classes_by_name(runs: Path, tmp_path: Path) -> None:
     ours, theirs = (m.network.get_submodule("fc").weight for m in (module, source))
     for row, name in ((0, "way:left"), (2, "verb:turn")):
         torch.testing.assert_close(ours[row], theirs[COLUMNS.index(name)])
-
-
-def several_contest(kind: str, seed: int = 0, videos: int = 60, models: int = 2) -> Contest:
-    """Models of which each is better than the one before, on videos in groups of three."""
-    rng = np.random.default_rng(seed)
-    names = MULTI if kind == "multi" else COLUMNS
-    form = MANY if kind == "multi" else LabelForm("columns", ("verb", "way"))
-    marks = (rng.random((videos, 10)) < 0.3).astype(np.int64)
-    if kind == "columns":
-        marks[:] = 0
-        marks[np.arange(videos), rng.integers(4, size=videos)] = 1
-        way = rng.random(videos) < 0.8
-        marks[way, rng.integers(4, 10, size=way.sum())] = 1
-    noise = rng.normal(size=(videos, 10))
-    scores = [np.round(noise + (1 + model) * marks, 1) for model in range(models)]
-    contenders = [Contender(f"m{i}", [run], {}, [run]) for i, run in enumerate(scores)]
-    ids = [str(i) for i in range(videos)]
-    return Contest(ids, marks, names, contenders, np.arange(videos) // 3, 0, form)
-
-
-def test_what_a_video_adds_to_precision_is_the_derivative_by_its_weight() -> None:
-    for seed in range(5):
-        contest = several_contest("multi", seed)
-        (scores,) = contest.contenders[0].scores
-        found = mean_average_precision([scores], contest.labels)
-        expected = np.nanmean(average_precisions(scores, contest.labels))
-        assert found.values[0] == pytest.approx(expected, rel=1e-12)
-        assert found.influence.sum() == pytest.approx(0, abs=1e-12)
-        weight = 100  # each video a hundred times, and one of them once more
-        for video in (0, 17, 59):
-            rows = np.append(np.repeat(np.arange(60), weight), video)
-            more = np.nanmean(average_precisions(scores[rows], contest.labels[rows]))
-            step = (more - expected) * weight
-            assert step == pytest.approx(found.influence[video, 0], rel=0.05, abs=1e-5)
-
-
-@pytest.mark.parametrize("kind", ["multi", "columns"])
-def test_better_model_gains_and_an_equal_one_does_not(kind: str) -> None:
-    contest = several_contest(kind, models=3)
-    same = replace(contest, contenders=[*contest.contenders, contest.contenders[0]])
-    found = compare_several(same)
-    for values in found.results:
-        assert all(0 <= value.low < value.value < value.high <= 1 for value in values.values())
-    for name, gain in found.gains[1].items():
-        assert gain.estimate.low > 0, name
-        assert gain.runs_p < 0.05
-        expected = found.results[2][name].value - found.results[0][name].value
-        assert gain.estimate.value == pytest.approx(expected)
-    assert all((gain.estimate.value, gain.runs_p) == (0, 1) for gain in found.gains[2].values())
-
-
-@pytest.mark.slow
-def test_intervals_of_precision_hold_the_mean_over_datasets() -> None:
-    rng = np.random.default_rng(0)
-    found = []
-    for _ in range(300):
-        marks = (rng.random((300, 20)) < 0.05).astype(np.int64)
-        shared = rng.normal(size=(300, 20))
-        runs = [shared + rng.normal(size=(300, 20)) + gain * marks for gain in (1.4, 1.9)]
-        models = [Contender(str(i), [run], {}, [run]) for i, run in enumerate(runs)]
-        ids, names = [str(i) for i in range(300)], [str(i) for i in range(20)]
-        result = compare_several(Contest(ids, marks, names, models, np.arange(300), 0, MANY))
-        values = (result.results[0]["mAP"], result.gains[0]["mAP"].estimate)
-        found.append([[value.value, value.low, value.high] for value in values])
-    value, low, high = np.array(found).transpose(2, 0, 1)
-    truth = value.mean(axis=0)
-    covered = ((low <= truth) & (truth <= high)).mean(axis=0)
-    sys.stdout.write(f"mAP {100 * covered[0]:.1f} %, gain {100 * covered[1]:.1f} %\n")
-    assert (covered > 0.9).all()
-
-
-def test_columns_have_the_intervals_of_accuracies() -> None:
-    contest = several_contest("columns", videos=90)
-    contest = replace(contest, groups=np.arange(90))
-    found = compare_several(contest).results[0]
-    hits = column_hits(contest.form, COLUMNS, contest.labels, contest.contenders[0].scores[0])
-    for name, values in hits.items():
-        known = values[~np.isnan(values)]
-        usual = binomtest(int(known.sum()), len(known)).proportion_ci(method="wilson")
-        assert found[name].value == pytest.approx(known.mean())
-        assert found[name].low == pytest.approx(usual.low, abs=0.01)
-        assert found[name].high == pytest.approx(usual.high, abs=0.01)
 
 
 @pytest.mark.parametrize("kind", ["multi", "columns"])

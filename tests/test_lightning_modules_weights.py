@@ -9,11 +9,12 @@ import pytest
 import torch
 import torchvision
 from command_line import mistake
+from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 import models
-from datamodules import UserError
-from lightning_modules import open_checkpoint
+from datamodules import Crops, FrameSampler, Loading, UserError, VideoFolderDataModule
+from lightning_modules import VideoClassifier, open_checkpoint
 from lightning_modules.cli import main
 from lightning_modules.weights.foreign import load_foreign, read_foreign
 from models import VideoNetwork
@@ -244,7 +245,7 @@ def test_imported_network_computes_what_the_authors_does() -> None:
 def test_imported_checkpoint_says_what_the_command_said(imported: Path) -> None:
     module = open_checkpoint(imported)
     assert module.class_names == CLASSES
-    assert module.average == "logits"
+    assert module.classes.average == "logits"
     assert module.input_spec["sampling"]["init_args"]["num_segments"] == 4
     assert module.input_spec["crops"]["short_side"] == 72
     assert module.protocol["dataset"] == "Kinetics k400"
@@ -351,6 +352,20 @@ def test_numbers_of_numpy_beside_the_weights_are_read_and_nothing_else(tmp_path:
         read_foreign(path)
 
 
+def _numbered(root: Path, folder: Path) -> VideoFolderDataModule:
+    """Videos by the lists and the class numbers of a folder."""
+    return VideoFolderDataModule(
+        root=str(root),
+        train_list=str(folder / "train.txt"),
+        test_list=str(folder / "test.txt"),
+        classes_file=str(folder / "classes.txt"),
+        val_fraction=0,
+        sampling=FrameSampler(num_frames=8, frame_stride=2),
+        crops=Crops(size=56),
+        loading=Loading(num_workers=0),
+    )
+
+
 def test_classes_are_tested_by_name_whatever_their_order(
     motion_root: Path, run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -385,6 +400,15 @@ def test_classes_are_tested_by_name_whatever_their_order(
             assert found[order[0]][2] == order
     (said, logits, _), (said_other, logits_other, _) = found.values()
     assert said == said_other
+    own, other_order = (_numbered(motion_root, tmp_path / order[0]) for order in (names, order))
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    module = VideoClassifier.load_from_checkpoint(checkpoint)
+    (first,), (second,), (third,) = (trainer.test(module, data) for data in (own, other_order, own))
+    assert f"{100 * first['test/top1']:.2f} %" in said
+    assert first == second == third
+    assert module.class_names == module.classes.of_logits == names
+    with pytest.raises(UserError, match=r"was trained on 8 classes .* in the same order, or train"):
+        Trainer(accelerator="cpu", logger=False, max_epochs=1).fit(module, other_order)
     np.testing.assert_allclose(logits, logits_other, atol=1e-6)
     other = [word.replace(f"{folder / 'classes.txt'}", str(tmp_path / "x.txt")) for word in data]
     (tmp_path / "x.txt").write_text("".join(f"{i} {c}s\n" for i, c in enumerate(order)))

@@ -98,9 +98,9 @@ class ScoreFile(Callback):
         """
         assert isinstance(pl_module, VideoClassifier)
         data: VideoDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        by_class = pl_module.test_by_class.compute().cpu()
+        by_class = pl_module.classes.test_by_class.compute().cpu()
         metrics, form = trainer.callback_metrics, pl_module.label_form
-        figures = figures_of_test(form, pl_module.groups, metrics, by_class)
+        figures = figures_of_test(form, pl_module.classes.groups, metrics, by_class)
         for name in figures.keys() - {key.removeprefix(PREFIX) for key in metrics}:
             pl_module.log(PREFIX + name, figures[name], rank_zero_only=True)
         say(sentence_of_test(form, figures, by_class))

@@ -62,8 +62,8 @@ class ValidationReport(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compute over all ranks; write on the first."""
         assert isinstance(pl_module, VideoClassifier)
-        by_class: Tensor = pl_module.val_by_class.compute().cpu()
-        pl_module.val_by_class.reset()
+        by_class: Tensor = pl_module.classes.val_by_class.compute().cpu()
+        pl_module.classes.val_by_class.reset()
         if trainer.sanity_checking or trainer.state.fn != "fit" or not by_class.nan_to_num().any():
             return
         step = trainer.global_step - 1  # that of the metrics of this validation

@@ -68,7 +68,9 @@ def run(words: Sequence[str]) -> None:
     with as_storage_error(options.out, ADVICE):
         check_room(options.out)
         options.out.mkdir(parents=True, exist_ok=True)
-    family = family_of(module.network, module.class_names, options.out, module.head.probabilities)
+    family = family_of(
+        module.network, module.class_names, options.out, module.classes.head.probabilities
+    )
     broken: list[str] = []
     if given is not None:
         training = None if data is None else _training(scorer, data, options)

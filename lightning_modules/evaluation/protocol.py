@@ -212,7 +212,7 @@ def describe_protocol(
         probe_seed=None if data.probe is None else data.evaluation.probe_seed,
         size=size,
         label_form=module.label_form.as_dict(),
-        average=module.average,
+        average=module.classes.average,
         precision=str(trainer.precision),
         network=module.network_name,
         network_options=plain(module.network_options, "model.network_kwargs"),

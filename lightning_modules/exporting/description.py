@@ -53,7 +53,7 @@ def describe(module: VideoClassifier) -> dict[str, Any]:
         **module.input_spec,
         "num_clips": module.protocol["num_clips"],
         "num_crops": module.protocol["num_crops"],
-        "average": module.average,
+        "average": module.classes.average,
         "trained_on": module.protocol["dataset"],
         "weights": digest_of_weights(module.state_dict()),
         "versions": library_versions(),

@@ -89,8 +89,8 @@ def _input(module: VideoClassifier) -> dict[str, object]:
         rows["flow"] = spec.flow
     clips, crops = module.protocol["num_clips"], module.protocol["num_crops"]
     joined = "highest probability of each class"
-    if module.average != "maximum":
-        joined = f"{module.average} averaged"
+    if module.classes.average != "maximum":
+        joined = f"{module.classes.average} averaged"
     rows["labels"] = module.label_form
     return rows | {"views": f"{clips} clip(s) x {crops} crop(s), {joined}"}
 

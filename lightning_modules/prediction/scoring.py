@@ -17,7 +17,7 @@ from datamodules.errors import UserError
 from datamodules.jobs.devices import usable_device
 from lightning_modules.base import VideoClassifier
 from lightning_modules.evaluation.protocol import digest_of_weights
-from lightning_modules.training.metrics import refuse_not_finite
+from lightning_modules.labels.metrics import refuse_not_finite
 from models import VideoNetwork
 
 __all__ = ["Precision", "Scorer", "as_batch"]
@@ -85,14 +85,14 @@ class Scorer:
 
     def scores(self, batch: VideoBatch, names: Sequence[str]) -> Tensor:
         """Compute the scores of joined views, (B, K): probabilities or logits."""
-        return self.module.video_scores(self.logits(batch, names)).cpu()
+        return self.module.classes.scores(self.logits(batch, names)).cpu()
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """Turn averaged scores into probabilities, (B, K)."""
         module = self.module
-        if module.average != "logits":
+        if module.classes.average != "logits":
             return scores
-        return module.head.probabilities(scores.to(module.device)).cpu()
+        return module.classes.head.probabilities(scores.to(module.device)).cpu()
 
     def inputs(self, batch: VideoBatch) -> tuple[Tensor, ...]:
         """Make the arguments of the network, every view a sample of its own; see the module's."""

@@ -10,8 +10,8 @@ from torch import Tensor
 from datamodules.annotations.label_form import LabelForm
 from datamodules.csv_tables import write_rows
 from lightning_modules.dashboards.items import Bars
+from lightning_modules.labels.metrics import class_values, per_class_accuracy
 from lightning_modules.reports.fonts import fonts_for, name_ticks
-from lightning_modules.training.metrics import class_values, per_class_accuracy
 
 MAX_NAMED_CLASSES = 40
 """Class names are written along the axes up to this many classes."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from datamodules.annotations.label_form import LabelForm
-from lightning_modules.training.metrics import class_values
+from lightning_modules.labels.metrics import class_values
 
 PREFIX = "test/"
 """Of the metrics of a test."""

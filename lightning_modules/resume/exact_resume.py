@@ -18,6 +18,7 @@ from torchmetrics import MetricCollection
 from datamodules import VideoDataModule
 from datamodules.errors import UserError
 from lightning_modules.console import say
+from lightning_modules.labels.classes import Classes
 from lightning_modules.ranks import gather_objects
 from lightning_modules.resume.loop_progress import (
     at_step_boundary,
@@ -228,6 +229,6 @@ def _restore_metrics(module: LightningModule, states: dict[str, dict[str, Tensor
 
 
 def _train_metrics(module: LightningModule) -> MetricCollection:
-    metrics = module.train_metrics
-    assert isinstance(metrics, MetricCollection)
-    return metrics
+    classes = module.classes
+    assert isinstance(classes, Classes)
+    return classes.train_metrics

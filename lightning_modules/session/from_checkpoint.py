@@ -11,6 +11,7 @@ from datamodules.errors import UserError
 from datamodules.plugins.described import class_path_of
 from lightning_modules.base import VideoClassifier
 from lightning_modules.console import say
+from lightning_modules.labels.heads import check_form
 from lightning_modules.parsing.parser import LINKED
 from lightning_modules.resume.changed_settings import (
     changes_since,
@@ -22,7 +23,6 @@ from lightning_modules.resume.exact_resume import KEY as EXACT_RESUME
 from lightning_modules.runs.folder import folder_of_checkpoint
 from lightning_modules.training.arguments import plain_arguments
 from lightning_modules.training.initialization import refuse_seen_test_videos
-from lightning_modules.training.label_heads import check_form
 
 HONOURED = ("average", "metrics")
 """Arguments of a module that a test may have others of than the training."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from datamodules.annotations.label_form import LabelForm
 from datamodules.errors import UserError
 from datamodules.plugins.described import plain
 from lightning_modules.training.optim import BatchNorm, Optimization
@@ -28,23 +27,6 @@ def check_network_name(network: str, families: Sequence[str], owner: type[Any]) 
         raise UserError(
             f"{owner.__name__} trains {' and '.join(families)} networks, got {network}; choose one "
             "of those with --model.network, or another --model"
-        )
-
-
-def check_average(average: str, form: LabelForm) -> None:
-    """Check that views can be joined so.
-
-    Args:
-        average: What is made of the views of a video.
-        form: What a label is.
-
-    Raises:
-        UserError: If maxima are no probabilities of these labels.
-    """
-    if average == "maximum" and form.kind != "multi":
-        raise UserError(
-            "model.average=maximum takes each class by itself, and the data has "
-            f"{form}, whose probabilities sum to 1; choose probabilities or logits"
         )
 
 

@@ -45,7 +45,7 @@ def import_weights(
     about = DataSpec(
         dataset=data.dataset_name, num_clips=views.num_clips, num_crops=views.num_crops
     )
-    module.protocol = {**about.protocol(module.average, False), "validation": {}}
+    module.protocol = {**about.protocol(module.classes.average, False), "validation": {}}
     state = module.state_dict()
     facts = {"file": Path(source).name, "code": code.name, "weights": digest_of_weights(state)}
     content: dict[str, Any] = {

@@ -20,7 +20,7 @@ from lightning_modules.evaluation.intervals import Estimate, Gain, gain_of, shar
 from lightning_modules.evaluation.score_files import Contender, Contest, Floats, Integers
 from lightning_modules.evaluation.several_labels.figures import column_hits, labelled_videos
 from lightning_modules.evaluation.variance import Groups, Measured, components, mean_over_videos
-from lightning_modules.training.several_labels import average_precisions
+from lightning_modules.labels.several_labels import average_precisions
 
 __all__ = ["SeveralComparison", "class_results", "compare_several", "mean_average_precision"]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from datamodules.annotations.label_form import LabelForm
 from lightning_modules.evaluation.stored_scores import Floats, Integers, StoredScores
-from lightning_modules.training.several_labels import average_precisions
+from lightning_modules.labels.several_labels import average_precisions
 
 __all__ = ["column_hits", "figures_of_scores", "labelled_videos"]
 

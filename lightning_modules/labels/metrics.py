@@ -10,7 +10,8 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from datamodules.annotations.label_form import LabelForm
 from datamodules.errors import UserError
-from lightning_modules.training.several_labels import (
+from lightning_modules.labels.columns import Columns
+from lightning_modules.labels.several_labels import (
     AllColumnsRight,
     ClassPrecision,
     ColumnAccuracy,
@@ -18,7 +19,6 @@ from lightning_modules.training.several_labels import (
     MeanAveragePrecision,
 )
 
-Groups = Mapping[str, Sequence[int]]
 OwnMetrics = Mapping[str, Metric] | None
 
 TRAIN = "train/"
@@ -29,7 +29,7 @@ _TAKEN = ("top1", "top5", "mAP", "loss", "mean_class", "broken_videos")
 
 
 def make_metrics(
-    form: LabelForm, groups: Groups, num_classes: int, prefix: str, own: OwnMetrics = None
+    form: LabelForm, columns: Columns, num_classes: int, prefix: str, own: OwnMetrics = None
 ) -> MetricCollection:
     """Make the metrics of a split, as the labels are, and a user's own.
 
@@ -41,7 +41,7 @@ def make_metrics(
 
     Args:
         form: What a label is.
-        groups: Classes of each column.
+        columns: Classes of each column.
         num_classes: K.
         prefix: Of the logged names, such as `val/`.
         own: Metrics beside them, by name; they are copied.
@@ -53,7 +53,7 @@ def make_metrics(
     if form.is_single:
         metrics = _accuracies(num_classes)
     elif form.kind == "columns":
-        metrics = _column_accuracies(groups)
+        metrics = _column_accuracies(columns)
     elif prefix != TRAIN:
         metrics["mAP"] = MeanAveragePrecision(num_classes, form.unlabelled == "left_out")
     for name, metric in (own or {}).items():
@@ -68,15 +68,15 @@ def _accuracies(num_classes: int) -> dict[str, Metric]:
     return {f"top{k}": MulticlassAccuracy(num_classes, top_k=k, average="micro") for k in tops}
 
 
-def _column_accuracies(groups: Groups) -> dict[str, Metric]:
-    metrics: dict[str, Metric] = {"action_top1": AllColumnsRight(list(groups.values()))}
-    for column, labels in groups.items():
-        for k in (1, 5) if len(labels) > 5 else (1,):
-            metrics[f"{column}_top{k}"] = ColumnAccuracy(labels, k)
+def _column_accuracies(columns: Columns) -> dict[str, Metric]:
+    metrics: dict[str, Metric] = {"action_top1": AllColumnsRight(columns)}
+    for column, size in columns.sizes().items():
+        for k in (1, 5) if size > 5 else (1,):
+            metrics[f"{column}_top{k}"] = ColumnAccuracy(columns, column, k)
     return metrics
 
 
-def class_metric(form: LabelForm, groups: Groups, num_classes: int) -> Metric:
+def class_metric(form: LabelForm, columns: Columns, num_classes: int) -> Metric:
     """Make the metric that tells of each class.
 
     Returns:
@@ -86,7 +86,7 @@ def class_metric(form: LabelForm, groups: Groups, num_classes: int) -> Metric:
     if form.is_single:
         return MulticlassConfusionMatrix(num_classes)
     if form.kind == "columns":
-        return ColumnConfusion(list(groups.values()), num_classes)
+        return ColumnConfusion(columns, num_classes)
     return ClassPrecision(num_classes, form.unlabelled == "left_out")
 
 

@@ -9,13 +9,14 @@ import torch
 from numpy.typing import NDArray
 
 from datamodules.annotations.label_form import SINGLE
-from lightning_modules.reports.classes import write_per_class
-from lightning_modules.training.metrics import (
+from lightning_modules.labels.columns import Columns
+from lightning_modules.labels.metrics import (
     class_metric,
     make_metrics,
     mean_metric,
     per_class_accuracy,
 )
+from lightning_modules.reports.classes import write_per_class
 
 Scores = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -68,8 +69,8 @@ KINDS += ["last class only"]
 def test_every_metric_equals_numpy(kind: str) -> None:
     for seed in range(10):
         scores, labels, num_classes = misleading(kind, seed)
-        metrics = make_metrics(SINGLE, {}, num_classes, "val/")
-        confusion = class_metric(SINGLE, {}, num_classes)
+        metrics = make_metrics(SINGLE, Columns({}), num_classes, "val/")
+        confusion = class_metric(SINGLE, Columns({}), num_classes)
         for batch in np.split(np.arange(25), [7, 8, 12]):  # batches of unequal size
             given = torch.from_numpy(scores[batch]), torch.from_numpy(labels[batch])
             metrics.update(*given)
@@ -91,7 +92,7 @@ def test_top_k_of_ties_lies_between_the_worst_and_the_best_order() -> None:
     rng = np.random.default_rng(0)
     scores = rng.integers(0, 3, size=(200, 8)).astype(np.float32)
     labels = rng.integers(8, size=200)
-    metrics = make_metrics(SINGLE, {}, 8, "val/")
+    metrics = make_metrics(SINGLE, Columns({}), 8, "val/")
     metrics.update(torch.from_numpy(scores), torch.from_numpy(labels))
     found = {name: float(value) for name, value in metrics.compute().items()}
     assert found["val/top1"] == pytest.approx(np.mean(scores.argmax(axis=1) == labels))
@@ -109,7 +110,7 @@ def test_mean_is_over_samples_and_not_over_batches() -> None:
 
 
 def test_top5_is_left_out_where_it_says_nothing() -> None:
-    assert set(make_metrics(SINGLE, {}, 5, "val/").keys()) == {"val/top1"}
+    assert set(make_metrics(SINGLE, Columns({}), 5, "val/").keys()) == {"val/top1"}
 
 
 def test_per_class_table_names_what_a_class_is_taken_for(tmp_path: Path) -> None:

@@ -4,18 +4,15 @@ N samples, K classes. Where a video may have several classes, labels are marks, 
 the classes where clips are mixed.
 """
 
-from collections.abc import Mapping, Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from datamodules.annotations.label_form import LabelForm
 from datamodules.errors import UserError
+from lightning_modules.labels.columns import Columns
 
 __all__ = ["ColumnLoss", "LabelHead", "check_form", "make_loss"]
-
-Groups = Mapping[str, Sequence[int]]
 
 
 class LabelHead(nn.Module):
@@ -23,13 +20,14 @@ class LabelHead(nn.Module):
 
     Args:
         form: What a label is.
-        groups: Classes of each column; empty where there are none.
+        columns: Classes of each column.
     """
 
-    def __init__(self, form: LabelForm, groups: Groups) -> None:
+    def __init__(self, form: LabelForm, columns: Columns) -> None:
         super().__init__()
         self.form = form
-        self.columns = ColumnLoss(groups)
+        self.columns = columns
+        self._loss = ColumnLoss(columns)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Turn logits into probabilities, (..., K)."""
@@ -38,7 +36,7 @@ class LabelHead(nn.Module):
         if self.form.is_single:
             return logits.softmax(dim=-1)
         found = torch.empty_like(logits)
-        for index in self.columns.indices:
+        for index in self.columns.indices(logits.device):
             found[..., index] = logits[..., index].softmax(dim=-1)
         return found
 
@@ -57,7 +55,7 @@ class LabelHead(nn.Module):
         if self.form.kind == "multi":
             each = binary_cross_entropy_with_logits(logits, labels.float(), reduction="none")
             return each.mean(dim=1)
-        losses, masses = self.columns.parts(logits, labels.float())  # (N, columns) each
+        losses, masses = self._loss.parts(logits, labels.float())  # (N, columns) each
         return losses.sum(dim=1) / masses.sum(dim=1).clamp(min=1)
 
 
@@ -65,21 +63,14 @@ class ColumnLoss(nn.Module):
     """Cross-entropy of each column over the samples that it is labelled of, averaged over columns.
 
     Args:
-        groups: Classes of each column.
+        columns: Classes of each column.
         label_smoothing: Share of a column's target spread over all of its classes.
     """
 
-    def __init__(self, groups: Groups, label_smoothing: float = 0.0) -> None:
+    def __init__(self, columns: Columns, label_smoothing: float = 0.0) -> None:
         super().__init__()
+        self.columns = columns
         self.label_smoothing = label_smoothing
-        self._names = [f"index_{i}" for i in range(len(groups))]
-        for name, labels in zip(self._names, groups.values(), strict=True):
-            self.register_buffer(name, torch.tensor(labels), persistent=False)
-
-    @property
-    def indices(self) -> list[Tensor]:
-        """Classes of each column."""
-        return [self.get_buffer(name) for name in self._names]
 
     def parts(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Compute each column's loss of each sample, and how much of it is labelled.
@@ -93,7 +84,7 @@ class ColumnLoss(nn.Module):
             Losses and labelled shares, (N, columns) each; 0 where a column is not labelled.
         """
         losses, masses = [], []
-        for index in self.indices:
+        for index in self.columns.indices(logits.device):
             target = targets[:, index]
             mass = target.sum(dim=1)
             spread = mass[:, None] / len(index)
@@ -111,7 +102,7 @@ class ColumnLoss(nn.Module):
 
 
 def make_loss(
-    own: nn.Module | None, label_smoothing: float, form: LabelForm, groups: Groups
+    own: nn.Module | None, label_smoothing: float, form: LabelForm, columns: Columns
 ) -> nn.Module:
     """Make the training loss: a user's own, or (binary) cross-entropy, as the labels are.
 
@@ -119,7 +110,7 @@ def make_loss(
         own: A user's own; None for that of the form.
         label_smoothing: Of cross-entropy.
         form: What a label is.
-        groups: Classes of each column.
+        columns: Classes of each column.
 
     Raises:
         UserError: If `label_smoothing` is out of range, or has no meaning with the loss.
@@ -142,7 +133,7 @@ def make_loss(
         return nn.BCEWithLogitsLoss()
     if form.is_single:
         return nn.CrossEntropyLoss(label_smoothing=label_smoothing)
-    return ColumnLoss(groups, label_smoothing)
+    return ColumnLoss(columns, label_smoothing)
 
 
 def check_form(ours: LabelForm, of_data: LabelForm) -> None:

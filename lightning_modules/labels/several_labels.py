@@ -3,7 +3,6 @@
 N videos, K classes.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
+
+from lightning_modules.labels.columns import Columns
 
 __all__ = [
     "AllColumnsRight",
@@ -101,7 +102,8 @@ class ColumnAccuracy(Metric):
     """Share of the videos whose class of a column is among its k highest, of those that have one.
 
     Args:
-        labels: Classes of the column.
+        columns: Classes of each column.
+        name: Name of the column.
         k: Number of guesses.
     """
 
@@ -109,16 +111,15 @@ class ColumnAccuracy(Metric):
     right: Tensor
     total: Tensor
 
-    def __init__(self, labels: Sequence[int], k: int = 1) -> None:
+    def __init__(self, columns: Columns, name: str, k: int = 1) -> None:
         super().__init__()
-        self.k = k
-        self.column = torch.tensor(labels)
+        self.columns, self.name, self.k = columns, name, k
         self.add_state("right", default=torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("total", default=torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, scores: Tensor, marks: Tensor) -> None:
         """Count the videos that are right; scores (N, K) and marks (N, K)."""
-        index = self.column.to(scores.device)
+        index = self.columns.index(self.name, scores.device)
         guesses = scores[:, index].topk(self.k, dim=1).indices
         own = marks[:, index] > 0
         self.right += own.gather(1, guesses).any(dim=1).sum()
@@ -133,16 +134,16 @@ class AllColumnsRight(Metric):
     """Share of the videos of which every column is right, of those that have a class of each.
 
     Args:
-        groups: Classes of each column.
+        columns: Classes of each column.
     """
 
     full_state_update = False
     right: Tensor
     total: Tensor
 
-    def __init__(self, groups: Sequence[Sequence[int]]) -> None:
+    def __init__(self, columns: Columns) -> None:
         super().__init__()
-        self.columns = [torch.tensor(labels) for labels in groups]
+        self.columns = columns
         self.add_state("right", default=torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("total", default=torch.tensor(0), dist_reduce_fx="sum")
 
@@ -150,8 +151,7 @@ class AllColumnsRight(Metric):
         """Count the videos that are right; scores (N, K) and marks (N, K)."""
         right = torch.ones(len(scores), dtype=torch.bool, device=scores.device)
         labelled = right.clone()
-        for column in self.columns:
-            index = column.to(scores.device)
+        for index in self.columns.indices(scores.device):
             guesses = scores[:, index].argmax(dim=1, keepdim=True)
             own = marks[:, index] > 0
             right &= own.gather(1, guesses)[:, 0]
@@ -168,23 +168,22 @@ class ColumnConfusion(Metric):
     """Counts by true class (rows) and the class of its column that is taken for it, (K, K).
 
     Args:
-        groups: Classes of each column.
+        columns: Classes of each column.
         num_classes: K.
     """
 
     full_state_update = False
     counts: Tensor
 
-    def __init__(self, groups: Sequence[Sequence[int]], num_classes: int) -> None:
+    def __init__(self, columns: Columns, num_classes: int) -> None:
         super().__init__()
-        self.columns = [torch.tensor(labels) for labels in groups]
+        self.columns = columns
         empty = torch.zeros(num_classes, num_classes, dtype=torch.int64)
         self.add_state("counts", default=empty, dist_reduce_fx="sum")
 
     def update(self, scores: Tensor, marks: Tensor) -> None:
         """Count videos; scores (N, K) and marks (N, K)."""
-        for column in self.columns:
-            index = column.to(scores.device)
+        for index in self.columns.indices(scores.device):
             guesses = index[scores[:, index].argmax(dim=1)]
             rows, places = torch.nonzero(marks[:, index] > 0, as_tuple=True)
             pairs = (index[places], guesses[rows])

@@ -1,0 +1,1 @@
+"""Labels: what logits say of the classes, losses and metrics by the form of the labels."""
