@@ -185,6 +185,11 @@ class VideoNetwork(nn.Module):
         nn.init.normal_(layer.weight, std=self.classifier_std)
         nn.init.zeros_(layer.bias)
 
+    @property
+    def has_features(self) -> bool:
+        """True for a network of two parts, features and a head; False for logits alone."""
+        return type(self).forward_features is not VideoNetwork.forward_features
+
     def forward_features(self, clip: Tensor) -> Tensor:
         """Compute features of a clip, (B, C, T, H, W) to (B, num_features, T', H', W')."""
         raise NotImplementedError

@@ -290,7 +290,13 @@ MISTAKES = [
     (["--limit=1", VIDEO], "--limit 1 is too small"),
     (["--flow_method=dis", VIDEO], "has no meaning for cost_a_tiny"),
     (["nothing.mp4"], "none of the given videos could be read"),
-    (["--data=MotionShapesDataModule", "--class=grow"], "--class has no meaning without VIDEO"),
+    (
+        ["--data=MotionShapesDataModule", "--class=grow"],
+        "--class has no meaning here: it goes with VIDEO",
+    ),
+    (["--split=val", VIDEO], "--split has no meaning here: it goes with --data alone"),
+    (["--limit=9", VIDEO], "it goes with --data alone or VIDEO with --data"),
+    (["--no_wandb", VIDEO], "--no_wandb has no meaning here: it goes with --errors"),
     (["--data=UCF101DataModule", "--data.rot=x"], "did you mean root"),
     (["--data=UCF101DataModule", "--data.root=nowhere"], "there is no dataset folder nowhere"),
     (["--config=nowhere.yaml"], "nowhere.yaml"),
@@ -309,7 +315,7 @@ def test_mistakes_are_told_in_a_sentence(
     monkeypatch.chdir(tmp_path)
     told = mistake(capsys, "explain", f"--ckpt_path={CHECKPOINT}", "--out=out", *words)
     assert sentence in told
-    assert not Path("out/index.html").exists()
+    assert not Path("out").exists()
 
 
 def test_data_of_other_classes_and_missing_scikit_learn_are_told(
@@ -333,7 +339,7 @@ def test_a_split_whose_videos_have_several_classes_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = open_checkpoint(CHECKPOINT)
-    module.label_form = LabelForm("multi")
+    module.classes.form = LabelForm("multi")
     monkeypatch.setattr(explain_command, "open_checkpoint", lambda path: module)
     words = ["explain", f"--ckpt_path={CHECKPOINT}", f"--out={tmp_path}", "--data=X"]
     assert "a video may have several classes here" in mistake(capsys, *words)

@@ -127,8 +127,10 @@ class VideoTable:
 
     def videos_of(self, label: int) -> NDArray[np.bool_]:
         """Mark the videos of a class, (N,)."""
-        labels = self.labels
-        return np.asarray(labels == label if labels.ndim == 1 else labels[:, label] > 0)
+        labels = self._labels.numpy()
+        if self._num_classes is None:
+            return np.asarray(labels == label)
+        return np.asarray(labels[:, label // 8] & (128 >> label % 8) > 0)  # as np.packbits has them
 
     def class_counts(self, positions: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
         """Count the videos of each class among some, (num_classes,).
@@ -137,10 +139,10 @@ class VideoTable:
             positions: The videos that count.
             num_classes: K.
         """
-        labels = self.labels[positions]
-        if labels.ndim == 2:
-            return np.asarray(labels.sum(axis=0, dtype=np.int64))
-        return np.bincount(labels, minlength=num_classes)
+        labels = self._labels.numpy()[positions]
+        if self._num_classes is None:
+            return np.bincount(labels, minlength=num_classes)
+        return np.asarray(self._unpacked(labels).sum(axis=0, dtype=np.int64))
 
     def _unpacked(self, rows: NDArray[Any]) -> NDArray[Any]:
         if self._num_classes is None:

@@ -165,7 +165,8 @@ class VideoFolderDataModule(VideoDataModule):
             written = () if videos is None else videos.labels
             pairs = () if videos is None else zip(videos.paths, written, strict=True)
             if not self._form.is_single:  # each combination of classes is as a class
-                index |= {label: len(index) + i for i, label in enumerate(written)}
+                for label in written:
+                    index.setdefault(label, len(index))
             labels.update((path, index.get(label, -1)) for path, label in pairs)
         return guess_groups(list(labels), list(labels.values()))
 

@@ -23,7 +23,7 @@ from lightning_modules.evaluation.protocol import (
     digest_of_weights,
 )
 from lightning_modules.evaluation.result_files import choose_files, name_of_test
-from lightning_modules.reports.classes import write_confusion, write_per_class, write_precisions
+from lightning_modules.reports.classes import write_classes
 from lightning_modules.reports.test_figures import PREFIX, figures_of_test, sentence_of_test
 from lightning_modules.reports.test_report import write_report
 
@@ -137,11 +137,8 @@ class ScoreFile(Callback):
         with locked(self.folder / ".test.lock", wait=True):  # two tests may end at once
             files = choose_files(self.folder, name_of_test(data), protocol)
             _write_scores(files.scores, merged, data.class_names, protocol)
-            if module.label_form.kind == "multi":
-                write_precisions(files.per_class, data.class_names, by_class)
-            else:
-                write_per_class(files.per_class, data.class_names, by_class)
-                write_confusion(files.confusion, data.class_names, by_class, files.stem)
+            written = files.per_class, files.confusion, files.stem
+            write_classes(*written, module.label_form, data.class_names, by_class)
             files.not_tested.unlink(missing_ok=True)
             if unused:
                 _write_unused(files.not_tested, unused)

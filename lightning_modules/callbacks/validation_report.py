@@ -9,14 +9,8 @@ from torch import Tensor
 
 from datamodules.errors import as_storage_error
 from lightning_modules.base import VideoClassifier
-from lightning_modules.dashboards.items import Confusion, Item, Picture
 from lightning_modules.dashboards.show import show
-from lightning_modules.reports.classes import (
-    bars_of_classes,
-    write_confusion,
-    write_per_class,
-    write_precisions,
-)
+from lightning_modules.reports.classes import items_of_classes, write_classes
 from lightning_modules.runs.folder import GO_ON
 from lightning_modules.runs.wandb_runs import LosableLogger
 
@@ -81,16 +75,11 @@ class ValidationReport(Callback):
     ) -> None:
         """Write table and picture, and send them to where a picture can be."""
         names, form, picture = module.class_names, module.label_form, self.folder / "confusion.png"
-        items: dict[str, Item] = {"val/per_class": bars_of_classes(form, names, by_class)}
+        title = f"epoch {trainer.current_epoch}"
         with as_storage_error(self.folder, GO_ON):
-            if form.kind == "multi":
-                write_precisions(self.folder / "per_class.csv", names, by_class)
-            else:
-                write_per_class(self.folder / "per_class.csv", names, by_class)
-                write_confusion(picture, names, by_class, f"epoch {trainer.current_epoch}")
-                items["val/confusion"] = Picture(picture)
-                items["val/confusion_matrix"] = Confusion(by_class.numpy(), names)
-        show(trainer, items, step)
+            write_classes(self.folder / "per_class.csv", picture, title, form, names, by_class)
+        items = items_of_classes(picture, form, names, by_class)
+        show(trainer, {f"val/{name}": item for name, item in items.items()}, step)
 
     def _send_best(self, trainer: Trainer, module: VideoClassifier) -> None:
         """Set the best validation in the summary of the run in W&B."""

@@ -24,14 +24,14 @@ from lightning_modules.parsing.parser import (
     allow_known_classes,
     constructors_mistakes,
 )
-from lightning_modules.parsing.parts_of_fit import ignore_parts, without_parts
+from lightning_modules.parsing.parts_of_fit import ignore_parts, parts_but, without_parts
 from lightning_modules.reports.doctor.page import write_page
 from lightning_modules.reports.doctor.terminal import print_report
 
 UNHEALTHY = 1
 """Exit code where a finding is fatal."""
 
-IGNORED = ("model", "trainer", "run", "ckpt_path", "weights_only", "optimizer", "lr_scheduler")
+IGNORED = parts_but("data", "seed_everything", "out")
 """Keys of a fit that say nothing about its data."""
 
 DESCRIPTION = """\

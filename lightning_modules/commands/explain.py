@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any, get_args
@@ -11,6 +12,7 @@ from datamodules import VideoDataModule
 from datamodules.atomic import check_room
 from datamodules.errors import as_storage_error
 from datamodules.jobs.progress import progress_bar
+from lightning_modules.base import VideoClassifier
 from lightning_modules.checkpoints import open_checkpoint
 from lightning_modules.console import ToolParser, fail, nearest, say
 from lightning_modules.dashboards.items import Table
@@ -24,9 +26,9 @@ from lightning_modules.explaining.families import Family, family_of
 from lightning_modules.explaining.split_report import explain_split, neighbours
 from lightning_modules.parsing.data_of_fit import DATA, open_data
 from lightning_modules.parsing.parts_of_fit import take_parts
-from lightning_modules.prediction.inputs import FLOW_METHODS, NetworkInput
+from lightning_modules.prediction.inputs import FLOW_METHOD_HELP, FLOW_METHODS, NetworkInput
 from lightning_modules.prediction.scoring import Scorer
-from lightning_modules.prediction.videos import find_videos
+from lightning_modules.prediction.videos import VIDEO_HELP, find_videos
 from lightning_modules.reports.html_page import save_page, section
 from lightning_modules.runs.folder import folder_of_checkpoint
 from lightning_modules.runs.wandb_runs import WandbAddress
@@ -39,6 +41,21 @@ PAGE = "index.html"
 
 _LEAST = (("batch_size", 1), ("num_workers", 0), ("limit", 4))
 
+_VIDEO, _NEAR, _SPLIT, _ERRORS = "VIDEO", "VIDEO with --data", "--data alone", "--errors"
+_GOES_WITH = {
+    "class_name": (_VIDEO,),
+    "flow_method": (_VIDEO,),
+    "layer": (_VIDEO, _ERRORS),
+    "method": (_VIDEO, _ERRORS),
+    "split": (_SPLIT,),
+    "embedding": (_SPLIT,),
+    "limit": (_SPLIT, _NEAR),
+    "batch_size": (_SPLIT, _NEAR),
+    "num_workers": (_SPLIT, _NEAR),
+    "no_wandb": (_ERRORS,),
+}
+"""What each option says something about."""
+
 
 def run(words: Sequence[str]) -> None:
     """Run the command.
@@ -50,47 +67,65 @@ def run(words: Sequence[str]) -> None:
         SystemExit: With code 1 if some videos could not be explained, 2 if none could.
     """
     about_data, own = take_parts(words[1:], DATA)
-    options = _parser().parse_args(own)
+    parser = _parser()
+    options = parser.parse_args(own)
     _check(options, bool(about_data))
+    changed = [key for key in _GOES_WITH if getattr(options, key) != parser.get_default(key)]
+    _refuse_ignored(options, changed, bool(about_data))
     paths = find_videos(options.videos)
     scorer = Scorer(open_checkpoint(options.ckpt_path), options.device)
     module = scorer.module
     label = _label(options.class_name, module.class_names)
     given = NetworkInput.of(module, flow_method=options.flow_method, say=say) if paths else None
-    data = None
-    if about_data:
-        if not module.label_form.is_single:
-            fail(
-                "a video may have several classes here, which statistics of a split and mistakes "
-                "do not know; give VIDEO without --data and --config"
-            )
-        data = open_data("explain", about_data, module.input_spec["sampling"])
-    with as_storage_error(options.out, ADVICE):
-        check_room(options.out)
-        options.out.mkdir(parents=True, exist_ok=True)
-    family = family_of(
-        module.network, module.class_names, options.out, module.classes.head.probabilities
-    )
-    broken: list[str] = []
-    if given is not None:
-        training = None if data is None else _training(scorer, data, options)
-        clips = ClipReader(scorer, given)
-        made = _explain_videos(clips, family, paths, training, broken, label, options)
-        what = f"{len(paths)} video(s)"
-    else:
-        assert data is not None
-        made, what = _explain_data(scorer, family, data, options)
-    page = save_page(
-        options.out / PAGE,
-        "What the network looks at",
-        f"{options.ckpt_path}, {module.network_name}, {date.today().isoformat()}",
-        f"{module.network_name} on {what}",
-        good=None,
-        sections=made,
-    )
+    data = _open(about_data, module) if about_data else None
+    with _new_folder(options.out):
+        family = family_of(
+            module.network, module.class_names, options.out, module.classes.head.probabilities
+        )
+        broken: list[str] = []
+        if given is not None:
+            training = None if data is None else _training(scorer, data, options)
+            clips = ClipReader(scorer, given)
+            made = _explain_videos(clips, family, paths, training, broken, label, options)
+            what = f"{len(paths)} video(s)"
+        else:
+            assert data is not None
+            made, what = _explain_data(scorer, family, data, options)
+        page = save_page(
+            options.out / PAGE,
+            "What the network looks at",
+            f"{options.ckpt_path}, {module.network_name}, {date.today().isoformat()}",
+            f"{module.network_name} on {what}",
+            good=None,
+            sections=made,
+        )
     say(f"written: {page}")
     if broken:
         fail(f"{len(broken)} of {len(paths)} videos are not explained; see the lines above", 1)
+
+
+def _open(about_data: list[str], module: VideoClassifier) -> VideoDataModule:
+    """Open the data."""
+    if not module.label_form.is_single:
+        fail(
+            "a video may have several classes here, which statistics of a split and mistakes do "
+            "not know; give VIDEO without --data and --config"
+        )
+    return open_data("explain", about_data, module.input_spec["sampling"])
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[None]:
+    """Make the folder of the page; take it away again where nothing came into it."""
+    is_new = not folder.exists()
+    with as_storage_error(folder, ADVICE):
+        check_room(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        if is_new and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _training(scorer: Scorer, data: VideoDataModule, options: argparse.Namespace) -> Embedding:
@@ -143,7 +178,10 @@ def _explain_videos(
                 broken.append(clip[0])
                 say(f"{clip[0]}: not explained, {clip[1]}")
                 continue
-            near = "" if training is None else neighbours(clip, training, family.class_names)
+            near = ""
+            if training is not None:
+                features = reader.scorer.pooled_features(clip.inputs).cpu()
+                near = neighbours(features, training, family.class_names)
             stem = stems[clip.name]
             cards = explain_clip(
                 family,
@@ -191,10 +229,17 @@ def _check(options: argparse.Namespace, has_data: bool) -> None:
         fail("videos are required, or --data (all options: explain --help)")
     if options.errors is not None and (not has_data or options.videos):
         fail("--errors goes with --data, which has the videos of the score file, and without VIDEO")
-    if options.class_name is not None and not options.videos:
-        fail("--class has no meaning without VIDEO: a split has its own classes; leave it out")
-    if options.layer is not None and not (options.videos or options.errors):
-        fail("--layer has no meaning for a split, which has no maps; give VIDEO too, or --errors")
+
+
+def _refuse_ignored(options: argparse.Namespace, given: Sequence[str], has_data: bool) -> None:
+    """Refuse options that say nothing about what is shown."""
+    shown = {_ERRORS} if options.errors is not None else {_SPLIT}
+    if options.videos:
+        shown = {_VIDEO, _NEAR} if has_data else {_VIDEO}
+    for key in given:
+        if shown.isdisjoint(_GOES_WITH[key]):
+            name = {"class_name": "class"}.get(key, key)
+            fail(f"--{name} has no meaning here: it goes with {' or '.join(_GOES_WITH[key])}")
 
 
 def _parser() -> ToolParser:
@@ -214,8 +259,7 @@ def _parser() -> ToolParser:
     add("--layer", metavar="NAME", help=text)
     text = "how the maps of a layer are made, but for those of a linear classifier, which are exact"
     add("--method", choices=get_args(Method), default="grad_cam", help=text)
-    text = "how two-stream networks' optical flow is computed (as in the training)"
-    add("--flow_method", choices=FLOW_METHODS, help=text)
+    add("--flow_method", choices=FLOW_METHODS, help=FLOW_METHOD_HELP)
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     split = parser.add_argument_group("statistics over a split, and the mistakes of a test")
     add = split.add_argument
@@ -232,6 +276,5 @@ def _parser() -> ToolParser:
     add("--no_wandb", action="store_true", help=text)
     add("--batch_size", type=int, default=8, help="videos at a time")
     add("--num_workers", type=int, default=0, help="decoding processes")
-    text = "video files, frame folders, folders of videos, or list files (.txt, .csv)"
-    parser.add_argument("videos", nargs="*", metavar="VIDEO", help=text)
+    parser.add_argument("videos", nargs="*", metavar="VIDEO", help=VIDEO_HELP)
     return parser

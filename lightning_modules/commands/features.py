@@ -19,9 +19,9 @@ from lightning_modules.prediction.features import (
     plan_jobs,
     read_preset,
 )
-from lightning_modules.prediction.inputs import FLOW_METHODS, NetworkInput
+from lightning_modules.prediction.inputs import FLOW_METHOD_HELP, FLOW_METHODS, NetworkInput
 from lightning_modules.prediction.scoring import Precision, Scorer
-from lightning_modules.prediction.videos import find_videos
+from lightning_modules.prediction.videos import VIDEO_HELP, find_videos
 
 ADVICE = "make room, or name another folder with --out"
 """What helps where nothing can be written; the end of a sentence."""
@@ -106,14 +106,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--num_clips", type=int, help="clips per video (the test protocol's) or window (1)")
     text = "crops per clip (the test protocol's; of windows 1)"
     add("--num_crops", type=int, choices=(1, 2, 3, 10), help=text)
-    text = "how two-stream networks' optical flow is computed (as in the training)"
-    add("--flow_method", choices=FLOW_METHODS, help=text)
+    add("--flow_method", choices=FLOW_METHODS, help=FLOW_METHOD_HELP)
     add("--batch_size", type=int, default=8, help="windows at a time")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     text = "numbers to compute with"
     add("--precision", choices=get_args(Precision), default="float32", help=text)
     text = "this run's part of the videos, such as 0/4 to 3/4 for four runs"
     add("--shard", default="0/1", metavar="I/N", help=text)
-    text = "video files, frame folders, folders of videos, or list files (.txt, .csv)"
-    add("videos", nargs="+", help=text)
+    add("videos", nargs="+", help=VIDEO_HELP)
     return parser

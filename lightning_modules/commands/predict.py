@@ -15,11 +15,17 @@ from lightning_modules.checkpoints import open_checkpoint
 from lightning_modules.commands.timelines import label_live, label_timelines, print_events
 from lightning_modules.console import ToolParser, fail, say
 from lightning_modules.prediction.answers import Answers, read_thresholds
-from lightning_modules.prediction.inputs import FLOW_METHODS, NetworkInput
+from lightning_modules.prediction.inputs import FLOW_METHOD_HELP, FLOW_METHODS, NetworkInput
 from lightning_modules.prediction.scoring import Precision, Scorer
 from lightning_modules.prediction.stored_rows import SUFFIXES
 from lightning_modules.prediction.unfinished import Unfinished
-from lightning_modules.prediction.videos import Prediction, find_videos, label, write_predictions
+from lightning_modules.prediction.videos import (
+    VIDEO_HELP,
+    Prediction,
+    find_videos,
+    label,
+    write_predictions,
+)
 
 ADVICE = "make room, or name another file with --out"
 """What helps where nothing can be written; the end of a sentence."""
@@ -169,8 +175,7 @@ def _parser() -> ToolParser:
     add("--num_clips", type=int, help="clips per video (the test protocol's) or window (1)")
     text = "crops per clip (the test protocol's; of windows 1)"
     add("--num_crops", type=int, choices=(1, 2, 3, 10), help=text)
-    text = "how two-stream networks' optical flow is computed (as in the training)"
-    add("--flow_method", choices=FLOW_METHODS, help=text)
+    add("--flow_method", choices=FLOW_METHODS, help=FLOW_METHOD_HELP)
     add("--batch_size", type=int, default=8, help="videos, or windows, at a time")
     add("--num_workers", type=int, default=0, help="decoding processes, for whole videos")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -194,6 +199,5 @@ def _parser() -> ToolParser:
     add("--min_length", type=float, default=0.0, metavar="SECONDS", help="of an event")
     text = "time below the threshold that an event bridges"
     add("--max_gap", type=float, default=0.0, metavar="SECONDS", help=text)
-    text = "video files, frame folders, folders of videos, or list files (.txt, .csv)"
-    parser.add_argument("videos", nargs="*", help=text)
+    parser.add_argument("videos", nargs="*", help=VIDEO_HELP)
     return parser

@@ -17,10 +17,10 @@ from lightning_modules.parsing.parser import (
     link_classes,
     refuse_linked_options,
 )
-from lightning_modules.parsing.parts_of_fit import ignore_parts, without_parts
+from lightning_modules.parsing.parts_of_fit import ignore_parts, parts_but, without_parts
 from lightning_modules.readiness.preparation import Parts, prepare
 
-IGNORED = ("trainer", "run", "ckpt_path", "out", "weights_only", "optimizer", "lr_scheduler")
+IGNORED = parts_but("model", "data", "seed_everything")
 """Keys of a fit that say nothing about what it needs."""
 
 DESCRIPTION = """\

@@ -29,7 +29,6 @@ __all__ = [
     "ActivationMaps",
     "Method",
     "activation_maps",
-    "has_features",
     "in_evaluation",
     "layers_with_maps",
     "spread",
@@ -104,7 +103,7 @@ def activation_maps(
     Raises:
         UserError: If the network has no such layer, or it gives no maps.
     """
-    if layer is None and has_features(network):
+    if layer is None and network.has_features:
         products = _products(network, inputs, labels)
         if products[0, 0, 0].numel() > 1:
             cells = products[0, 0].numel()
@@ -136,7 +135,7 @@ def step_scores(
     Raises:
         UserError: If the network tells nothing but its logits.
     """
-    if not has_features(network):
+    if not network.has_features:
         raise UserError(
             f"{type(network).__name__} gives logits alone, so nothing says which step of time they "
             "come from; give a network with forward_features and forward_head"
@@ -181,11 +180,6 @@ def in_evaluation(network: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
-
-
-def has_features(network: VideoNetwork) -> bool:
-    """Return True for a network of two parts, features and a head; False for logits alone."""
-    return type(network).forward_features is not VideoNetwork.forward_features
 
 
 def _products(network: VideoNetwork, inputs: Sequence[Tensor], labels: Tensor) -> Tensor:

@@ -20,7 +20,6 @@ from datamodules.dataset import VideoDataset
 from datamodules.errors import UserError
 from datamodules.flow.coding import ZERO_CODE, FlowCoding
 from datamodules.samplers import EvaluationSampler
-from lightning_modules.explaining.cam import has_features
 from lightning_modules.prediction.inputs import NetworkInput
 from lightning_modules.prediction.scoring import Scorer
 
@@ -37,7 +36,6 @@ class Clip:
         frames: The frames that entered, (T, H, W, 3) uint8.
         flow: The middle field of each stack of flow, in pixels, (T, 2, H, W); None without flow.
         probabilities: Of the classes, (K,), for this clip alone.
-        features: Means over places and times, (1, C); None of a network that has none.
         truth: Name of its class; empty where unknown.
     """
 
@@ -46,7 +44,6 @@ class Clip:
     frames: NDArray[np.uint8]
     flow: Tensor | None
     probabilities: Tensor
-    features: Tensor | None
     truth: str = ""
 
     @property
@@ -165,10 +162,8 @@ class ClipReader:
             flow = _middle_fields(batch["flow"][0, 0], self.given.flow.bound)
         frames = batch["clips"][0, 0].permute(1, 2, 3, 0).contiguous().numpy()
         probabilities = self.scorer.probabilities(scores)[0]
-        known = has_features(self.scorer.module.network)
-        features = self.scorer.features(batch) if known else None
         name = batch["video_id"][0]
-        return Clip(name, inputs, frames, flow, probabilities, features, truth)
+        return Clip(name, inputs, frames, flow, probabilities, truth)
 
 
 def _order(ours: list[str], theirs: list[str]) -> Tensor:

@@ -16,7 +16,7 @@ from datamodules.atomic import writing_text
 from datamodules.batch import VideoBatch
 from datamodules.csv_tables import write_rows
 from lightning_modules.explaining.cam import step_scores
-from lightning_modules.explaining.clips import Clip, ClipReader
+from lightning_modules.explaining.clips import ClipReader
 from lightning_modules.explaining.embeddings import (
     Embedding,
     Method,
@@ -119,19 +119,18 @@ def _words(found: Embedding, index: int, names: Sequence[str]) -> str:
     return f"{found.names[index]}: {label}{wrong}"
 
 
-def neighbours(clip: Clip, training: Embedding, class_names: Sequence[str]) -> str:
+def neighbours(features: Tensor, training: Embedding, class_names: Sequence[str]) -> str:
     """Show the training clips nearest to a clip.
 
     Args:
-        clip: The clip, of a network with features.
+        features: Features of the clip, (1, C).
         training: Clips of the training split.
         class_names: K names.
 
     Returns:
         A card.
     """
-    assert clip.features is not None
-    likeness, places = nearest_clips(training.features, clip.features)
+    likeness, places = nearest_clips(training.features, features)
     shown = "".join(
         f"<figure>{picture(training.thumbnails[i], 96)}<figcaption>{value:.3f} "
         f"{escape(class_names[training.labels[i]])}</figcaption></figure>"

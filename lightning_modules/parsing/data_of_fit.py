@@ -14,15 +14,10 @@ from lightning_modules.parsing.parser import (
     allow_known_classes,
     constructors_mistakes,
 )
-from lightning_modules.parsing.parts_of_fit import ignore_parts
+from lightning_modules.parsing.parts_of_fit import ignore_parts, parts_but
 
 DATA = ("data", "config", "seed_everything")
 """Options that describe the data."""
-
-_OTHERS = (
-    *("model", "trainer", "run", "optimizer", "lr_scheduler"),
-    *("ckpt_path", "out", "weights_only"),  # as the config of a run has them
-)
 
 
 def open_data(command: str, words: Sequence[str], sampling: Mapping[str, Any]) -> VideoDataModule:
@@ -42,7 +37,7 @@ def open_data(command: str, words: Sequence[str], sampling: Mapping[str, Any]) -
     parser.add_argument("--seed_everything", type=Any, default=0)
     parser.add_lightning_class_args(VideoDataModule, "data", subclass_mode=True, required=True)
     parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
-    ignore_parts(parser, _OTHERS)
+    ignore_parts(parser, parts_but(*DATA))
     given, nulls = split_nulls(with_configs_found([command, *words])[1:])
     options = parser.parse_args(given)
     set_nulls(options, nulls)

@@ -6,6 +6,17 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 
+PARTS = (
+    *("model", "data", "trainer", "run", "seed_everything", "optimizer", "lr_scheduler"),
+    *("ckpt_path", "out", "weights_only"),  # as the config of a run has them
+)
+"""Top-level keys of a fit."""
+
+
+def parts_but(*parts: str) -> tuple[str, ...]:
+    """List the keys of a fit that a tool ignores: all but some."""
+    return tuple(key for key in PARTS if key not in parts)
+
 
 def ignore_parts(parser: ArgumentParser, parts: Sequence[str]) -> None:
     """Let a parser take parts of a config as they are.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,6 +78,17 @@ class Answers:
                 f"classes; those are {', '.join(self.class_names[:10])}"
             )
 
+    @cached_property
+    def _groups(self) -> list[list[int]]:
+        """Classes of each column."""
+        return list(self.form.groups(self.class_names).values())
+
+    @cached_property
+    def _least(self) -> Tensor:
+        """Least probability of each class, (K,)."""
+        usual = THRESHOLD if self.threshold is None else self.threshold
+        return torch.tensor([self.thresholds.get(name, usual) for name in self.class_names])
+
     def choose(self, probabilities: Tensor, *, at_least_one: bool = False) -> list[Answer]:
         """Choose the classes that are named, the most probable first; columns in their order.
 
@@ -89,8 +101,8 @@ class Answers:
         if self.form.is_single:
             every = range(len(self.class_names))
             return [a._replace(unlisted=None) for a in self._best(probabilities, every, TOP)]
-        groups = self.form.groups(self.class_names).values()
-        return [answer for labels in groups for answer in self._best(probabilities, labels, 1)]
+        of_columns = (self._best(probabilities, labels, 1) for labels in self._groups)
+        return [answer for best in of_columns for answer in best]
 
     def _best(self, probabilities: Tensor, labels: Sequence[int], usual: int) -> list[Answer]:
         count = min(self.top or usual, len(labels))
@@ -100,10 +112,8 @@ class Answers:
         return [Answer(self.class_names[labels[i]], share, rest) for i, share in pairs]
 
     def _above(self, probabilities: Tensor, at_least_one: bool) -> list[Answer]:
-        usual = THRESHOLD if self.threshold is None else self.threshold
-        least = torch.tensor([self.thresholds.get(name, usual) for name in self.class_names])
         order = probabilities.sort(descending=True, stable=True).indices.tolist()
-        reach = (probabilities >= least).tolist()
+        reach = (probabilities >= self._least).tolist()
         named = [i for i in order if reach[i]][: self.top] or (order[:1] if at_least_one else [])
         rest = [i for i in order if i not in set(named)]
         unlisted = float(probabilities[rest[0]]) if rest else 0.0

@@ -26,10 +26,13 @@ from datamodules.streaming.windows import Spacing, WindowGrid
 from datamodules.video.errors import VideoError
 from lightning_modules.base import VideoClassifier
 
-__all__ = ["FLOW_METHODS", "NetworkInput"]
+__all__ = ["FLOW_METHODS", "FLOW_METHOD_HELP", "NetworkInput"]
 
 FLOW_METHODS: tuple[FlowMethodName, ...] = ("tvl1", "dis")
 """Methods that need nothing but the frames."""
+
+FLOW_METHOD_HELP = "how two-stream networks' optical flow is computed (as in the training)"
+"""What `--flow_method` of the tools says."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from datamodules.jobs.devices import usable_device
 from lightning_modules.base import VideoClassifier
 from lightning_modules.evaluation.protocol import digest_of_weights
 from lightning_modules.labels.metrics import refuse_not_finite
-from models import VideoNetwork
 
 __all__ = ["Precision", "Scorer", "as_batch"]
 
@@ -104,19 +103,30 @@ class Scorer:
         Raises:
             UserError: If the network tells nothing but its logits.
         """
+        pooled = self.pooled_features(self.inputs(batch))
+        return pooled.view(len(batch["label"]), -1, pooled.shape[-1]).mean(1).cpu()
+
+    def pooled_features(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Compute the means over places and times of the features of samples, (N, C) float32.
+
+        Args:
+            inputs: The arguments of the network, see `inputs`.
+
+        Raises:
+            UserError: If the network tells nothing but its logits.
+        """
         network = self.module.network
-        if type(network).forward_features is VideoNetwork.forward_features:
+        if not network.has_features:
             raise UserError(
                 f"{self.module.network_name} gives logits alone, no features; give a checkpoint of "
                 "a network with forward_features"
             )
         with torch.inference_mode(), self._casts():
-            inputs = self.inputs(batch)
             at_once = self.module.views_at_once or len(inputs[0])
             parts = zip(*(torch.split(x, at_once) for x in inputs), strict=True)
-            # (B*V, C, T', H', W') -> (B*V, C)
+            # (N, C, T', H', W') -> (N, C)
             pooled = [network.forward_features(*part).float().mean((2, 3, 4)) for part in parts]
-        return torch.cat(pooled).view(len(batch["label"]), -1, pooled[0].shape[-1]).mean(1).cpu()
+        return torch.cat(pooled)
 
     def _prepared(self, batch: VideoBatch) -> VideoBatch:
         """Bring views to the device, on the scale that the network was trained with."""

@@ -21,6 +21,9 @@ from lightning_modules.prediction.scoring import Scorer
 
 LIST_SUFFIXES = (".txt", ".csv", ".list")
 
+VIDEO_HELP = "video files, frame folders, folders of videos, or list files (.txt, .csv)"
+"""What `VIDEO` of the tools says; see `find_videos`."""
+
 
 @dataclass(frozen=True)
 class Prediction:

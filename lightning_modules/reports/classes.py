@@ -9,12 +9,55 @@ from torch import Tensor
 
 from datamodules.annotations.label_form import LabelForm
 from datamodules.csv_tables import write_rows
-from lightning_modules.dashboards.items import Bars
+from lightning_modules.dashboards.items import Bars, Confusion, Item, Picture
 from lightning_modules.labels.metrics import class_values, per_class_accuracy
 from lightning_modules.reports.fonts import fonts_for, name_ticks
 
 MAX_NAMED_CLASSES = 40
 """Class names are written along the axes up to this many classes."""
+
+
+def write_classes(
+    table: Path,
+    picture: Path,
+    title: str,
+    form: LabelForm,
+    class_names: Sequence[str],
+    by_class: Tensor,
+) -> None:
+    """Write what a test or validation tells of each class.
+
+    Args:
+        table: CSV file, see `write_per_class` and `write_precisions`.
+        picture: PNG file of the confusion matrix, which any number of classes does not have.
+        title: Written above the picture.
+        form: What a label is.
+        class_names: Names of the K classes.
+        by_class: What a `class_metric` computes.
+    """
+    if form.kind == "multi":
+        write_precisions(table, class_names, by_class)
+    else:
+        write_per_class(table, class_names, by_class)
+        write_confusion(picture, class_names, by_class, title)
+
+
+def items_of_classes(
+    picture: Path, form: LabelForm, class_names: Sequence[str], by_class: Tensor
+) -> dict[str, Item]:
+    """Show in dashboards what `write_classes` wrote.
+
+    Args:
+        picture: The confusion matrix.
+        form: What a label is.
+        class_names: Names of the K classes.
+        by_class: What a `class_metric` computes.
+    """
+    items: dict[str, Item] = {"per_class": bars_of_classes(form, class_names, by_class)}
+    if form.kind != "multi":
+        items["confusion"] = Picture(picture)
+        items["confusion_matrix"] = Confusion(by_class.numpy(), class_names)
+    return items
 
 
 def write_per_class(path: Path, class_names: Sequence[str], confusion: Tensor) -> None:

@@ -10,12 +10,12 @@ from torch import Tensor
 from datamodules import VideoDataModule
 from datamodules.annotations.label_form import LabelForm
 from datamodules.clips.crops import count_crops
-from lightning_modules.dashboards.items import Clip, Confusion, Item, Picture, Table
+from lightning_modules.dashboards.items import Clip, Item, Table
 from lightning_modules.dashboards.wandb_beside import RecordedTest
 from lightning_modules.evaluation.protocol import Protocol
 from lightning_modules.evaluation.result_files import ResultFiles
 from lightning_modules.evaluation.stored_scores import read_scores
-from lightning_modules.reports.classes import bars_of_classes
+from lightning_modules.reports.classes import items_of_classes
 from lightning_modules.reports.test_page import (
     Frames,
     confusion_section,
@@ -65,11 +65,8 @@ class ReportedTest:
         metrics = {**figures, "loss": float(np.mean([video.loss for video in self.videos]))}
         items: dict[str, Item] = {
             "videos": Table(headings(self.videos), [row_of(video) for video in self.videos]),
-            "per_class": bars_of_classes(form, self.class_names, by_class),
+            **items_of_classes(self.files.confusion, form, self.class_names, by_class),
         }
-        if form.kind != "multi":
-            items["confusion"] = Picture(self.files.confusion)
-            items["confusion_matrix"] = Confusion(by_class.numpy(), self.class_names)
         if self.frames:
             items["worst"] = self._worst()
         protocol = asdict(self.protocol)

@@ -1,1 +1,1 @@
-"""Scores of videos with several classes: results, and comparisons by resampling the videos."""
+"""Scores of videos with several classes: results, and comparisons with intervals."""
