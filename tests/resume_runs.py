@@ -19,13 +19,20 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
-from datamodules import MotionShapesDataModule
+from datamodules import FlowInput, MotionShapesDataModule
 from datamodules.augmentation.pipeline import StandardAugmentation
 from datamodules.clips.clip_sampler import FrameSampler
 from datamodules.clips.crops import Crops
 from datamodules.motion_shapes.generation import MotionShapesSettings, generate_motion_shapes
 from datamodules.settings import Loading
-from lightning_modules import BaselineModule
+from lightning_modules import (
+    BaselineModule,
+    CoSTModule,
+    SELFYModule,
+    StNetModule,
+    STResNetModule,
+    VideoClassifier,
+)
 from lightning_modules.resume.checkpoint_io import AtomicCheckpointIO
 from lightning_modules.resume.exact_resume import ExactResume
 from lightning_modules.resume.last_checkpoint import LastCheckpoint
@@ -33,6 +40,11 @@ from lightning_modules.runs.folder import LAST
 from lightning_modules.runs.loggers import MetricsFile
 from lightning_modules.training.optim import BatchNorm, Optimization
 
+SAMPLINGS = {
+    "stnet_tiny": FrameSampler(num_segments=4, frames_per_segment=2),
+    "st_resnet_tiny": FrameSampler(num_frames=3, frame_stride=2, max_frame_stride=4),
+}
+SAMPLING = FrameSampler(num_frames=2, frame_stride=2)
 SIZES = {"num_train": 32, "num_val": 8, "num_test": 8}
 NOT_COMPARED = {"callbacks", "run"}
 PRELOADED = ["datamodules.motion_shapes.generation", "lightning_modules.commands.fit", "models.c2d"]
@@ -45,6 +57,7 @@ class Run:
 
     Attributes:
         root: Folder of the generated clips.
+        network: The network; that of two streams has flow.
         folder: Run folder.
         accumulate: Batches of an optimizer step.
         workers: Loader processes.
@@ -62,6 +75,7 @@ class Run:
 
     root: Path
     folder: Path
+    network: str = "c2d_tiny"
     accumulate: int = 1
     workers: int = 0
     batch_size: int = 6
@@ -155,21 +169,20 @@ def fit(run: Run, checkpoint: Path | None = None) -> None:
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before")
     torch.set_num_threads(1)
     seed_everything(3, verbose=False)
-    module = BaselineModule(
-        "c2d_tiny",
-        num_classes=8,
-        optimization=Optimization(lr=0.05, warmup_epochs=0.5, ema_decay=0.9),
-        dropout=0.5,
-        batch_norm=BatchNorm(batch_size=3),
-    )
+    module = make_module(run.network)
+    flow = FlowInput(length=2) if "flow" in module.network.modalities else None
     data = MotionShapesDataModule(
         str(run.root),
         **SIZES,
-        sampling=FrameSampler(num_frames=2, frame_stride=2),
+        sampling=SAMPLINGS.get(run.network, SAMPLING),
+        flow=flow,
         crops=Crops(size=32),
         loading=Loading(run.batch_size, run.repeated_views, num_workers=run.workers),
         augmentation=StandardAugmentation(
-            mixup_alpha=0.5, color=0.3, rand_augment=2, erase_probability=0.5
+            mixup_alpha=0.5,
+            color=0.3,
+            rand_augment=0 if flow else 2,  # flow cannot follow its shears
+            erase_probability=0.5,
         ),
         seed=3,
     )
@@ -191,6 +204,21 @@ def fit(run: Run, checkpoint: Path | None = None) -> None:
         plugins=[AtomicCheckpointIO(), *environment],
     )
     trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+
+
+def make_module(network: str) -> VideoClassifier:
+    """A module with dropout, a moving average of the weights, batch statistics of parts."""
+    families = (BaselineModule, CoSTModule, SELFYModule, STResNetModule, StNetModule)
+    family = next(f for f in families if network.startswith(f.families))
+    flow = {"flow_length": 2} if family is STResNetModule else {}
+    return family(
+        network=network,
+        num_classes=8,
+        optimization=Optimization(lr=0.05, warmup_epochs=0.5, ema_decay=0.9),
+        dropout=0.5,
+        batch_norm=BatchNorm(batch_size=3),
+        **flow,
+    )
 
 
 def fit_apart(run: Run) -> list[int]:

@@ -92,6 +92,7 @@ def test_fit_with_repeated_views_resumes_bit_exactly(clips: Path, tmp_path: Path
     assert all(lines == unbroken[key] for key, lines in batches(broken).items())
 
 
+STREAMS = "st_resnet_tiny"
 KILLS = ("train 0 0", "train 0 2", "train 0 last", "val 0 0", "end 0", "train 1 1")
 
 
@@ -112,15 +113,34 @@ def test_killed_fit_resumes_bit_exactly_once(clips: Path, tmp_path: Path) -> Non
     check_killed_fit(clips, tmp_path, "train 0 2", workers=2, accumulate=2, other_workers=True)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "network", ["tsm_tiny", "cost_a_tiny", "cost_b_tiny", "selfy_tsm_tiny", "stnet_tiny", STREAMS]
+)
+def test_killed_fit_of_every_family_resumes_bit_exactly(
+    network: str, clips: Path, tmp_path: Path
+) -> None:
+    for kill in KILLS:
+        check_killed_fit(
+            clips, tmp_path, kill, workers=2, accumulate=1, other_workers=False, network=network
+        )
+
+
 def check_killed_fit(
-    clips: Path, tmp_path: Path, kill: str, workers: int, accumulate: int, other_workers: bool
+    clips: Path,
+    tmp_path: Path,
+    kill: str,
+    workers: int,
+    accumulate: int,
+    other_workers: bool,
+    network: str = "c2d_tiny",
 ) -> None:
     """Kill a fit with SIGKILL, resume it, and hold all it leaves against an unbroken one."""
     unbroken = tmp_path / f"unbroken {accumulate}"
     if not unbroken.exists():
-        assert fit_apart(Run(clips, unbroken, accumulate)) == [0]
+        assert fit_apart(Run(clips, unbroken, network, accumulate)) == [0]
     folder = tmp_path / kill
-    run = Run(clips, folder, accumulate, workers)
+    run = Run(clips, folder, network, accumulate, workers)
     assert fit_apart(Run(**{**vars(run), "kill": kill})) == [-9]
     later = 2 - workers if other_workers else workers
     start = {**vars(run), "resume": (folder / "checkpoints" / LAST).exists(), "workers": later}
@@ -153,7 +173,8 @@ def check_ledger(clips: Path, folder: Path, world_sizes: list[int], epochs: int 
     kills = ["train 0 0", "train 0 1", "val 0 0", ""]
     for start, (kill, world_size) in enumerate(zip(kills, world_sizes, strict=True)):
         size = 6 // world_size
-        run = Run(clips, folder, 1, 0, size, world_size, epochs, kill, resume=start > 0)
+        sizes = {"batch_size": size, "world_size": world_size, "epochs": epochs}
+        run = Run(clips, folder, **sizes, kill=kill, resume=start > 0)
         codes = fit_apart(run)
         assert all(code == (-9 if kill else 0) for code in codes), codes
     order = []
