@@ -7,6 +7,9 @@ turns with `models.self_similarity`, in one process, on what the operation sees 
 (32 clips of 8 x 64 x 64) and after res3 of `selfy_tsm_r50` (8 frames of 224 x 224 and of 240 x 320
 pixels); a ratio above 1 means that `models.self_similarity` is the faster.
 
+`convolutions` are those of the extraction that follows, on the similarities of `selfy_tsm_tiny`: as
+such, and as the matrix products that `models.similarity_extraction` makes of them on the CPU.
+
     uv run python benchmarks/self_similarity.py
 """
 
@@ -15,9 +18,10 @@ import functools
 import torch
 import torch.nn.functional as F
 from operation_timing import parse_options, time_both
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.self_similarity import EPSILON, self_similarity
+from models.similarity_extraction import DENSE_WINDOW, SimilarityConvolution
 
 OFFSETS = (-2, -1, 0, 1, 2)
 # window, then (B, C, T, H, W) of the features
@@ -74,13 +78,18 @@ def _query_and_keys(features: Tensor) -> tuple[Tensor, Tensor]:
 def main() -> None:
     """Print the table."""
     options = parse_options(__doc__.splitlines()[0])
-    print(f"{'':<30}  {'training: usual, ours (ms), ratio':^26}  inference: the same")
+    print(f"{'':<33}  {'training: usual, ours (ms), ratio':^26}  inference: the same")
     for window, shape in INPUTS:
         x = torch.relu(torch.randn(shape, device=options.device))
         ours = functools.partial(self_similarity, offsets=OFFSETS, window=window)
         for name, usual in (("shifted", shifted_sums), ("all pairs", all_pairs)):
             times = time_both(functools.partial(usual, window), ours, x, options.repeats)
-            print(f"{shape!s:<21} {name:<9} {times}", flush=True)
+            print(f"{shape!s:<21} {name:<12} {times}", flush=True)
+    layers = SimilarityConvolution(DENSE_WINDOW, 32).to(options.device)
+    maps = torch.rand(16 * 8 * 8 * 8 * 5, 1, DENSE_WINDOW, DENSE_WINDOW, device=options.device)
+    usual = functools.partial(nn.Sequential.forward, layers)
+    times = time_both(usual, layers, maps, options.repeats)
+    print(f"{tuple(maps.shape)!s:<21} {'convolutions':<12} {times}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
-import torch
 from torch import Tensor, nn
 
 from models.layers import (
@@ -26,79 +25,14 @@ from models.layers import (
     is_integer,
     unfold_time,
 )
-from models.norm import BatchNorm2d, FrameBatchNorm2d
+from models.norm import FrameBatchNorm2d
 from models.resnet import get_architecture, init_convolutions, plain_block
 from models.self_similarity import Similarity, comparison_macs, self_similarity
+from models.similarity_extraction import Extraction, SoftArgmax, make_extractor
 from models.tsm import shifted_blocks
 from models.tsn import FrameConsensusResNet
 
-Extraction = Literal["convolution", "mlp", "soft_argmax"]
 Integration = Literal["convolution", "pointwise", "mean"]
-
-TEMPERATURE = 0.01
-"""Temperature of the soft-argmax, as in the authors' earlier MotionSqueeze."""
-
-
-class SimilarityConvolution(nn.Sequential):
-    """Convolutions over (u, v) that end in one vector: (N, 1, U, V) to (N, features, 1, 1).
-
-    The last kernel covers whatever extent remains, 3 x 3 for the paper's window of 9.
-
-    Args:
-        window: U = V.
-        features: Channels of the vector.
-    """
-
-    def __init__(self, window: int, features: int) -> None:
-        remains = -(-window // 4)
-        plan = (
-            (1, features // 16, 3, 1, 1),
-            (features // 16, features // 4, 3, 2, 1),
-            (features // 4, features, 3, 2, 1),
-            (features, features, remains, 1, 0),
-        )
-        layers: list[nn.Module] = []
-        for inside, outside, kernel, stride, padding in plan:
-            conv = nn.Conv2d(inside, outside, kernel, stride, padding, bias=False)
-            layers += [conv, BatchNorm2d(outside), nn.ReLU()]
-        super().__init__(*layers)
-
-
-class SimilarityMLP(nn.Sequential):
-    """Two shared layers on the flattened window: (N, 1, U, V) to (N, features, 1, 1).
-
-    Args:
-        window: U = V.
-        features: Channels of either layer.
-    """
-
-    def __init__(self, window: int, features: int) -> None:
-        super().__init__(
-            nn.Conv2d(1, features, window, bias=False),
-            BatchNorm2d(features),
-            nn.ReLU(),
-            nn.Conv2d(features, features, 1, bias=False),
-            BatchNorm2d(features),
-            nn.ReLU(),
-        )
-
-
-class SoftArgmax(nn.Module):
-    """Expected displacement and best similarity: (N, 1, U, V) to (N, 3, 1, 1).
-
-    The channels are rows and columns as shares of the window's radius, and the maximum. No
-    parameters.
-    """
-
-    def forward(self, similarities: Tensor) -> Tensor:
-        """Reduce each map of similarities."""
-        window = similarities.shape[-1]
-        position = torch.linspace(-1.0, 1.0, window).to(similarities)
-        maps = similarities.flatten(2)
-        chances = (maps / TEMPERATURE).softmax(-1).view_as(similarities)
-        rows = (chances.sum(3) * position).sum(2)
-        columns = (chances.sum(2) * position).sum(2)
-        return torch.stack([rows, columns, maps.amax(2)], dim=1).unsqueeze(-1)
 
 
 class Integrate(nn.Module):
@@ -207,7 +141,7 @@ class SELFYBlock(nn.Module):
             FrameBatchNorm2d(hidden),
             nn.ReLU(),
         )
-        self.extract = _extractor(extraction, window, features)
+        self.extract = make_extractor(extraction, window, features)
         width = 3 if extraction == "soft_argmax" else features
         self.integrate = Integrate(integration, len(self.offsets), width, features)
         self.upsample = FrameUpsample(self.integrate.out_channels, channels)
@@ -236,14 +170,6 @@ class SELFYBlock(nn.Module):
         motion = self.bn(self.upsample.resize(motion, *x.shape[3:]))
         out: Tensor = self.relu(x + motion)
         return out
-
-
-def _extractor(extraction: Extraction, window: int, features: int) -> nn.Module:
-    if extraction == "convolution":
-        return SimilarityConvolution(window, features)
-    if extraction == "mlp":
-        return SimilarityMLP(window, features)
-    return SoftArgmax()
 
 
 def _check_offsets(offsets: Sequence[int]) -> tuple[int, ...]:

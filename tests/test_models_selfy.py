@@ -1,5 +1,7 @@
 """SELFY against slow forms written out by hand, and against the sizes of the authors' code."""
 
+import copy
+import functools
 import itertools
 import math
 from typing import Any
@@ -12,8 +14,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
+from models.norm import split_batch_norm
 from models.self_similarity import comparison_macs, self_similarity
-from models.selfy import SELFYBlock, SoftArgmax
+from models.selfy import SELFYBlock
+from models.similarity_extraction import DENSE_WINDOW, SimilarityConvolution, SoftArgmax
 
 
 @pytest.fixture(autouse=True)
@@ -267,6 +271,27 @@ def test_similarity_has_the_gradient_of_its_values() -> None:
 
     for kind in ("cosine", "dot", "softmax"):
         torch.autograd.gradcheck(lambda f, k=kind: self_similarity(f, (-1, 0), 3, k), features)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_matrices_of_small_windows_are_the_convolutions(groups: int) -> None:
+    torch.manual_seed(0)
+    found = []
+    fast = SimilarityConvolution(DENSE_WINDOW, 32).double().train()
+    split_batch_norm(fast, groups)
+    plain = copy.deepcopy(fast)
+    maps = torch.rand(24, 1, DENSE_WINDOW, DENSE_WINDOW, dtype=torch.float64)
+    weights = torch.rand(24, 32, 1, 1, dtype=torch.float64)
+    for layers, forward in (
+        (fast, fast.forward),
+        (plain, functools.partial(nn.Sequential.forward, plain)),
+    ):
+        given = maps.clone().requires_grad_()
+        (out := forward(given)).mul(weights).sum().backward()
+        gradients = [given.grad, *(p.grad for p in layers.parameters())]
+        found.append([out, *gradients, *layers.buffers(), layers.eval()(maps)])
+    assert found[0][0].std() > 0.1
+    torch.testing.assert_close(*found)
 
 
 def test_soft_argmax_sees_similarities_before_they_are_rounded() -> None:
