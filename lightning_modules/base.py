@@ -311,8 +311,8 @@ class VideoClassifier(Described, LightningModule):
         check_form(self.label_form, self.data.label_form)
         self._fits = stage == "fit"
         names = self.data.class_names
-        trained = self.classes.of_logits if self.has_weights else names
-        self.classes.name(names, trained, fits=self._fits)
+        trained = self.classes.of_logits if self.has_weights else []
+        self.classes.name(names, trained or names, fits=self._fits)  # without names: the data's
         if self._fits:
             if not self._stored_arguments:
                 self.describe_as(plain_arguments(self.given))
