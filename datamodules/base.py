@@ -348,6 +348,24 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
         now = max(epoch, self.trainer.current_epoch)
         return now, batches if now == epoch else 0
 
+    def transfer_batch_to_device(
+        self, batch: VideoBatch, device: torch.device, dataloader_idx: int
+    ) -> VideoBatch:
+        """Bring clips and flow to the device.
+
+        All else stays where this process reads it, so that it never waits for the device; labels
+        follow in `on_after_batch_transfer`.
+
+        Args:
+            batch: A batch as it comes from a loader.
+            device: Where the network is.
+            dataloader_idx: Not used.
+        """
+        for key in ("clips", "flow"):
+            if key in batch:
+                batch[key] = batch[key].to(device, non_blocking=True)
+        return batch
+
     def on_after_batch_transfer(self, batch: VideoBatch, dataloader_idx: int) -> VideoBatch:
         """Augment training clips and normalize all clips, on the device; a trainer is not needed.
 
@@ -356,7 +374,7 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
             dataloader_idx: Not used.
 
         Returns:
-            The batch, clips and flow normalized to the module's dtype.
+            The batch, clips and flow normalized to the module's dtype, labels beside them.
         """
         if not batch["train"]:
             return self._normalized(batch)
@@ -365,6 +383,8 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
         return self.augmentation.mix(self._normalized(batch), draws, self.num_classes)
 
     def _normalized(self, batch: VideoBatch) -> VideoBatch:
+        """Normalize, and bring the labels to where the clips are."""
+        batch["label"] = batch["label"].to(batch["clips"].device, non_blocking=True)
         dtype = torch.float32
         if self.trainer is not None and self.trainer.lightning_module is not None:
             module_dtype = self.trainer.lightning_module.dtype

@@ -32,6 +32,8 @@ class VideoItem(Views):
 class VideoBatch(TypedDict, total=False):
     """A batch of videos, all views of a video together.
 
+    On a device are clips, flow, labels and targets; the rest stays in main memory.
+
     Attributes:
         clips: (B, V, C, T, H, W), uint8 from the loader, normalized on the device. V is 1 in
             training, clips x crops in testing. Repeated views of a training video are samples of

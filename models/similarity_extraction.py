@@ -27,10 +27,10 @@ class SimilarityConvolution(nn.Sequential):
 
     The last kernel covers whatever extent remains, 3 x 3 for the paper's window of 9.
 
-    On the CPU, where a convolution of tens of thousands of tiny maps takes many times its
-    arithmetic, those of small windows are products with the matrix of the whole layer. It has a
-    weight for each pair of an input and an output, most of them zero: of a window of 5 the training
-    step then takes a third of the time, of 9 as much as before (`benchmarks/self_similarity.py`).
+    On the CPU, where the gradient of a convolution of tens of thousands of tiny maps takes many
+    times its arithmetic, training takes products with the matrix of the whole layer for small
+    windows. It has a weight for each pair of an input and an output, most of them zero: a window of
+    5 then takes a third of the time, one of 9 as much as before (`benchmarks/self_similarity.py`).
 
     Args:
         window: U = V.
@@ -53,16 +53,17 @@ class SimilarityConvolution(nn.Sequential):
 
     def forward(self, similarities: Tensor) -> Tensor:
         """Reduce each map of similarities."""
-        if similarities.device.type != "cpu" or similarities.shape[-1] > DENSE_WINDOW:
-            maps: Tensor = super().forward(similarities)  # type: ignore[no-untyped-call]
-            return maps
-        return self._by_matrices(similarities)
+        is_small = similarities.shape[-1] <= DENSE_WINDOW
+        if self.training and is_small and similarities.device.type == "cpu":
+            return self._by_matrices(similarities)
+        maps: Tensor = super().forward(similarities)  # type: ignore[no-untyped-call]
+        return maps
 
     def _by_matrices(self, similarities: Tensor) -> Tensor:
         """Reduce each map of similarities; positions are last in memory, in groups of a norm."""
         layers = list(self)
         assert isinstance(layers[1], BatchNorm2d)
-        groups = layers[1].num_groups if self.training else 1
+        groups = layers[1].num_groups
         # (N, 1, U, V) -> (G, U * V, N / G)
         maps = similarities.reshape(groups, -1, similarities[0].numel()).mT.contiguous()
         shape = similarities.shape[1:]

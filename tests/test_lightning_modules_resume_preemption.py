@@ -180,8 +180,8 @@ def run_ranks(runs: Path, root: Path, name: str, *more: str) -> int:
 @pytest.mark.parametrize(
     ("place", "batch", "step"),
     [
-        pytest.param("train", 2, 3, marks=pytest.mark.one_slow_case),
-        ("validation", 0, 4),
+        pytest.param("train", 1, 3, marks=pytest.mark.one_slow_case),
+        ("validation", 0, 5),
     ],
 )
 def test_signal_on_the_second_rank_alone_stops_both(

@@ -45,7 +45,8 @@ def flip_horizontally(clips: Tensor, mask: Tensor) -> Tensor:
     Returns:
         (B, V, C, T, H, W).
     """
-    return torch.where(mask.view(-1, *[1] * (clips.ndim - 1)), clips.flip(-1), clips)
+    mask = mask.to(clips.device).view(-1, *[1] * (clips.ndim - 1))
+    return torch.where(mask, clips.flip(-1), clips)
 
 
 def flip_flow(flow: Tensor, mask: Tensor) -> Tensor:
@@ -60,7 +61,7 @@ def flip_flow(flow: Tensor, mask: Tensor) -> Tensor:
     """
     mirrored = flow.flip(-1)
     mirrored[:, :, ::2] = 255 - mirrored[:, :, ::2]
-    return torch.where(mask.view(-1, *[1] * (flow.ndim - 1)), mirrored, flow)
+    return torch.where(mask.to(flow.device).view(-1, *[1] * (flow.ndim - 1)), mirrored, flow)
 
 
 def flip_labels(labels: Tensor, mask: Tensor, swaps: Mapping[int, int]) -> Tensor:

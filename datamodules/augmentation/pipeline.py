@@ -88,8 +88,8 @@ class Augmentation(DescribedValue):
         """Change clips before they are normalized.
 
         Args:
-            batch: A batch as it comes from the loader, clips uint8, (B, V, C, T, H, W); it may be
-                changed in place.
+            batch: A batch as it comes from the loader, clips uint8, (B, V, C, T, H, W), with flow
+                on the device, all else in main memory; it may be changed in place.
             draws: Source of random generators: `draws.generators("any word")`, B of them.
             classes: The dataset's classes.
 
@@ -102,7 +102,8 @@ class Augmentation(DescribedValue):
         """Mix clips and targets after clips were normalized.
 
         Args:
-            batch: A normalized batch; it may be changed in place.
+            batch: A normalized batch, clips, flow and labels on the device; it may be changed in
+                place.
             draws: Source of random generators.
             num_classes: Number of classes, K.
 
@@ -243,7 +244,7 @@ class StandardAugmentation(Augmentation):
         labels, index = batch["label"], classes.names.index
         exempt = [index(name) for name in classes.never_mirrored]
         swaps = {index(a): index(b) for x, y in classes.mirror_pairs for a, b in ((x, y), (y, x))}
-        mask = flip_mask(torch.from_numpy(wanted).to(labels.device), labels, exempt)
+        mask = flip_mask(torch.from_numpy(wanted), labels, exempt)
         batch["clips"] = flip_horizontally(batch["clips"], mask)
         if "flow" in batch:
             batch["flow"] = flip_flow(batch["flow"], mask)

@@ -20,14 +20,14 @@ def with_reversals(batch: VideoBatch, classes: ClassInfo) -> VideoBatch:
     """Add the reversals of a batch's clips behind them.
 
     Args:
-        batch: A batch, clips (B, V, C, T, H, W); it is changed in place.
+        batch: A batch, clips (B, V, C, T, H, W), labels in main memory; it is changed in place.
         classes: Classes; clips of those that are in none of its `reverse_pairs` stay single.
 
     Returns:
         The batch, of B to 2B clips.
     """
     index, labels = classes.names.index, batch["label"]
-    partners = torch.full((len(classes.names),), -1, device=labels.device)
+    partners = torch.full((len(classes.names),), -1)
     for one, other in classes.reverse_pairs:
         partners[index(one)], partners[index(other)] = index(other), index(one)
     wanted = partners[labels]

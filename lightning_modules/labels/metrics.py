@@ -37,7 +37,8 @@ def make_metrics(
     and `action_top1`, all of them right; of any number of classes mean average precision, which the
     training goes without, as it needs all scores of an epoch. Accuracies are plain fractions of
     samples (micro average), and the metrics share no state: torchmetrics' compute groups merge
-    metrics of different k (a wrong top-5).
+    metrics of different k (a wrong top-5). They do not check the values that they are given, for
+    which this process would wait for the device at every step.
 
     Args:
         form: What a label is.
@@ -65,7 +66,10 @@ def make_metrics(
 
 def _accuracies(num_classes: int) -> dict[str, Metric]:
     tops = [1, 5] if num_classes > 5 else [1]
-    return {f"top{k}": MulticlassAccuracy(num_classes, top_k=k, average="micro") for k in tops}
+    return {
+        f"top{k}": MulticlassAccuracy(num_classes, top_k=k, average="micro", validate_args=False)
+        for k in tops
+    }
 
 
 def _column_accuracies(columns: Columns) -> dict[str, Metric]:
@@ -84,7 +88,7 @@ def class_metric(form: LabelForm, columns: Columns, num_classes: int) -> Metric:
         of any number of classes average precision and number of videos, (K, 2).
     """
     if form.is_single:
-        return MulticlassConfusionMatrix(num_classes)
+        return MulticlassConfusionMatrix(num_classes, validate_args=False)
     if form.kind == "columns":
         return ColumnConfusion(columns, num_classes)
     return ClassPrecision(num_classes, form.unlabelled == "left_out")
@@ -104,8 +108,11 @@ def class_values(form: LabelForm, by_class: Tensor) -> Tensor:
 
 
 def mean_metric() -> MeanMetric:
-    """Make a mean weighted by the number of samples, right for batches of unequal size."""
-    return MeanMetric()
+    """Make a mean weighted by the number of samples, right for batches of unequal size.
+
+    A loss that is no number makes it none.
+    """
+    return MeanMetric(nan_strategy="disable")
 
 
 def refuse_not_finite(scores: Tensor, video_ids: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import one_hot
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
@@ -74,9 +75,6 @@ class ClassPrecision(Metric):
 
     def update(self, scores: Tensor, marks: Tensor) -> None:
         """Keep the scores of some videos, (N, K), and the marks of their classes, (N, K)."""
-        if self.skips_unlabelled:
-            labelled = marks.bool().any(dim=1)
-            scores, marks = scores[labelled], marks[labelled]
         self.scores.append(scores.float())
         self.marks.append(marks.to(torch.uint8))
 
@@ -86,6 +84,9 @@ class ClassPrecision(Metric):
             return torch.tensor([[torch.nan, 0.0]]).repeat(self.num_classes, 1)
         scores = dim_zero_cat(self.scores).cpu().numpy()
         marks = dim_zero_cat(self.marks).cpu().numpy()
+        if self.skips_unlabelled:
+            labelled = marks.any(axis=1)
+            scores, marks = scores[labelled], marks[labelled]
         precisions = average_precisions(scores, marks)
         return torch.from_numpy(np.stack([precisions, marks.sum(axis=0)], axis=1)).float()
 
@@ -184,11 +185,9 @@ class ColumnConfusion(Metric):
     def update(self, scores: Tensor, marks: Tensor) -> None:
         """Count videos; scores (N, K) and marks (N, K)."""
         for index in self.columns.indices(scores.device):
-            guesses = index[scores[:, index].argmax(dim=1)]
-            rows, places = torch.nonzero(marks[:, index] > 0, as_tuple=True)
-            pairs = (index[places], guesses[rows])
-            ones = torch.ones_like(rows)
-            self.counts.index_put_(pairs, ones, accumulate=True)
+            guesses = one_hot(scores[:, index].argmax(dim=1), len(index))
+            pairs = (marks[:, index] > 0).double().T @ guesses.double()  # exact up to 2**53
+            self.counts[index[:, None], index] += pairs.long()
 
     def compute(self) -> Tensor:
         """Compute them; see the class."""

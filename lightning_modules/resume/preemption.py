@@ -8,6 +8,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import ParallelStrategy
+from torch.distributed import ReduceOp, all_reduce
 
 from lightning_modules.console import say
 from lightning_modules.resume import slurm
@@ -25,8 +26,9 @@ class Stopped(SystemExit):
 class Preemption(Checkpoint):
     """Saving, requeue under Slurm and exit of a fit, once any rank got a signal.
 
-    The ranks agree on it after each training batch, each batch of a validation and of the sanity
-    check. They save the same optimizer step; where gradients wait for the optimizer, they go on
+    Looked is after each training batch, each batch of a validation and of the sanity check. Several
+    ranks tell each other after each batch, and act on it after the next, so that none waits for its
+    device. They save the same optimizer step; where gradients wait for the optimizer, they go on
     until it has made its step. A validation that is broken off begins anew in the resumed run.
 
     It is a `Checkpoint` so that it comes after the callbacks that a step is not complete without.
@@ -37,6 +39,7 @@ class Preemption(Checkpoint):
 
     def __init__(self, stop: StopSignals) -> None:
         self.stop = stop
+        self._told: _Told | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep Lightning from replacing the handlers of `StopSignals` by its own.
@@ -94,8 +97,8 @@ class Preemption(Checkpoint):
         """Leave if a rank was asked to and the step can be saved."""
         code = self.stop.code
         if trainer.world_size > 1:
-            mine = torch.tensor(code, device=trainer.strategy.root_device)
-            code = int(trainer.strategy.reduce(mine, reduce_op="max"))
+            before, self._told = self._told, _Told(code, trainer.strategy.root_device)
+            code = 0 if before is None else before.highest()
         if code:
             self.stop.holding = True
             if save_now(trainer):
@@ -116,6 +119,29 @@ class Preemption(Checkpoint):
                 say(slurm.requeue(job))
         trainer.strategy.barrier("stopped")
         raise Stopped(0 if _is_child_of_another_rank(trainer) else code)
+
+
+class _Told:
+    """The highest of what all ranks say, on its way to this process.
+
+    Args:
+        code: What this rank says.
+        device: Where the ranks meet.
+    """
+
+    def __init__(self, code: int, device: torch.device) -> None:
+        told = torch.tensor(code, device=device)
+        all_reduce(told, ReduceOp.MAX)
+        self._code = told.to("cpu", non_blocking=True)
+        self._arrived = torch.Event(device) if device.type != "cpu" else None
+        if self._arrived is not None:
+            self._arrived.record()
+
+    def highest(self) -> int:
+        """Return it, once it has arrived."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return int(self._code)
 
 
 def _nothing() -> None:
