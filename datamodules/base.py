@@ -41,6 +41,7 @@ from datamodules.flow.sources import FlowInput, FlowSource, StoredFlow
 from datamodules.randomness import BatchDraws
 from datamodules.samplers import EvaluationSampler, TrainSampler
 from datamodules.settings import Evaluation, Loading
+from datamodules.stopwatch import during, stopwatch
 
 __all__ = ["Split", "VideoDataModule"]
 
@@ -361,9 +362,11 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
             device: Where the network is.
             dataloader_idx: Not used.
         """
-        for key in ("clips", "flow"):
-            if key in batch:
-                batch[key] = batch[key].to(device, non_blocking=True)
+        with stopwatch() as seconds, during("transfer"):
+            batch["clips"] = batch["clips"].to(device, non_blocking=True)
+            if "flow" in batch:
+                batch["flow"] = batch["flow"].to(device, non_blocking=True)
+        batch["seconds"] |= seconds
         return batch
 
     def on_after_batch_transfer(self, batch: VideoBatch, dataloader_idx: int) -> VideoBatch:

@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datamodules.stopwatch import Seconds, during, stopwatch
+
 
 class Views(TypedDict):
     """Views of a video: clips (V, C, T, H, W) and flow (V, 2L, T, H, W), uint8."""
@@ -27,6 +29,7 @@ class VideoItem(Views):
     valid: bool
     broken: list[tuple[str, str]]
     waits: list[str]
+    seconds: Seconds
 
 
 class VideoBatch(TypedDict, total=False):
@@ -52,6 +55,7 @@ class VideoBatch(TypedDict, total=False):
             that could not be read in an evaluation.
         broken: Name and reason of each video that could not be read while this batch was made.
         waits: A sentence on each wait for a disk or mount that failed meanwhile.
+        seconds: What each part of making this batch took, summed over its videos.
     """
 
     clips: Tensor
@@ -66,10 +70,21 @@ class VideoBatch(TypedDict, total=False):
     valid: Tensor
     broken: list[tuple[str, str]]
     waits: list[str]
+    seconds: Seconds
 
 
 def collate_videos(items: Sequence[VideoItem]) -> VideoBatch:
     """Stack items into a batch; see `VideoBatch` for the shapes."""
+    with stopwatch() as seconds, during("collate"):
+        batch = _collated(items)
+    for item in items:
+        for part, spent in item["seconds"].items():
+            seconds[part] += spent
+    batch["seconds"] = dict(seconds)
+    return batch
+
+
+def _collated(items: Sequence[VideoItem]) -> VideoBatch:
     train = items[0]["train"]
     repeats = len(items[0]["clips"]) if train else 1
     batch: VideoBatch = {

@@ -22,6 +22,7 @@ from datamodules.errors import UserError
 from datamodules.flow.sources import FlowSource, flow_views, read_stacks
 from datamodules.randomness import sample_generator
 from datamodules.samplers import SampleKey
+from datamodules.stopwatch import during, stopwatch
 from datamodules.streaming.views import evaluation_views
 from datamodules.video.errors import VideoError
 from datamodules.video.patience import await_root, heard
@@ -119,9 +120,9 @@ class VideoDataset(Dataset[VideoItem]):
         """
         if not isinstance(key, SampleKey):
             key = SampleKey(0, range(len(self))[key])
-        with heard() as waits:
+        with heard() as waits, stopwatch() as seconds, during("rest"):
             item = self._read(key)
-        return {**item, "waits": waits}
+        return {**item, "waits": waits, "seconds": dict(seconds)}
 
     def _read(self, key: SampleKey) -> VideoItem:
         """Read all views of one video; see `__getitem__`."""
@@ -237,7 +238,8 @@ class VideoDataset(Dataset[VideoItem]):
     def _open(self, index: int) -> VideoSegment:
         starts, ends = self.table.starts, self.table.ends
         times = float(starts[index]), float(ends[index])
-        return await_root(lambda: VideoSegment(self._path(index), *times), self.root)
+        with during("open"):
+            return await_root(lambda: VideoSegment(self._path(index), *times), self.root)
 
     def _blank_views(self) -> Views:
         crops, sampling = self.spec.crops, self.spec.sampling
@@ -271,4 +273,5 @@ class VideoDataset(Dataset[VideoItem]):
             "valid": valid,
             "broken": broken,
             "waits": [],
+            "seconds": {},
         }

@@ -13,7 +13,8 @@ from grouped import data_settings
 from PIL import Image
 from video_files import assert_exact, scene, write
 
-from datamodules import VideoFolderDataModule, transient
+from datamodules import VideoFolderDataModule
+from datamodules.storage import transient
 from datamodules.storage.source import LocalPath
 from datamodules.video import index_cache
 from datamodules.video.errors import VideoError

@@ -15,9 +15,9 @@ import torch
 from conftest import PROJECT_ROOT
 from video_files import cut, scene, write
 
-from datamodules import transient
+from datamodules.storage import transient
 from datamodules.storage.source import LocalPath
-from datamodules.transient import WAITS
+from datamodules.storage.transient import WAITS
 from lightning_modules.callbacks.broken_videos import _count_distinct
 from lightning_modules.cli import main
 

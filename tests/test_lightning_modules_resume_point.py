@@ -13,10 +13,10 @@ import torch
 import yaml
 from conftest import PROJECT_ROOT
 
-from datamodules import transient
 from datamodules.data_spec import DataSpec
 from datamodules.errors import StorageError, UserError
-from datamodules.transient import WAITS
+from datamodules.storage import transient
+from datamodules.storage.transient import WAITS
 from lightning_modules.checkpoints import open_checkpoint
 from lightning_modules.cli import main
 from lightning_modules.resume import checkpoint_io

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from datamodules.errors import UserError
+from datamodules.stopwatch import during
 from datamodules.storage.source import Place, Source, as_source
 from datamodules.video.errors import MAX_PIXELS, VideoError
 from datamodules.video.frame_parts import Change, FrameParts
@@ -139,7 +140,7 @@ class FrameFolderReader:
 
     def _image(self, number: int) -> NDArray[np.uint8]:
         """Decode an image, (H, W, C)."""
-        with self._opened(number) as image:
+        with during("decode"), self._opened(number) as image:
             return np.asarray(image.convert("RGB"))
 
     @contextmanager

@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datamodules.stopwatch import during
+
 Change: TypeAlias = Callable[[Tensor], Tensor]
 """Change of uint8 frames, (N, C, H, W), each by itself, to (N, ...)."""
 
@@ -57,7 +59,8 @@ class FrameParts:
 
     def _finish(self, part: int) -> None:
         frames = self._buffers.pop(part).permute(0, 3, 1, 2)
-        self._parts[part] = frames if self._change is None else self._change(frames)
+        with during("resize"):
+            self._parts[part] = frames if self._change is None else self._change(frames)
 
     def frames(self) -> Tensor:
         """Return all frames in the order of their places, (N, ...), once each was put."""

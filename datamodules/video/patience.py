@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from datamodules.storage.source import Source
-from datamodules.transient import retry
+from datamodules.storage.transient import retry
 from datamodules.video.errors import Reason, VideoError, as_unreadable
 
 Result = TypeVar("Result")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from time import perf_counter
 from typing import Any, BinaryIO, Self
 
 import av
@@ -19,6 +20,7 @@ from av.video.stream import VideoStream as AVVideoStream
 from numpy.typing import NDArray
 
 from datamodules.formats.containers import PLAYLISTS, ends_early
+from datamodules.stopwatch import running
 from datamodules.storage.source import Source
 from datamodules.video.errors import MAX_PIXELS, VideoError, as_unreadable
 
@@ -82,6 +84,7 @@ class VideoStream:
         self.strict = strict
         self.position = 0
         self._reformatter = VideoReformatter()
+        self._seconds = running()
         self._open()
 
     def _open(self) -> None:
@@ -197,7 +200,9 @@ class VideoStream:
         Raises:
             av.FFmpegError: The container is broken here.
         """
+        begun = perf_counter()
         packet, self._held = self._held or self._next(), None
+        self._seconds["read"] += perf_counter() - begun
         if packet is None or (packet.size == 0 and packet.pts is None and packet.dts is None):
             return None  # PyAV announces the end with an empty packet
         self.position += 1
@@ -226,7 +231,10 @@ class VideoStream:
         """
         if packet is not None and name is not None:
             packet.pts = name
-        return self.stream.codec_context.decode(packet)
+        begun = perf_counter()
+        frames = self.stream.codec_context.decode(packet)
+        self._seconds["decode"] += perf_counter() - begun
+        return frames
 
     def skip_unreferenced(self, skip: bool) -> None:
         """Leave out, or not, the packets sent from now on that no other frame refers to."""
@@ -269,7 +277,10 @@ class VideoStream:
         Args:
             frame: A decoded frame.
         """
-        return upright_rgb(frame, self._reformatter)
+        begun = perf_counter()
+        pixels = upright_rgb(frame, self._reformatter)
+        self._seconds["convert"] += perf_counter() - begun
+        return pixels
 
     def close(self) -> None:
         """Close the file."""

@@ -15,7 +15,9 @@ from datamodules.atomic import write_atomically
 from datamodules.errors import UserError
 from datamodules.health.examination import ExaminationSettings, examine
 from datamodules.health.findings import Finding
+from datamodules.health.loading import LoaderSpeed
 from datamodules.jobs.processes import num_cores
+from datamodules.plugins.trusted import resolve
 from lightning_modules.console import COMMAND, HelpFormatter
 from lightning_modules.parsing.config_names import with_configs_found
 from lightning_modules.parsing.null_words import set_nulls, split_nulls
@@ -31,14 +33,18 @@ from lightning_modules.reports.doctor.terminal import print_report
 UNHEALTHY = 1
 """Exit code where a finding is fatal."""
 
+_OF_TRAINING = ("num_classes", "init_from", "compile", "label_smoothing", "average")
+"""Arguments of a module that a network is not made of."""
+
 IGNORED = parts_but("data", "seed_everything", "out")
 """Keys of a fit that say nothing about its data."""
 
 DESCRIPTION = """\
 Examine a dataset before training on it: are the lists right, is every file there, does it decode,
 is anything in training and in test, how fast does this machine load it? Give the words of your fit:
-what they say about model, trainer and run is ignored, but for the network that a config names:
-where there is a GPU, its convolutions are tried in bfloat16.
+what they say about model, trainer and run is ignored, but for the network that a config names: it
+trains on one batch for a moment, to tell whether the loader keeps up with it, and where there is a
+GPU, its convolutions are tried in bfloat16.
 
   kinetoscope doctor --config data/ucf101 --data.root data/ucf101
   kinetoscope doctor --config data/kinetics --full --workers 16
@@ -85,7 +91,7 @@ def run(words: Sequence[str]) -> None:
     except KeyboardInterrupt:
         sys.stderr.write(f"{COMMAND}: what was decoded is kept; the same command goes on from it\n")
         raise
-    found.findings += _convolutions(options.model, data)
+    found.findings += _about_network(options.model, data, found.speeds, options.measure)
     page = write_page(found, settings.folder / "report.html")
     text = json.dumps({**found.as_dict(), "page": str(page)}, indent=2)
     write_atomically(settings.folder / "findings.json", text + "\n", lone=True)
@@ -136,19 +142,35 @@ def _parser() -> VideoParser:
     return parser
 
 
-def _convolutions(model: Mapping[str, Any] | None, data: VideoDataModule) -> list[Finding]:
-    """Try the convolutions of the config's network, where both it and a GPU are there."""
+def _about_network(
+    model: Mapping[str, Any] | None,
+    data: VideoDataModule,
+    speeds: Sequence[LoaderSpeed],
+    seconds: float,
+) -> list[Finding]:
+    """Try the config's network: its steps, and its convolutions where there is a GPU."""
     arguments = (model or {}).get("init_args", {})
-    if "network" not in arguments or not torch.cuda.is_available():
+    if "network" not in arguments:
         return []
-    # imported here, as what has no GPU needs neither
+    # imported here, as data alone need none of it
+    from lightning_modules.base import VideoClassifier
     from lightning_modules.training.gpu_libraries import convolution_findings
-    from lightning_modules.training.initialization import build_network
+    from lightning_modules.training.step_rate import step_findings
 
-    with torch.device("meta"):
-        network = build_network(arguments["network"], 2, arguments.get("network_kwargs") or {})
-    frames, size = data.spec.sampling.clip_len, data.spec.crops.size
-    return convolution_findings(network, frames, size, torch.device("cuda"))
+    family = resolve(str((model or {})["class_path"]), VideoClassifier)
+    own: dict[str, Any] = {
+        name: value
+        for name, value in arguments.items()
+        if isinstance(value, bool | int | float | str) and name not in _OF_TRAINING
+    }
+    network = family(**own, num_classes=2).network
+    clip = data.spec.sampling.clip_len, data.spec.crops.size
+    findings = []
+    if torch.cuda.is_available():
+        findings += convolution_findings(network, *clip, torch.device("cuda"))
+    if seconds and speeds:
+        findings += step_findings(network, clip, data.loading.batch_size, speeds, seconds)
+    return findings
 
 
 def _make_folder(folder: Path) -> None:

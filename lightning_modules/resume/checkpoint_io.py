@@ -9,7 +9,7 @@ from lightning.fabric.plugins import CheckpointIO
 
 from datamodules.atomic import writing_binary
 from datamodules.errors import StorageError, UserError
-from datamodules.transient import is_transient, retry
+from datamodules.storage.transient import is_transient, retry
 from lightning_modules.console import say
 from lightning_modules.old_checkpoints import up_to_date
 from lightning_modules.runs.folder import GO_ON, LAST, PREVIOUS

@@ -15,7 +15,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from datamodules.atomic import write_atomically
 from datamodules.errors import StorageError, UserError
-from datamodules.transient import retry
+from datamodules.storage.transient import retry
 from lightning_modules.console import say
 
 VERSION_VARIABLE = "KINETOSCOPE_RUN_VERSION"

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from datamodules import transient
-from datamodules.transient import WAITS, is_transient, retry
+from datamodules.storage import transient
+from datamodules.storage.transient import WAITS, is_transient, retry
 
 
 @pytest.fixture
