@@ -1,5 +1,6 @@
 """`VideoReader` against decoding the whole file: real clips and generated ones."""
 
+import gc
 import os
 import pickle
 import random
@@ -344,10 +345,11 @@ def test_many_readers_leak_nothing(tmp_path: Path) -> None:
                     continue
 
     read_all(30)
+    gc.collect()  # of earlier tests
     files = len(os.listdir("/proc/self/fd"))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     read_all(150)
-    assert len(os.listdir("/proc/self/fd")) == files
+    assert len(os.listdir("/proc/self/fd")) <= files
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 8_000  # kB
 
 

@@ -131,11 +131,12 @@ def test_doctor_tries_the_network_of_the_config_on_a_gpu(monkeypatch: pytest.Mon
     monkeypatch.setattr(gpu_libraries, "convolution_findings", lambda *a: asked.append(a) or [])
     spec = SimpleNamespace(sampling=SimpleNamespace(clip_len=8), crops=SimpleNamespace(size=64))
     data: Any = SimpleNamespace(spec=spec)
-    model = {"class_path": "x", "init_args": {"network": "c3d_tiny"}}
+    arguments = {"network": "c3d_tiny", "init_from": "imagenet", "optimization": {"lr": 1.0}}
+    model = {"class_path": "lightning_modules.BaselineModule", "init_args": arguments}
     for has_gpu in (False, True):
         monkeypatch.setattr(torch.cuda, "is_available", lambda has_gpu=has_gpu: has_gpu)
-        assert doctor._convolutions(model, data) == []
-        assert doctor._convolutions(None, data) == []
+        assert doctor._about_network(model, data, [], 3.0) == []
+        assert doctor._about_network(None, data, [], 3.0) == []
     ((network, *rest),) = asked
     assert type(network) is type(get_model("c3d_tiny", 2))
     assert rest == [8, 64, CUDA]
