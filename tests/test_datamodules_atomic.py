@@ -21,9 +21,9 @@ from datamodules.atomic import (
     writing_binary,
     writing_text,
 )
-from datamodules.flow.folder import partial_folder
 from datamodules.health.decode_check import DecodeResult, Part
 from datamodules.health.decode_log import DecodeLog
+from datamodules.jobs.target_folder import partial_folder
 from datamodules.video.errors import VideoError
 from datamodules.video.quarantine import Quarantine
 

@@ -12,10 +12,10 @@ from datamodules.flow.extraction import FlowJob, FlowSettings
 from datamodules.flow.folder import (
     claim_folder,
     find_jobs,
-    partial_folder,
     read_flow_settings,
 )
 from datamodules.jobs.dataset_jobs import take_shard
+from datamodules.jobs.target_folder import partial_folder
 
 
 class Method:
@@ -141,7 +141,7 @@ def test_folder_of_something_else_is_refused(
 
 
 def test_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="cannot be used for flow"):
+    with pytest.raises(ValueError, match="cannot be used for optical flow"):
         claim_folder(touch(tmp_path, "a") / "a", FlowSettings(), Method())
 
 

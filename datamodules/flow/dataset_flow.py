@@ -4,9 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from datamodules.flow.extraction import FlowExtraction, FlowJob, FlowSettings
-from datamodules.flow.folder import claim_folder, find_jobs, missing_jobs, partial_folder
+from datamodules.flow.folder import claim_folder, find_jobs, missing_jobs
 from datamodules.flow.methods import make_flow_method
 from datamodules.jobs.dataset_jobs import Report, follow_pass, process_videos, take_shard
+from datamodules.jobs.target_folder import partial_folder
 
 __all__ = ["make_dataset_flow"]
 

@@ -25,9 +25,10 @@ from datamodules.clips.chunks import stack_fields
 from datamodules.clips.input_spec import FlowSpec
 from datamodules.errors import UserError
 from datamodules.flow.coding import FlowCoding
-from datamodules.flow.folder import MANIFEST, read_flow_settings
+from datamodules.flow.folder import read_flow_settings
 from datamodules.flow.methods import FlowMethodName, make_flow_method
 from datamodules.flow.reading import open_flow
+from datamodules.jobs.target_folder import MANIFEST
 from datamodules.video.errors import VideoError
 from datamodules.video.frame_folder import Indices
 from datamodules.video.reader import open_video
