@@ -42,6 +42,7 @@ from datamodules.randomness import BatchDraws
 from datamodules.samplers import EvaluationSampler, TrainSampler
 from datamodules.settings import Evaluation, Loading
 from datamodules.stopwatch import during, stopwatch
+from datamodules.transcoding.settings import read_transcoding
 
 __all__ = ["Split", "VideoDataModule"]
 
@@ -148,7 +149,9 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
     def input_spec(self) -> dict[str, Any]:
         """Describe the clips in plain values, for the checkpoint."""
         source = self.flow_source
-        return replace(self.spec, flow=None if source is None else source.spec).as_dict()
+        flow = None if source is None else source.spec
+        transcoded = read_transcoding(self.root)
+        return replace(self.spec, flow=flow, transcoded=transcoded).as_dict()
 
     def data_spec(self) -> DataSpec:
         """Describe the data for a module; after `setup`, and in a fit with its trainer."""

@@ -45,6 +45,7 @@ COMMANDS = {
         "fetch and make what a fit needs, on a machine with internet",
     ),
     "flow": ("lightning_modules.commands.flow", "optical flow of a folder of videos"),
+    "transcode": ("lightning_modules.commands.transcode", "videos that decode faster"),
     "doctor": ("lightning_modules.commands.doctor", "examine a dataset before training on it"),
     "compare": (
         "lightning_modules.commands.compare",

@@ -59,7 +59,7 @@ def test_sentence_names_the_cheapest_cure() -> None:
         "160 clips/s; 400 without waiting for data, 60% of the time. Loading: decode 60%, "
         "resize 30%, read 10%. More processes may load: data.loading.num_workers=8, now 2"
     )
-    assert headroom_sentence(slow, spent, 8, 8, 1).endswith("data.loading.repeated_views")
+    assert headroom_sentence(slow, spent, 8, 8, 1).endswith("decode in a fraction of the time")
     assert "faster disk" in headroom_sentence(slow, {"read": 1.0}, 8, 8, 1)
     assert headroom_sentence(slow, {}, None, 8, 1).endswith("60% of the time")
     said = headroom_sentence(fast, spent, 2, 8, 1)

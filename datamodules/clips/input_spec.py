@@ -73,6 +73,7 @@ class InputSpec:
         flow: Optical flow beside the frames; None for frames alone.
         augmentation: What training changed on the device, as a description; it says how the
             weights were made, and changes no evaluation.
+        transcoded: How the videos were encoded once more; None for videos as they came.
     """
 
     sampling: ClipSampler
@@ -80,10 +81,11 @@ class InputSpec:
     normalization: Normalization = Normalization()
     flow: FlowSpec | None = None
     augmentation: Mapping[str, Any] | None = None
+    transcoded: Mapping[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Describe it in plain values, as a checkpoint holds them; `from_dict` reads them back."""
-        return {
+        described = {
             "sampling": self.sampling.description(),
             "frame_rate": "native",
             "crops": plain(replace(self.crops, short_side=self.crops.side), "data.crops"),
@@ -91,6 +93,7 @@ class InputSpec:
             "flow": None if self.flow is None else asdict(self.flow),
             "augmentation": None if self.augmentation is None else dict(self.augmentation),
         }
+        return described | ({"transcoded": dict(self.transcoded)} if self.transcoded else {})
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "InputSpec":
@@ -111,6 +114,7 @@ class InputSpec:
                 normalization=Normalization(**normalization),
                 flow=None if values["flow"] is None else FlowSpec(**values["flow"]),
                 augmentation=values["augmentation"],
+                transcoded=values.get("transcoded"),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(

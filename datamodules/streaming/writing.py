@@ -1,8 +1,9 @@
 """Videos written frame by frame, each shown at its own time."""
 
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 import av
@@ -22,12 +23,21 @@ class VideoWriter:
         path: The file, with the suffix of a container or with `form`.
         frame_rate: Frames per second, for the header: the times of the frames may differ.
         form: FFmpeg's name of the container.
+        options: Options of libx264.
     """
 
-    def __init__(self, path: Path, frame_rate: float, form: str = "mp4") -> None:
-        self._container = av.open(str(path), "w", format=form)
+    def __init__(
+        self,
+        path: Path,
+        frame_rate: float,
+        form: str = "mp4",
+        options: Mapping[str, str] = MappingProxyType({"crf": "20"}),
+    ) -> None:
+        # a late start is rounded to the time of the whole file, milliseconds else
+        whole = {"movie_timescale": str(TICKS)} if form == "mp4" else {}
+        self._container = av.open(str(path), "w", format=form, options=whole)
         rate = Fraction(frame_rate).limit_denominator(1001)
-        self._stream = self._container.add_stream("libx264", rate=rate, options={"crf": "20"})
+        self._stream = self._container.add_stream("libx264", rate=rate, options=dict(options))
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = Fraction(1, TICKS)
         self._stream.codec_context.thread_count = 1

@@ -21,11 +21,11 @@ _WARM_UP, _LEAST_SECONDS = 5, 3.0
 """Steps that are not counted in what is said once, and the least time that it is said from."""
 
 _CURES: Mapping[Part, str] = {
-    "open": "videos of few files, or a faster disk, open sooner",
-    "read": "a faster disk, or a copy of the videos on this machine, is read sooner",
-    "decode": "several clips of each opened video need fewer of them: data.loading.repeated_views",
-    "convert": "smaller videos have fewer pixels to convert",
-    "resize": "smaller videos have fewer pixels to resize",
+    "open": "Videos of few files, or a faster disk, open sooner",
+    "read": "A faster disk, or a copy of the videos on this machine, is read sooner",
+    "decode": "`kinetoscope transcode` makes videos that decode in a fraction of the time",
+    "convert": "`kinetoscope transcode` makes videos with fewer pixels to convert",
+    "resize": "`kinetoscope transcode` makes videos with fewer pixels to resize",
 }
 
 
@@ -246,7 +246,7 @@ def _cure(part: Part, workers: int | None, cores: int) -> str:
     cure = _CURES.get(part)
     if cure is None:
         return "More cores would load faster"
-    return f"{cure[0].upper()}{cure[1:]}"
+    return cure
 
 
 def _digits(rate: float) -> str:

@@ -152,12 +152,16 @@ class Protocol:
         return ", ".join([chosen, *parts, f"weights {self.weights[:8]}"])
 
     def _pixels(self) -> str:
-        """Write the size of the clips, and the scale of colours where it is not the usual one."""
+        """Write the size of the clips, and scale of colours and videos where they are unusual."""
         text = f"{self.size} px of short side {self.input['crops']['short_side']}"
         usual = plain(Normalization(), "normalization")
         scale = self.input["normalization"]
         if scale != usual:
             text += f", mean {scale['mean']}, std {scale['std']}"
+        made = self.input.get("transcoded")
+        if made:
+            text += f", videos transcoded to a short side of {made['short_side']}"
+            text += f" at quality {made['quality']}"
         return text
 
 

@@ -140,9 +140,10 @@ def check_data(
             "for, or start a fit with --model.init_from"
         )
     spec = data.input_spec()
-    for part, trained in checkpoint["input_spec"].items():
+    trained = checkpoint["input_spec"]
+    for part in dict.fromkeys([*trained, *spec]):
         if fits or part != "augmentation":
-            for name, before, now in _differences(part, trained, spec.get(part)):
+            for name, before, now in _differences(part, trained.get(part), spec.get(part)):
                 say(f"note: {name} differs: trained with {before}, now {now}")
     refuse_other_network(checkpoint["state_dict"], module.state_dict())
 

@@ -95,7 +95,7 @@ def step_findings(
         return [Finding("note", "headroom", text)]
     text = (
         f"{text}, and the loader gives {loaded:,.1f}: training will wait for data "
-        f"{1 - loaded / rate:.0%} of the time; data.loading.repeated_views takes more clips of "
-        "each opened video, and more cores or smaller videos load faster."
+        f"{1 - loaded / rate:.0%} of the time; `kinetoscope transcode` makes videos that load "
+        "faster, and data.loading.repeated_views takes more clips of each opened video."
     )
     return [Finding("warning", "headroom", text)]

@@ -1,0 +1,1 @@
+"""Transcoding: videos encoded once more, so that training decodes them faster."""

@@ -1,0 +1,150 @@
+"""A whole dataset transcoded: its videos under their names, its lists beside them."""
+
+import platform
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from datamodules.errors import UserError
+from datamodules.jobs.dataset_jobs import Report, follow_pass, process_videos, take_shard
+from datamodules.jobs.target_folder import check_apart, claim, partial_folder, videos_below
+from datamodules.transcoding.settings import MANIFEST, TranscodeSettings
+from datamodules.transcoding.work import TranscodeJob, Transcoding, read_records
+from datamodules.video.suffixes import stem_of
+
+__all__ = ["transcode_dataset"]
+
+CONTENT, FORMAT, COMMAND = "transcoded videos", 1, "transcode"
+LISTS = frozenset({".txt", ".csv", ".json", ".jsonl", ".list", ".yaml", ".yml"})
+"""Suffixes of files that are taken over as they are."""
+
+
+def transcode_dataset(
+    source: Path,
+    target: Path,
+    settings: TranscodeSettings,
+    *,
+    num_workers: int = 0,
+    shard: tuple[int, int] = (0, 1),
+    say: Callable[[str], None],
+) -> Report[TranscodeJob]:
+    """Transcode every video of a folder that is not there yet, and take its lists over.
+
+    Args:
+        source: A folder of videos at any depth.
+        target: Folder for the new files, new or begun with the same settings.
+        settings: Size and encoding.
+        num_workers: Processes, each with one thread; 0 for this one.
+        shard: Index and number of the runs that share the videos.
+        say: Writes a line about what is there and what is done.
+
+    Returns:
+        The report of the pass.
+
+    Raises:
+        UserError: If that cannot be done; before anything is written.
+        StorageError: If files cannot be written.
+    """
+    jobs = find_videos(source, target)
+    wanted: dict[str, Any] = {
+        "content": CONTENT,
+        "format": FORMAT,
+        "settings": asdict(settings),
+        "parameters": {},
+        "versions": {"python": platform.python_version(), "av": version("av")},
+    }
+    changed = claim(target, wanted, COMMAND, MANIFEST)
+    if changed:
+        say(f"other versions than {target} began with: {'; '.join(changed)}")
+    copied = _copy_lists(source, target)
+    shared = take_shard(jobs, *shard)
+    missing = [job for job in shared if not (target / job.file).is_file()]
+    index, count = shard
+    part = f", {len(shared)} in shard {index}/{count}" if count > 1 else ""
+    there = len(shared) - len(missing)
+    say(f"{len(jobs)} videos{part}, {there} there already, {len(missing)} to do; {copied} lists")
+    with partial_folder(target) as partial:
+        work = Transcoding(source, target, partial, settings, 1 if num_workers else None)
+        report = follow_pass(
+            "transcoding", process_videos(work, missing, num_workers), len(missing), say=say
+        )
+    if missing:
+        say(str(report))
+    say(summary(target))
+    return report
+
+
+def find_videos(source: Path, target: Path) -> list[TranscodeJob]:
+    """Find the videos of a folder, and the files that are made of them.
+
+    Args:
+        source: The folder.
+        target: Folder for the new files.
+
+    Raises:
+        UserError: If there is none, one of the folders lies in the other, or two videos would
+            become one file, or a video is a folder of images.
+    """
+    check_apart(source, target, "new videos")
+    if not source.is_dir():
+        raise UserError(f"{source} is no folder; give the folder of the dataset's videos")
+    videos = sorted(videos_below(source))
+    if not videos:
+        raise UserError(f"the folder {source} holds no video at any depth; check the source")
+    folders = [video for video in videos if (source / video).is_dir()]
+    if folders:
+        raise UserError(
+            f"{folders[0]} is a folder of images, which are found and decoded one by one as fast "
+            "as they are; give a folder of video files"
+        )
+    jobs = [TranscodeJob(video, f"{stem_of(video)}.mp4") for video in videos]
+    _check_separate(jobs)
+    return jobs
+
+
+def _check_separate(jobs: Sequence[TranscodeJob]) -> None:
+    owners: dict[str, str] = {}
+    for job in jobs:
+        other = owners.setdefault(job.file, job.video)
+        if other != job.video:
+            raise UserError(
+                f"{other} and {job.video} would both become {job.file}; rename one of them"
+            )
+
+
+def _copy_lists(source: Path, target: Path) -> int:
+    """Copy the lists of a dataset that are not there yet, and count them all."""
+    lists = [
+        path.relative_to(source)
+        for path in sorted(source.rglob("*"))
+        if path.suffix.lower() in LISTS and path.is_file() and not path.name.startswith(".")
+    ]
+    for path in lists:
+        if not (target / path).exists():
+            (target / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source / path, target / path)
+    return len(lists)
+
+
+def summary(target: Path) -> str:
+    """Say what became of the videos of a folder.
+
+    Args:
+        target: The folder.
+    """
+    records = read_records(target)
+    if not records:
+        return "no video was transcoded"
+    before, after = (
+        sum(getattr(record, name) for record in records) / 1e6
+        for name in ("bytes_before", "bytes_after")
+    )
+    worst = min(records, key=lambda record: record.psnr)
+    mean = sum(record.psnr for record in records) / len(records)
+    return (
+        f"{len(records)} videos: {before:,.1f} MB before, {after:,.1f} MB now; PSNR {mean:.1f} dB "
+        f"on average, least {worst.psnr:.1f} ({worst.file})"
+    )

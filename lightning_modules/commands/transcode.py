@@ -1,0 +1,81 @@
+"""kinetoscope transcode: a dataset's videos encoded once more, for faster decoding."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from datamodules.jobs.dataset_jobs import read_shard
+from datamodules.jobs.processes import num_cores
+from datamodules.transcoding.dataset import transcode_dataset
+from datamodules.transcoding.settings import TranscodeSettings
+from lightning_modules.console import ToolParser, fail, say
+from lightning_modules.parsing.data_of_fit import DATA, crops_of_data
+from lightning_modules.parsing.parts_of_fit import take_parts
+
+
+def run(words: Sequence[str]) -> None:
+    """Run the command.
+
+    Args:
+        words: `transcode` and its options.
+
+    Raises:
+        SystemExit: With code 1 if a video could not be done, 2 on a user's mistake.
+        KeyboardInterrupt: Ctrl-C, after what is under way was put away.
+    """
+    about_data, own = take_parts(words[1:], DATA)
+    options = _parser().parse_args(own)
+    workers = num_cores() if options.workers is None else options.workers
+    if workers < 0:
+        fail(f"--workers {workers} is too small; give at least 0")
+    side = options.short_side
+    if side is None:
+        side = _largest_side(about_data) if about_data else TranscodeSettings.short_side
+    settings = TranscodeSettings(side, options.key_frames, options.quality, not options.small)
+    report = transcode_dataset(
+        options.source,
+        options.target,
+        settings,
+        num_workers=workers,
+        shard=read_shard(options.shard),
+        say=say,
+    )
+    if report.failed:
+        lines = "".join(f"  {job.video}: {reason}\n" for job, reason in report.failed)
+        sys.stderr.write(f"kinetoscope: {len(report.failed)} video(s) are not there:\n{lines}")
+        raise SystemExit(1)
+
+
+def _largest_side(about_data: Sequence[str]) -> int:
+    """Find the largest short side that training resizes frames to."""
+    crops = crops_of_data("transcode", about_data)
+    return max(crops.side, crops.max_short_side or 0)
+
+
+def _parser() -> ToolParser:
+    parser = ToolParser(
+        "transcode",
+        "Encode every video once more, small and with near key frames: training then decodes large "
+        "H.264 videos in about a fifth of the time (docs/loading.md). Names, times and lists stay: "
+        "give DST as data.root; score files say that the videos are not the original ones. Frames "
+        "and times of each new file are compared with the old one's. A run that was stopped is "
+        "continued by the same command. Several machines share the work with --shard.",
+    )
+    add = parser.add_argument
+    add("source", type=Path, metavar="SRC", help="folder of video files, at any depth")
+    add("target", type=Path, metavar="DST", help="folder for the new files, with SRC's structure")
+    text = "config of a fit, whose crops give the short side; --data.KEY of a fit change it"
+    add("--config", metavar="FILE", help=text)
+    text = "short side of the frames, in pixels; smaller ones stay (the config's largest, or 256)"
+    add("--short_side", type=int, default=None, help=text)
+    text = "frames from one key frame to the next"
+    add("--key_frames", type=int, default=TranscodeSettings.key_frames, help=text)
+    text = "x264's constant rate factor, 0 (lossless) to 51"
+    add("--quality", type=int, default=TranscodeSettings.quality, help=text)
+    text = "smaller files that decode more slowly: with loop filter and arithmetic coding"
+    add("--small", action="store_true", help=text)
+    text = "processes, 0 for none but this one (one per core)"
+    add("--workers", type=int, default=None, help=text)
+    text = "this run's part of the videos, such as 0/4 to 3/4 for four runs"
+    add("--shard", default="0/1", metavar="I/N", help=text)
+    return parser
