@@ -5,7 +5,7 @@ import difflib
 import re
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 COMMAND = "kinetoscope"
@@ -38,6 +38,18 @@ def fail(sentence: str, code: int = USER_ERROR) -> NoReturn:
     sys.stderr.write(f"{COMMAND}: {sentence}\n")
     sys.stderr.flush()
     raise SystemExit(code)
+
+
+def fail_for(failed: Sequence[tuple[str, str]], lack: str) -> None:
+    """End the command with exit code 1 where some videos could not be done, and name them.
+
+    Args:
+        failed: Videos and the reasons; none if all was done.
+        lack: What is to be said of them, such as `have no flow`.
+    """
+    if failed:
+        lines = "".join(f"\n  {video}: {reason}" for video, reason in failed)
+        fail(f"{len(failed)} video(s) {lack}:{lines}", 1)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -119,6 +119,8 @@ def test_what_is_there_stays_and_broken_videos_are_named(
     (target / good.relative_to(source)).unlink()
     assert run(source, target) == 1
     assert len(read_records(target)) == 6  # the last line of each
+    assert run(target, tmp_path / "again", "--short_side=32") == 0
+    assert len((tmp_path / "again" / "transcoded.jsonl").read_text().splitlines()) == 6
 
 
 def test_variable_rates_and_late_starts_keep_their_times(tmp_path: Path) -> None:
@@ -155,6 +157,7 @@ MISTAKES = [
     (["--short_side=8"], "--short_side 8 is not possible; give 16 to 4320"),
     (["--quality=60"], "--quality 60 is not possible; give 0 to 51"),
     (["--key_frames=0"], "--key_frames 0 is not possible; give 1 to 250"),
+    (["--short_side=64", "--config=quickstart"], "both tell the short side"),
     (["--workers=-1"], "--workers -1 is too small"),
     (["--shard=2/2"], "--shard 2/2 is not possible"),
     (["--short=9"], "--short"),

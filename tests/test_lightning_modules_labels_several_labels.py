@@ -146,6 +146,17 @@ def test_losses_equal_loops_over_classes() -> None:
     assert found == pytest.approx(binary.mean(), rel=1e-5)
 
 
+def test_what_a_validation_made_serves_the_training() -> None:
+    scores, marks = columns_drawn(3)
+    columns, targets = Columns(GROUPS), torch.from_numpy(marks).float()
+    with torch.inference_mode():
+        LabelHead(VERB_NOUN, columns).losses(torch.from_numpy(scores), targets)
+    logits = torch.from_numpy(scores).requires_grad_()
+    ColumnLoss(columns)(logits, targets).backward()
+    assert logits.grad is not None
+    assert logits.grad.abs().sum() > 0
+
+
 def test_columns_of_fully_labelled_mixed_clips_have_the_usual_cross_entropy() -> None:
     scores, marks = columns_drawn(2)
     rows = np.flatnonzero(marks.sum(axis=1) == 2)

@@ -29,6 +29,7 @@ from datamodules.jobs.progress import progress_bar
 from datamodules.video.errors import VideoError
 
 __all__ = [
+    "SHARD_HELP",
     "Event",
     "Report",
     "Step",
@@ -72,6 +73,10 @@ class Event(NamedTuple, Generic[Video]):
     video: Video
     step: Step | None
     error: str = ""
+
+
+SHARD_HELP = "this run's part of the videos, such as 0/4 to 3/4 for four runs"
+"""What `--shard` of the commands says."""
 
 
 def read_shard(text: str) -> tuple[int, int]:

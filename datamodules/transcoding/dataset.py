@@ -12,7 +12,7 @@ from datamodules.errors import UserError
 from datamodules.jobs.dataset_jobs import Report, follow_pass, process_videos, take_shard
 from datamodules.jobs.target_folder import check_apart, claim, partial_folder, videos_below
 from datamodules.transcoding.settings import MANIFEST, TranscodeSettings
-from datamodules.transcoding.work import TranscodeJob, Transcoding, read_records
+from datamodules.transcoding.work import RECORDS, TranscodeJob, Transcoding, read_records
 from datamodules.video.suffixes import stem_of
 
 __all__ = ["transcode_dataset"]
@@ -120,7 +120,10 @@ def _copy_lists(source: Path, target: Path) -> int:
     lists = [
         path.relative_to(source)
         for path in sorted(source.rglob("*"))
-        if path.suffix.lower() in LISTS and path.is_file() and not path.name.startswith(".")
+        if path.suffix.lower() in LISTS
+        and path.is_file()
+        and not path.name.startswith(".")
+        and path.name not in {MANIFEST, RECORDS}  # of an earlier transcoding, not of this one
     ]
     for path in lists:
         if not (target / path).exists():

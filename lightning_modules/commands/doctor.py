@@ -149,8 +149,8 @@ def _about_network(
     seconds: float,
 ) -> list[Finding]:
     """Try the config's network: its steps, and its convolutions where there is a GPU."""
-    arguments = (model or {}).get("init_args", {})
-    if "network" not in arguments:
+    arguments: Mapping[str, Any] = (model or {}).get("init_args") or {}
+    if "network" not in arguments or "class_path" not in (model or {}):
         return []
     # imported here, as data alone need none of it
     from lightning_modules.base import VideoClassifier

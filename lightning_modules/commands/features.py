@@ -1,18 +1,23 @@
 """kinetoscope features: features of videos from a checkpoint, for localisation and other tools."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
 from datamodules.atomic import check_room
 from datamodules.errors import as_storage_error
-from datamodules.jobs.dataset_jobs import follow_pass, process_videos, read_shard, take_shard
+from datamodules.jobs.dataset_jobs import (
+    SHARD_HELP,
+    follow_pass,
+    process_videos,
+    read_shard,
+    take_shard,
+)
 from datamodules.streaming.windows import Spacing
 from datamodules.video.suffixes import is_video
 from lightning_modules.checkpoints import open_checkpoint
-from lightning_modules.console import ToolParser, fail, say
+from lightning_modules.console import ToolParser, fail, fail_for, say
 from lightning_modules.prediction.features import (
     PRESETS,
     FeatureExtraction,
@@ -70,10 +75,7 @@ def run(words: Sequence[str]) -> None:
     say(f"{len(jobs)} videos{part}, {len(jobs) - len(todo)} there already, {len(todo)} to do")
     report = follow_pass("features", process_videos(work, todo, 0), len(todo), say=say)
     say(f"{report}, written to {options.out}")
-    if report.failed:
-        lines = "".join(f"  {job.video}: {reason}\n" for job, reason in report.failed)
-        sys.stderr.write(f"kinetoscope: {len(report.failed)} video(s) have no features:\n{lines}")
-        raise SystemExit(1)
+    fail_for([(job.video, reason) for job, reason in report.failed], "have no features")
 
 
 def _videos(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -111,7 +113,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     text = "numbers to compute with"
     add("--precision", choices=get_args(Precision), default="float32", help=text)
-    text = "this run's part of the videos, such as 0/4 to 3/4 for four runs"
-    add("--shard", default="0/1", metavar="I/N", help=text)
+    add("--shard", default="0/1", metavar="I/N", help=SHARD_HELP)
     add("videos", nargs="+", help=VIDEO_HELP)
     return parser

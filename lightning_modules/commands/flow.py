@@ -1,7 +1,6 @@
 """kinetoscope flow: optical flow of a folder of videos, for the two-stream families."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
@@ -10,9 +9,9 @@ from datamodules.flow.dataset_flow import make_dataset_flow
 from datamodules.flow.extraction import FlowSettings
 from datamodules.flow.methods import FlowMethodName
 from datamodules.flow.storage import FlowStorage
-from datamodules.jobs.dataset_jobs import read_shard
+from datamodules.jobs.dataset_jobs import SHARD_HELP, read_shard
 from datamodules.jobs.processes import num_cores
-from lightning_modules.console import ToolParser, fail, say
+from lightning_modules.console import ToolParser, fail, fail_for, say
 
 
 def run(words: Sequence[str]) -> None:
@@ -36,10 +35,7 @@ def run(words: Sequence[str]) -> None:
         shard=read_shard(options.shard),
         say=say,
     )
-    if report.failed:
-        lines = "".join(f"  {job.video}: {reason}\n" for job, reason in report.failed)
-        sys.stderr.write(f"kinetoscope: {len(report.failed)} video(s) have no flow:\n{lines}")
-        raise SystemExit(1)
+    fail_for([(job.video, reason) for job, reason in report.failed], "have no flow")
 
 
 def _parser() -> ToolParser:
@@ -63,8 +59,7 @@ def _parser() -> ToolParser:
     add("--storage", choices=storages, default=FlowSettings.storage, help=text)
     text = "processes, 0 for none but this one (one per core; 0 for raft)"
     add("--workers", type=int, default=None, help=text)
-    text = "this run's part of the videos, such as 0/4 to 3/4 for four runs"
-    add("--shard", default="0/1", metavar="I/N", help=text)
+    add("--shard", default="0/1", metavar="I/N", help=SHARD_HELP)
     add("--device", default=None, help="where raft computes: auto, cpu, cuda or cuda:N (cpu)")
     text = "file with the state dict of torchvision's raft_large or raft_small"
     add("--weights", type=Path, default=None, help=text)

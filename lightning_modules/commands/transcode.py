@@ -1,14 +1,13 @@
 """kinetoscope transcode: a dataset's videos encoded once more, for faster decoding."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from datamodules.jobs.dataset_jobs import read_shard
+from datamodules.jobs.dataset_jobs import SHARD_HELP, read_shard
 from datamodules.jobs.processes import num_cores
 from datamodules.transcoding.dataset import transcode_dataset
 from datamodules.transcoding.settings import TranscodeSettings
-from lightning_modules.console import ToolParser, fail, say
+from lightning_modules.console import ToolParser, fail, fail_for, say
 from lightning_modules.parsing.data_of_fit import DATA, crops_of_data
 from lightning_modules.parsing.parts_of_fit import take_parts
 
@@ -29,6 +28,8 @@ def run(words: Sequence[str]) -> None:
     if workers < 0:
         fail(f"--workers {workers} is too small; give at least 0")
     side = options.short_side
+    if side is not None and about_data:
+        fail("--short_side and --config both tell the short side; leave one of them out")
     if side is None:
         side = _largest_side(about_data) if about_data else TranscodeSettings.short_side
     settings = TranscodeSettings(side, options.key_frames, options.quality, not options.small)
@@ -40,10 +41,7 @@ def run(words: Sequence[str]) -> None:
         shard=read_shard(options.shard),
         say=say,
     )
-    if report.failed:
-        lines = "".join(f"  {job.video}: {reason}\n" for job, reason in report.failed)
-        sys.stderr.write(f"kinetoscope: {len(report.failed)} video(s) are not there:\n{lines}")
-        raise SystemExit(1)
+    fail_for([(job.video, reason) for job, reason in report.failed], "are not there")
 
 
 def _largest_side(about_data: Sequence[str]) -> int:
@@ -76,6 +74,5 @@ def _parser() -> ToolParser:
     add("--small", action="store_true", help=text)
     text = "processes, 0 for none but this one (one per core)"
     add("--workers", type=int, default=None, help=text)
-    text = "this run's part of the videos, such as 0/4 to 3/4 for four runs"
-    add("--shard", default="0/1", metavar="I/N", help=text)
+    add("--shard", default="0/1", metavar="I/N", help=SHARD_HELP)
     return parser

@@ -39,6 +39,7 @@ class Classes(nn.Module):
 
     Attributes:
         names: Names in the order of the data.
+        of_logits: Names in the order of the logits.
         columns: Classes of each column of the labels, in the order of the data.
         head: From logits to probabilities and losses.
 
@@ -61,7 +62,7 @@ class Classes(nn.Module):
         self.average: Average = average
         self.columns = Columns(self.groups)
         self.head = LabelHead(form, self.columns)
-        self._of_logits = list(names)
+        self.of_logits = list(names)
         self._order: list[int] | None = None
         labels = form, self.columns, number
         self.train_metrics = make_metrics(*labels, TRAIN)
@@ -95,14 +96,9 @@ class Classes(nn.Module):
                 f"{'in the same order, ' if fits else ''}or train a new module with init_from, "
                 "which finds classes by name"
             )
-        self.names, self._of_logits = names, of_logits
+        self.names, self.of_logits = names, of_logits
         self._order = None if names == of_logits else [of_logits.index(name) for name in names]
         self.columns.place(self.groups)
-
-    @property
-    def of_logits(self) -> list[str]:
-        """Names in the order of the logits."""
-        return self._of_logits
 
     def in_data_order(self, logits: Tensor) -> Tensor:
         """Put logits of the network, (..., K), into the order of the data's classes."""

@@ -27,7 +27,8 @@ class Columns:
     def index(self, name: str, device: torch.device) -> Tensor:
         """Return the classes of a column on a device, (L,) int64."""
         if (name, device) not in self._indices:
-            self._indices[name, device] = torch.tensor(self._groups[name], device=device)
+            with torch.inference_mode(False):  # a training may use what a validation made
+                self._indices[name, device] = torch.tensor(self._groups[name], device=device)
         return self._indices[name, device]
 
     def indices(self, device: torch.device) -> list[Tensor]:
