@@ -206,7 +206,9 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
             )
         with without_collector():
             lists = {split: self.listed(split) for split in SPLITS}
-            splits = divide(lists, self.official_counts(), self._hold_out, self.remarks)
+            splits = divide(
+                lists, self.official_counts(), self._hold_out, self.val_fraction > 0, self.remarks
+            )
         self.test_split_name = describe_test_split(lists, self.reported_split)
         self.augmentation.check_classes(self.class_info)
         self.remark_on_mirrors()

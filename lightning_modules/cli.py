@@ -150,6 +150,9 @@ def _run(command: str, words: list[str]) -> None:
     elif topic is not None:
         sys.stdout.write(_help_on(topic) if topic else first_screen(command))
         return
+    from lightning_modules.parsing.config_names import refuse_wrong_configs
+
+    refuse_wrong_configs(words)
     if command != "fit":
         import_module(COMMANDS[command][0]).run(words)
         return
@@ -186,12 +189,15 @@ def told_in_a_sentence(error: BaseException) -> str | None:
 
     The parser wraps the errors of a constructor in errors of its own.
     """
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
     from datamodules.errors import StorageError, UserError
 
+    kinds: tuple[type[BaseException], ...] = (UserError, StorageError)
+    if "lightning.fabric.utilities.exceptions" in sys.modules:  # else nothing has raised its errors
+        from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+        kinds += (MisconfigurationException,)
     for found in _causes(error):
-        if isinstance(found, UserError | StorageError | MisconfigurationException):
+        if isinstance(found, kinds):
             from_worker = re.search(r"in DataLoader worker.*\n[\w.]*Error: (.*)", str(found), re.S)
             return from_worker[1].strip() if from_worker else str(found)
         if isinstance(found, OSError) and found.errno in _DISK:

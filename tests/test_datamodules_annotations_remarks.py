@@ -7,7 +7,9 @@ from grouped import data_settings
 
 from datamodules import VideoFolderDataModule
 from datamodules.annotations.remarks import Remark, Remarks
+from datamodules.health.division import division_of_fit
 from datamodules.health.examination import Examination, ExaminationSettings, examine
+from datamodules.health.findings import ListedSplit
 
 pytestmark = pytest.mark.usefixtures("fork_server")
 
@@ -61,6 +63,18 @@ def test_collecting_ends_with_an_error(said: list[str]) -> None:
 def test_a_fit_says_what_the_dataset_has_not(class_folders: Path, said: list[str]) -> None:
     dataset(class_folders).setup("fit")
     assert said == [NO_VAL, NO_TEST]
+
+
+def test_why_nothing_is_held_out_is_said(class_folders: Path, said: list[str]) -> None:
+    settings = data_settings(num_frames=4, frame_stride=2, batch_size=2, num_workers=0)
+    data = VideoFolderDataModule(
+        str(class_folders), **{**settings, "val_fraction": 0.1}, group_pattern=r"(\.mp4)$"
+    )
+    data.setup("fit")
+    assert "no validation split, as the training videos of each class are one group" in said[0]
+    own = ListedSplit("train", data.root, data.train_set.table, [".mp4"] * len(data.train_set))
+    val = division_of_fit(data, [own])[1]
+    assert val.origin.endswith("are one group, or one video, which stays whole)")
 
 
 def test_an_examination_notes_it_and_prints_nothing(

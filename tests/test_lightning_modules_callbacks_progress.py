@@ -17,7 +17,13 @@ METRICS = {"train/loss": 1.7264, "val/loss": 40.71, "val/top1": 0.25, "val/top5"
 
 
 def trainer_at(epoch: int, epochs: int | None) -> Any:
-    return SimpleNamespace(current_epoch=epoch, max_epochs=epochs, callback_metrics=METRICS)
+    return SimpleNamespace(
+        current_epoch=epoch,
+        max_epochs=epochs,
+        global_step=epoch,
+        max_steps=-1,
+        callback_metrics=METRICS,
+    )
 
 
 def test_line_of_an_epoch() -> None:
@@ -34,15 +40,47 @@ def test_line_of_an_epoch() -> None:
 def test_line_of_an_epoch_without_validation_has_no_older_values(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    line, trainer = EpochLine(), trainer_at(0, 2)
-    for validated in (True, False):
+    line = EpochLine()
+    for epoch, validated in enumerate((True, False)):
+        trainer = trainer_at(epoch, 2)
         line.on_train_epoch_start(trainer, None)  # type: ignore[arg-type]
         if validated:
             line.on_validation_end(trainer, None)  # type: ignore[arg-type]
         line.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
     first, second = capsys.readouterr().out.splitlines()
     assert "val loss 40.710" in first
-    assert second == "epoch 0/1: loss 1.726, 0 s"
+    assert second == "epoch 1/1: loss 1.726, 0 s"
+
+
+def test_short_epochs_have_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    line = EpochLine()
+    for epoch in range(50):
+        trainer = trainer_at(epoch, 50)
+        line.on_train_epoch_start(trainer, None)  # type: ignore[arg-type]
+        if epoch == 30:
+            line.on_validation_end(trainer, None)  # type: ignore[arg-type]
+        line.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
+    told = [text.split(":")[0] for text in capsys.readouterr().out.splitlines()]
+    assert told == ["epoch 0/49", "epoch 30/49", "epoch 49/49"]
+
+
+def test_last_epoch_has_a_line_where_the_steps_end(capsys: pytest.CaptureFixture[str]) -> None:
+    line = EpochLine()
+    for epoch in range(3):
+        trainer = trainer_at(epoch, -1)
+        trainer.max_steps = 2
+        line.on_train_epoch_start(trainer, None)  # type: ignore[arg-type]
+        line.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
+    first, second = capsys.readouterr().out.splitlines()
+    assert (first[:7], second[:7]) == ("epoch 0", "epoch 2")
+
+
+def test_bar_counts_to_no_last_epoch_where_the_steps_end() -> None:
+    bar = FitBar()
+    bar._trainer = trainer_at(7, -1)
+    assert bar._get_train_description(7).strip() == "Epoch 7"
+    bar._trainer = trainer_at(7, 9)
+    assert bar._get_train_description(7).strip() == "Epoch 7/8"
 
 
 @pytest.mark.parametrize("width", [80, 120])

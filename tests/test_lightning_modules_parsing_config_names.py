@@ -50,6 +50,29 @@ def test_file_on_disk_comes_first_and_is_named(
     assert with_configs_found(["fit", "--config", "recipe/cost_kinetics400"])[2] != words[2]
 
 
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("quickstrat", "there is no config file quickstrat; did you mean quickstart?"),
+        ("broken.yaml", "the config broken.yaml is not valid YAML: line 1"),
+    ],
+)
+def test_wrong_config_ends_before_the_long_imports(
+    name: str, sentence: str, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.yaml").write_text("model: ]")
+    code = (
+        "import sys; from lightning_modules.cli import main\n"
+        f"try: main(['fit', '--config', '{name}'])\n"
+        "finally: print('torch' in sys.modules)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (2, "False\n"), ended.stderr
+    assert sentence in ended.stderr
+
+
 def test_plain_paths_stay_without_a_word(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

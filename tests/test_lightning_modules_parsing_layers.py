@@ -49,6 +49,7 @@ def test_layer_of_a_key_is_the_last_that_sets_it_so(tmp_path: Path) -> None:
         assert layer_of("trainer.logger", "A") == str(first)
         assert layer_of("trainer.logger", "C") is None
         assert layer_of("lr") == layer_of("model.init_args.optimization.lr") == str(first)
+        assert layer_of("lr", known=["model.optimization.lr"]) is None  # an option's, then
         assert layer_of("r") is None
     assert layer_of("trainer.logger") is None
 

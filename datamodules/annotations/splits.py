@@ -41,10 +41,15 @@ def without_collector() -> Iterator[None]:
             gc.enable()
 
 
+UNDIVIDED = "the training videos of each class are one group, or one video, which stays whole"
+"""Why no videos of a training list are held out for validation, where some were wanted."""
+
+
 def divide(
     lists: Mapping[Split, ListedVideos | None],
     official: Mapping[Split, int],
     hold_out: Callable[[ListedVideos], tuple[ListedVideos, ListedVideos]],
+    wanted: bool,
     remarks: Remarks,
 ) -> dict[Split, ListedVideos]:
     """Make the three splits of a dataset, whose lists may lack some.
@@ -53,6 +58,7 @@ def divide(
         lists: The listed videos of each split; None where there is no such list.
         official: Number of videos in the official lists, where it is known.
         hold_out: Divides the training videos into train and val; used where there is no val.
+        wanted: Whether it is meant to find some.
         remarks: The dataset's remarks, to add to.
 
     Raises:
@@ -68,7 +74,8 @@ def divide(
     if val is None:
         train, val = hold_out(train)
     if not val:
-        sentence = "no validation split: nothing is validated, no best checkpoint is kept"
+        why = f", as {UNDIVIDED}" if held_out and wanted and train else ""
+        sentence = f"no validation split{why}: nothing is validated, no best checkpoint is kept"
         remarks.add("splits", sentence)
     if test is None:
         remarks.add("splits", "no test split: the validation videos are the test set")

@@ -181,7 +181,12 @@ class Crops:
                 f'train_crop="{self.train_crop}" is not possible; set train_crop to one of '
                 f"{', '.join(get_args(TrainCrop))}"
             )
-        if self.size < 1 or self.side < max(self.size, self.crop_size):
+        if min(self.size, self.crop_size, self.side) < 1:
+            raise UserError(
+                f"size={self.size}, test_size={self.crop_size} and short_side={self.side} are "
+                "pixels; each must be at least 1"
+            )
+        if self.side < max(self.size, self.crop_size):
             raise UserError(
                 f"short_side={self.side} is smaller than a crop of size={self.size}, "
                 f"test_size={self.crop_size}; raise short_side or lower size and test_size"

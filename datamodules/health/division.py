@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from datamodules.annotations.listed_videos import Split
+from datamodules.annotations.splits import UNDIVIDED
 from datamodules.base import VideoDataModule
 from datamodules.health.findings import ListedSplit
 
@@ -50,6 +51,7 @@ def division_of_fit(data: VideoDataModule, lists: Sequence[ListedSplit]) -> list
 
 def _held_out(data: VideoDataModule, train: ListedSplit) -> str:
     if not len(data.val_set):
-        return "none: nothing is validated (data.val_fraction=0)"
+        why = UNDIVIDED if data.val_fraction else "data.val_fraction=0"
+        return f"none: nothing is validated ({why})"
     whole = ", whole groups" if len(set(train.groups)) < len(train.groups) else ""
     return f"held out of the train list (data.val_fraction={data.val_fraction:g}{whole})"

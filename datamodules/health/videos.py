@@ -217,8 +217,8 @@ def _sizes(readable: _Readable, spec: InputSpec) -> list[Finding]:
             "large",
             large,
             f"have more than twice the {wanted} px that their short side is resized to: most of "
-            "the decoding is for nothing; re-encode them once with a short side near "
-            f"{wanted} px.",
+            "the decoding is for nothing; `kinetoscope transcode` writes them once at the size "
+            "that is needed.",
         ),
         *readable.finding(
             "narrow",

@@ -26,6 +26,9 @@ WIDTH = 79
 REDRAW_SECONDS = 0.1
 """Least time between two drawings of the bar."""
 
+LINE_SECONDS = 5.0
+"""Least time between the lines of two epochs that nothing was validated in."""
+
 _SHORT = {
     "train/loss": "loss",
     "val/loss": "val loss",
@@ -40,11 +43,14 @@ _SHARES = ("top-1", "top-5", "mAP", "all columns")
 class EpochLine(Callback):
     """A line at the end of each epoch, on a terminal and in the output file of a job alike.
 
-    Loss of the last batch, then what was validated in this epoch, and the time that it took.
+    Loss of the last batch, then what was validated in this epoch, and the time that it took. Of
+    epochs of a moment, as few clips have, those have a line that were validated, and of the others
+    one in some seconds.
     """
 
     def __init__(self) -> None:
         self._since = 0.0
+        self._told = -LINE_SECONDS
         self._validated = False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -56,13 +62,22 @@ class EpochLine(Callback):
         self._validated = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the line."""
+        """Print the line, unless nothing is new since the one before."""
+        now = time.monotonic()
+        if now - self._told < LINE_SECONDS and not self._validated and not _is_last(trainer):
+            return
+        self._told = now
         metrics = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
             if name in _SHORT and (self._validated or not name.startswith("val/"))
         }
-        say(epoch_line(trainer, metrics, time.monotonic() - self._since))
+        say(epoch_line(trainer, metrics, now - self._since))
+
+
+def _is_last(trainer: Trainer) -> bool:
+    steps_end = trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps
+    return steps_end or trainer.current_epoch + 1 == trainer.max_epochs
 
 
 def epoch_line(trainer: Trainer, metrics: Mapping[str, float], seconds: float) -> str:
@@ -73,7 +88,6 @@ def epoch_line(trainer: Trainer, metrics: Mapping[str, float], seconds: float) -
         metrics: Values by their logged name.
         seconds: Time that the epoch took.
     """
-    last = "" if trainer.max_epochs in {None, -1} else f"/{trainer.max_epochs - 1}"
     shown = {_SHORT[name]: metrics[name] for name in _SHORT if name in metrics}
     parts = [
         f"{name} {100 * value:.1f} %" if name in _SHARES else f"{name} {value:.3f}"
@@ -81,8 +95,14 @@ def epoch_line(trainer: Trainer, metrics: Mapping[str, float], seconds: float) -
     ]
     minutes, rest = divmod(round(seconds), 60)
     parts.append(f"{minutes} min {rest} s" if minutes else f"{rest} s")
-    line = f"epoch {trainer.current_epoch}{last}: {', '.join(parts)}"
+    line = f"epoch {_numbered(trainer)}: {', '.join(parts)}"
     return line if len(line) <= WIDTH else line.removesuffix(f", {parts[-1]}")
+
+
+def _numbered(trainer: Trainer) -> str:
+    """Write the number of the epoch, and the last one's where there is one."""
+    last = "" if trainer.max_epochs in {None, -1} else f"/{trainer.max_epochs - 1}"
+    return f"{trainer.current_epoch}{last}"
 
 
 class FitBar(RichProgressBar):
@@ -120,6 +140,11 @@ class FitBar(RichProgressBar):
             TimeRemainingColumn(table_column=no_wrap.copy()),
             _Metrics(self),
         ]
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        """Name the epoch; Lightning's own counts to -2 where the steps are what ends a fit."""
+        described = f"Epoch {_numbered(self.trainer)}"
+        return f"{described:{len(self.validation_description)}}"
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """Take the metrics of the training for our own column; leave none to Lightning's."""

@@ -89,12 +89,13 @@ def _place(error: yaml.YAMLError) -> str:
     return f"{place}{problem or str(error).splitlines()[0]}"
 
 
-def layer_of(key: str, value: str | None = None) -> str | None:
+def layer_of(key: str, value: str | None = None, known: Sequence[str] = ()) -> str | None:
     """Find the layer that sets a key, the last one where several do.
 
     Args:
         key: The key as a message has it, perhaps only its end.
         value: Its value, where that is known.
+        known: Full names of keys that it is not, though they may end like it.
 
     Returns:
         The file; None where no layer sets the key so, as an option may.
@@ -103,7 +104,7 @@ def layer_of(key: str, value: str | None = None) -> str | None:
     layers: Mapping[str, Any] = _layers.get({})
     for path, content in reversed(list(layers.items())):
         for name, found in _keys(content):
-            is_named = f".{name}".endswith(f".{wanted}")
+            is_named = f".{name}".endswith(f".{wanted}") and name not in known
             if is_named and (value is None or str(found) == value.strip("'\"")):
                 return str(path)
     return None

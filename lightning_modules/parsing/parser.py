@@ -27,7 +27,7 @@ from datamodules.redaction import NOT_STORED, is_secret
 from lightning_modules.base import VideoClassifier
 from lightning_modules.console import COMMAND, OneSentenceParser, nearest
 from lightning_modules.old_checkpoints import MOVED
-from lightning_modules.parsing.config_names import config_names
+from lightning_modules.parsing.config_names import no_config_file
 from lightning_modules.parsing.layers import CONFIG, layer_of, read_layer, searched_layers
 from lightning_modules.parsing.yaml_limits import limit_yaml
 from lightning_modules.runs.folder import (
@@ -167,7 +167,7 @@ def _in_layer(message: str) -> str:
     value = re.search(r"(?:Given value|Got value): ([^\n]*)", message)
     layer = None
     if unknown:
-        layer = layer_of(unknown[1])
+        layer = layer_of(unknown[1], known=_full_keys())
     elif keys and value:
         layer = layer_of(keys[-1], value[1]) or layer_of(f"{keys[-1]}.class_path", value[1])
     return f" (in {layer})" if layer else ""
@@ -311,10 +311,7 @@ EXPLANATIONS: list[tuple[str, Callable[[re.Match[str]], str]]] = [
     (r"Option '([^']*)' is not accepted", lambda m: _unknown_key(m[1])),
     (r"does not accept option '([^']*)'", lambda m: _unknown_key("--" + m[1])),
     (r"arguments are required: (.*)", _required),
-    (
-        r"File does not exist: '?([^'\n]*)",
-        lambda m: f"there is no config file {m[1]}{nearest(Path(m[1]).name, config_names())}",
-    ),
+    (r"File does not exist: '?([^'\n]*)", lambda m: no_config_file(m[1])),
     (r"Path is not a file: '?([^'\n]*)", lambda m: f"{m[1]} is a folder, not a config file"),
     (r"Importing '([^']*)' is not allowed", _refused),
     (r"Expected a dot import path string: (\S+)", _unknown_class),

@@ -9,14 +9,16 @@ EXPECTED = {
     "Found .* in eval mode at the start of training": "frozen batch normalization is meant to be",
     ".*treespec, LeafSpec.*": "not ours: Lightning uses a deprecated name",
     "You're resuming from a checkpoint that ended before": "the DataModule keeps the position",
+    "The number of training batches .* is smaller than the logging interval": "the interval counts "
+    "on over the epochs",
     "Checkpoint directory .* exists and is not empty": "a resumed fit goes on in its own folder",
 }
 """Patterns of messages, with the reason why each is expected."""
 
 
-NOISE = ("Tip: For seamless", "`Trainer.fit` stopped: `max_epochs=")
+NOISE = ("Tip: For seamless", "`Trainer.fit` stopped: `max_epochs=", "stopped: `max_steps=")
 """Parts of lines of Lightning that are not printed: advertisements of its makers' services, and the
-end of the last epoch, whose own line says so; this one would be written across the progress bar."""
+end that was announced at the start; this one would be written across the progress bar."""
 
 
 def ignore_expected_warnings() -> None:
