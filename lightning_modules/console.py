@@ -58,6 +58,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
+def some_of(names: Sequence[str], most: int = 5) -> str:
+    """List the first names, and say so where there are more."""
+    return ", ".join([*names[:most], *(["..."] if len(names) > most else [])])
+
+
 _MISTAKES = (
     (r"arguments are required: (.*)", "required and not given: {}"),
     (r"argument (?:-\w/)?(\S+): expected (?:at least )?one argument", "{} needs a value"),

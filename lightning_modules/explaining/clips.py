@@ -20,6 +20,7 @@ from datamodules.dataset import VideoDataset
 from datamodules.errors import UserError
 from datamodules.flow.coding import ZERO_CODE, FlowCoding
 from datamodules.samplers import EvaluationSampler
+from lightning_modules.console import some_of
 from lightning_modules.prediction.inputs import NetworkInput
 from lightning_modules.prediction.scoring import Scorer
 
@@ -170,8 +171,8 @@ def _order(ours: list[str], theirs: list[str]) -> Tensor:
     """Find the checkpoint's class for each label of the data, by the names."""
     if sorted(ours) != sorted(theirs):
         raise UserError(
-            f"the checkpoint's {len(theirs)} classes ({', '.join(theirs[:5])}, ...) are not the "
-            f"data's {len(ours)} ({', '.join(ours[:5])}, ...); use the data it was trained for"
+            f"the checkpoint's {len(theirs)} classes ({some_of(theirs)}) are not the "
+            f"data's {len(ours)} ({some_of(ours)}); use the data it was trained for"
         )
     return torch.tensor([theirs.index(name) for name in ours])
 

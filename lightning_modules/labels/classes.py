@@ -11,6 +11,7 @@ from torchmetrics import Metric
 
 from datamodules.annotations.label_form import LabelForm
 from datamodules.errors import UserError
+from lightning_modules.console import some_of
 from lightning_modules.labels.columns import Columns
 from lightning_modules.labels.heads import LabelHead
 from lightning_modules.labels.metrics import (
@@ -91,8 +92,8 @@ class Classes(nn.Module):
         names, of_logits = list(names), list(of_logits)
         if names != of_logits and (fits or sorted(names) != sorted(of_logits)):
             raise UserError(
-                f"the network was trained on {len(of_logits)} classes ({_first(of_logits)}), and "
-                f"the data has {len(names)} ({_first(names)}); give data with the same classes, "
+                f"the network was trained on {len(of_logits)} classes ({some_of(of_logits)}), and "
+                f"the data has {len(names)} ({some_of(names)}); give data with the same classes, "
                 f"{'in the same order, ' if fits else ''}or train a new module with init_from, "
                 "which finds classes by name"
             )
@@ -135,10 +136,6 @@ class Classes(nn.Module):
     def _counts(self, labels: Tensor) -> bool:
         """Tell whether to count: ranks exchange the scores of any number of classes, if none."""
         return len(labels) > 0 or self.form.kind == "multi"
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _check_average(average: Average, form: LabelForm) -> None:

@@ -266,7 +266,8 @@ def _names_in_types(message: str) -> list[str]:
     words = re.findall(r"'([\w-]+)'", " ".join(re.findall(r"Literal\[([^]]*)\]", kinds)))
     paths = re.findall(r"\b(?:lightning|torch|torchmetrics)\.[\w.]+", kinds)
     bases = [base for base in map(resolve_name, paths) if isinstance(base, type)]
-    return list(dict.fromkeys([*words, *(c.__name__ for base in bases for c in _subclasses(base))]))
+    classes = [c.__name__ for base in bases for c in _subclasses(base)]
+    return list(dict.fromkeys([*words, *(name for name in classes if not name.startswith("_"))]))
 
 
 def _public_classes(key: str) -> list[str]:

@@ -10,7 +10,7 @@ from datamodules import LabelForm, VideoDataModule
 from datamodules.errors import UserError
 from datamodules.plugins.described import class_path_of
 from lightning_modules.base import VideoClassifier
-from lightning_modules.console import say
+from lightning_modules.console import say, some_of
 from lightning_modules.labels.heads import check_form
 from lightning_modules.parsing.parser import LINKED
 from lightning_modules.resume.changed_settings import (
@@ -135,8 +135,8 @@ def check_data(
         say("note: the data numbers the classes in another order; each is tested by its name")
     elif ours != theirs:
         raise UserError(
-            f"the checkpoint's {len(theirs)} classes ({', '.join(theirs[:5])}, ...) are not "
-            f"the data's {len(ours)} ({', '.join(ours[:5])}, ...); use the data it was trained "
+            f"the checkpoint's {len(theirs)} classes ({some_of(theirs)}) are not "
+            f"the data's {len(ours)} ({some_of(ours)}); use the data it was trained "
             "for, or start a fit with --model.init_from"
         )
     spec = data.input_spec()
