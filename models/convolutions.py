@@ -17,7 +17,7 @@ class Convolution:
     """One convolution, by what it is given.
 
     Attributes:
-        input: Shape of its input: (B, C, H, W) or (B, C, T, H, W).
+        input: Shape of its input: (B, C, T), (B, C, H, W) or (B, C, T, H, W).
         weight: Shape of its kernels: (C', C / groups, ...).
         stride: Steps along the input's last axes.
         padding: Zeros before and behind each of them.
@@ -34,12 +34,13 @@ class Convolution:
 
     @property
     def dimensions(self) -> int:
-        """Number of axes it runs along: 2 or 3."""
+        """Number of axes it runs along: 1, 2 or 3."""
         return len(self.stride)
 
     def example(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Draw an input and kernels in bfloat16, as training lays them: channels last in memory."""
-        layout = torch.channels_last_3d if self.dimensions == 3 else torch.channels_last
+        layouts = {2: torch.channels_last, 3: torch.channels_last_3d}  # one axis has one layout
+        layout = layouts.get(self.dimensions, torch.contiguous_format)
         fan_in = math.prod(self.weight[1:])  # outputs have a variance of about one
         x = torch.randn(self.input, device=device)
         weight = torch.randn(self.weight, device=device) / fan_in**0.5

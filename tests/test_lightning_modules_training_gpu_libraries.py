@@ -81,6 +81,13 @@ def test_convolutions_are_those_of_the_network() -> None:
     torch.testing.assert_close(in_3d[0](x, weight), expected, rtol=0, atol=0)
 
 
+def test_convolutions_along_any_number_of_axes_run() -> None:
+    network = get_model("stnet_tiny", 3)
+    found = list_convolutions(network, 16, 32)
+    assert {c.dimensions for c in found} == {1, 2, 3}
+    assert compare_convolutions(found, CPU, 60.0).compared == len(found)
+
+
 def faulty(self: Convolution, x: Tensor, weight: Tensor) -> Tensor:
     """A convolution that loses its last output channel in bfloat16, if it is one of three axes."""
     out = sound(self, x, weight)
