@@ -2,9 +2,8 @@
 
 The classes of MotionShapes are pairs that are each other's exact reversal. A network that averages
 frames can tell the pair but not the member: it stays near 50 %. A network that models motion can
-reach 100 %. Every network gets the quickstart's clips, epochs and optimizer, with two exceptions.
-StNet, which takes super-images, takes the same number of frames as 4 segments of 2 and half the
-learning rate. TSM, TSN and SELFY on TSN get twice the epochs: they learn slowly at first.
+reach 100 %. Every network gets the quickstart's clips, epochs and optimizer; StNet, which takes
+super-images, the same number of frames as 4 segments of 2.
 
     uv run python benchmarks/motion_shapes.py  # all: three seeds, two sets of kernels
     uv run python benchmarks/motion_shapes.py --networks tsm_tiny c2d_tiny --seeds 7
@@ -33,8 +32,7 @@ LEARNS, CONTROL = (90.0, 100.0), (40.0, 60.0)
 class Candidate:
     """A network, the module that trains it, how it sees time, and where its accuracy must lie.
 
-    `options` are what it needs beside the quickstart's settings; it trains for `periods` times the
-    epochs of the others.
+    `options` are what it needs beside the quickstart's settings.
     """
 
     network: str
@@ -42,27 +40,25 @@ class Candidate:
     sees_time_as: str
     band: tuple[float, float]
     options: tuple[str, ...] = ()
-    periods: int = 1
 
 
 SUPER_IMAGES = (
     "--data.sampling.num_frames=null",
     "--data.sampling.frame_stride=null",
     "--data.sampling.num_segments=4",
+    "--data.sampling.frames_per_segment=2",
 )
-SUPER_IMAGES += ("--data.sampling.frames_per_segment=2", "--model.optimization.lr=0.05")
-
 
 CANDIDATES = [
     Candidate("cost_a_tiny", "CoSTModule", "three views, learned weights", LEARNS),
     Candidate("cost_b_tiny", "CoSTModule", "three views, predicted weights", LEARNS),
     Candidate("c3d_tiny", "BaselineModule", "3x1x1 convolutions", LEARNS),
-    Candidate("tsm_tiny", "BaselineModule", "shifted channels", LEARNS, periods=2),
+    Candidate("tsm_tiny", "BaselineModule", "shifted channels", LEARNS),
     Candidate("selfy_tsm_tiny", "SELFYModule", "self-similarity and shifted channels", LEARNS),
-    Candidate("selfy_tsn_tiny", "SELFYModule", "self-similarity alone", LEARNS, periods=2),
+    Candidate("selfy_tsn_tiny", "SELFYModule", "self-similarity alone", LEARNS),
     Candidate("stnet_tiny", "StNetModule", "super-images, temporal blocks", LEARNS, SUPER_IMAGES),
     Candidate("c2d_tiny", "BaselineModule", "order-blind pools (control)", CONTROL),
-    Candidate("tsn_tiny", "BaselineModule", "an average of frames (control)", CONTROL, periods=2),
+    Candidate("tsn_tiny", "BaselineModule", "an average of frames (control)", CONTROL),
 ]
 
 
@@ -94,7 +90,7 @@ def main() -> int:
     rows, outside = [], []
     for candidate in chosen:
         own = [result for result in results if result.network == candidate.network]
-        rows.append(_row(candidate, own, candidate.periods * options.epochs))
+        rows.append(_row(candidate, own))
         low, high = candidate.band
         outside += [f"{r.network}, {r.run}" for r in own if not low <= r.top1 <= high]
     print("\n".join(("", *_HEADER, *rows)))
@@ -104,18 +100,18 @@ def main() -> int:
 
 
 _HEADER = (
-    "| network | sees time as | parameters | epochs | runs | test top-1: mean (range) | "
+    "| network | sees time as | parameters | runs | test top-1: mean (range) | "
     "right pair | expected | minutes |",
-    "|---|---|---|---|---|---|---|---|---|",
+    "|---|---|---|---|---|---|---|---|",
 )
 
 
-def _row(candidate: Candidate, results: list[Result], epochs: int) -> str:
+def _row(candidate: Candidate, results: list[Result]) -> str:
     parameters = count_parameters(get_model(candidate.network, 8))
     low, high = candidate.band
     minutes = [result.minutes for result in results]
     return (
-        f"| `{candidate.network}` | {candidate.sees_time_as} | {parameters:,} | {epochs} | "
+        f"| `{candidate.network}` | {candidate.sees_time_as} | {parameters:,} | "
         f"{len(results)} | {spread([r.top1 for r in results])} | "
         f"{spread([r.pair for r in results])} | {low:.0f}-{high:.0f} % | "
         f"{min(minutes):.1f}-{max(minutes):.1f} |"
@@ -153,16 +149,15 @@ def measure(candidate: Candidate, repeat: Repeat, options: argparse.Namespace) -
 
 def run_folder(candidate: Candidate, repeat: Repeat, options: argparse.Namespace) -> Path:
     """Folder of one run."""
-    epochs = candidate.periods * options.epochs
     folder: Path = options.folder
-    return folder / f"{candidate.network}_{epochs}_epochs" / repeat.name
+    return folder / f"{candidate.network}_{options.epochs}_epochs" / repeat.name
 
 
 def settings(candidate: Candidate, options: argparse.Namespace) -> list[str]:
     """Options of a training and of its tests."""
     words = ["--config", "configs/quickstart.yaml", "--model", candidate.module]
     words += ["--model.network", candidate.network]
-    words += ["--trainer.max_epochs", str(candidate.periods * options.epochs)]
+    words += ["--trainer.max_epochs", str(options.epochs)]
     return [*words, "--data.root", str(options.data), *candidate.options]
 
 
