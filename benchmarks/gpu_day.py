@@ -36,6 +36,8 @@ import torch
 from gpu_pieces import agreement, feeding, operations, resume, steps, trainings
 from gpu_pieces.setting import Cell, Setting
 
+from datamodules.atomic import write_atomically
+
 PIECES = (agreement, steps, operations, resume, feeding, trainings)
 AGAIN = 75
 
@@ -45,22 +47,22 @@ def main() -> None:
     options = _options()
     options.out.mkdir(parents=True, exist_ok=True)
     setting = Setting(torch.device(options.device), options.tiny, options.out.resolve())
-    rows = options.out / "rows.jsonl"
-    about = _about(setting)
+    path, about = options.out / "rows.jsonl", _about(setting)
+    rows = read_rows(path)
     end = time.monotonic() + options.seconds
     unfinished = False
     for name, cell in _wanted(setting, options.pieces):
-        if any(_is_done(row, name, cell, about) for row in read_rows(rows)):
+        if any(_is_done(row, name, cell, about) for row in rows):
             continue
         if time.monotonic() + cell.seconds > end:
             unfinished = True
             continue
         row = {**about, "piece": name, "cell": cell.name, **_measured(cell, setting)}
-        with rows.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        rows.append(row)
+        write_atomically(path, "".join(f"{json.dumps(row)}\n" for row in rows))
         shown = {k: v for k, v in row.items() if k not in about and k not in ("piece", "cell")}
         print(f"{name}: {cell.name}: {shown}", flush=True)
-    (options.out / "tables.md").write_text(tables(read_rows(rows)))
+    (options.out / "tables.md").write_text(tables(rows))
     print(f"written: {options.out / 'tables.md'}")
     if unfinished:
         print("not all is measured; the same command goes on")
@@ -124,14 +126,9 @@ def _measured(cell: Cell, setting: Setting) -> dict[str, Any]:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Read what was measured; a last line that was cut off counts as not measured."""
-    rows = []
-    for line in path.read_text().splitlines() if path.is_file() else ():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            print(f"left out of {path}, as it is no whole line: {line[:60]}")
-    return rows
+    """Read what was measured."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return [json.loads(line) for line in lines]
 
 
 def tables(rows: Sequence[dict[str, Any]]) -> str:

@@ -8,27 +8,41 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from gpu_pieces.setting import Cell, Setting, Subject, compiled, exact_float32, relative, subjects
+from gpu_pieces.setting import (
+    Cell,
+    Setting,
+    Subject,
+    compiled,
+    exact_float32,
+    families,
+    relative,
+    subjects,
+)
 from lightning_modules.training.gpu_libraries import compare_convolutions
 from models.convolutions import list_convolutions
 
-FORMS = ("float32", "bfloat16", "float16", "compiled float32", "compiled bfloat16")
+FORMS = ("float32", "bfloat16", "float16")
+COMPILED = ("compiled float32", "compiled bfloat16")
 SIDE, CLIPS = 112, 2
 """Smaller clips than the papers' are as telling here, and float64 on a CPU is slow."""
 
 
 def cells(setting: Setting) -> list[Cell]:
-    """A network each."""
-    return [Cell(s.name, partial(_agree, s, setting), 60) for s in subjects(setting)]
+    """Each network, then compiled, which takes longer to make than to run."""
+    found = [Cell(s.name, partial(_agree, s, FORMS, setting), 30) for s in subjects(setting)]
+    return found + [
+        Cell(f"{s.name}, compiled", partial(_agree, s, COMPILED, setting), 100)
+        for s in families(setting)
+    ]
 
 
-def _agree(subject: Subject, setting: Setting) -> dict[str, Any]:
+def _agree(subject: Subject, forms: tuple[str, ...], setting: Setting) -> dict[str, Any]:
     """Relative errors of scores and of all gradients, and of convolutions in bfloat16."""
     size = subject.size if setting.tiny else SIDE
     inputs = subject.make().example_inputs(CLIPS, subject.frames, size)
     truth = _scores_and_gradient(subject.make().double(), [x.double() for x in inputs], "float64")
     row: dict[str, Any] = {}
-    for form in FORMS:
+    for form in forms:
         network = subject.make().to(setting.device)
         there = [x.to(setting.device) for x in inputs]
         try:
@@ -40,6 +54,8 @@ def _agree(subject: Subject, setting: Setting) -> dict[str, Any]:
             errors = [relative(part, exact) for part, exact in zip(found, truth, strict=True)]
             row[f"{form}: scores, gradient"] = f"{errors[0]:.2g}, {errors[1]:.2g}"
         setting.clean()
+    if forms != FORMS:
+        return row
     convolutions = list_convolutions(subject.make(), subject.frames, subject.size)
     compared = compare_convolutions(convolutions, setting.device, 5.0)
     row["bfloat16 convolutions wrong"] = f"{len(compared.wrong)} of {compared.compared}"

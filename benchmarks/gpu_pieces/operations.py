@@ -7,18 +7,18 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from cost_operation import three_convolutions
 from self_similarity import OFFSETS, all_pairs
 from torch import Tensor
 
 from gpu_pieces.setting import Cell, Setting, relative
-from gpu_pieces.steps import three_convolutions
 from models.cost import CoSTOperationA
 from models.self_similarity import self_similarity
 
 # (C, T, H = W, stride) of the operations of `cost_a_r50`, from the input on
 COST = ((64, 8, 56, 1), (128, 4, 56, 2), (256, 4, 14, 1), (512, 4, 7, 1))
 COST_TINY = ((16, 8, 16, 1), (32, 4, 16, 2))
-BATCHES = (1, 8, 32)
+BATCHES = (1, 32)
 
 
 def cells(setting: Setting) -> list[Cell]:

@@ -126,6 +126,12 @@ def subjects(setting: Setting) -> tuple[Subject, ...]:
     return _TINY if setting.tiny else _PAPERS
 
 
+def families(setting: Setting) -> tuple[Subject, ...]:
+    """One network of each of the four families."""
+    names = ("cost_a", "selfy_tsm", "stnet", "st_resnet")
+    return tuple(s for s in subjects(setting) if s.name.startswith(names))
+
+
 @contextmanager
 def exact_float32() -> Iterator[None]:
     """Multiply in float32 with all its bits, where a GPU would round to TF32."""
@@ -137,10 +143,10 @@ def exact_float32() -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
-def compiled(network: nn.Module) -> nn.Module:
+def compiled(network: nn.Module, mode: str = "default") -> nn.Module:
     """Compile a network's call, the shape of its input fixed."""
     torch._dynamo.reset()
-    made: nn.Module = torch.compile(network, dynamic=False)  # type: ignore[assignment]
+    made: nn.Module = torch.compile(network, dynamic=False, mode=mode)  # type: ignore[assignment]
     return made
 
 

@@ -7,53 +7,46 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from cost_operation import three_convolutions
 from torch import Tensor, nn
 from torchvision.models.video import r2plus1d_18, r3d_18
 
-from gpu_pieces.setting import Cell, Setting, Subject, compiled, subjects
+from gpu_pieces.setting import Cell, Setting, Subject, compiled, families, subjects
+from lightning_modules.training.initialization import store_channels_last
 from models import count_macs
+from models.checkpointing import checkpoint_blocks
 from models.cost import CoSTOperationA
 
-FORMS = ("plain", "compiled", "channels first")
+SPECIAL = ("CUDA graphs", "fused optimizer", "activations computed again", "channels first")
 OLD = {"r3d_18": r3d_18, "r2plus1d_18": r2plus1d_18}
 
 
 def cells(setting: Setting) -> list[Cell]:
-    """Each network in each form, and torchvision's."""
-    found = [
-        Cell(f"{s.name}, {form}", partial(_network, s, form, setting), 45)
-        for form in FORMS
-        for s in subjects(setting)
+    """Each network as a fit has it, torchvision's, compiled; then what may be faster or slower."""
+    every, four = subjects(setting), families(setting)
+    found = [Cell(f"{s.name}, plain", partial(_network, s, "plain", setting), 20) for s in every]
+    found += [Cell(name, partial(_old, name, setting), 20) for name in OLD]
+    forms = [("three convolutions", four[:1]), ("compiled", every if setting.is_gpu else four)]
+    forms += [(form, four) for form in SPECIAL if setting.is_gpu or form != "CUDA graphs"]
+    slow = ("compiled", "CUDA graphs")
+    return found + [
+        Cell(f"{s.name}, {form}", partial(_network, s, form, setting), 60 if form in slow else 20)
+        for form, chosen in forms
+        for s in chosen
     ]
-    three = [s for s in subjects(setting) if s.name.startswith("cost_a")]
-    found += [
-        Cell(f"{s.name}, three convolutions", partial(_network, s, "three", setting), 45)
-        for s in three
-    ]
-    return found + [Cell(name, partial(_old, name, setting), 45) for name in OLD]
 
 
 def _network(subject: Subject, form: str, setting: Setting) -> dict[str, Any]:
     network = subject.make()
-    if form == "three":
+    if form == "activations computed again":
+        checkpoint_blocks(network)
+    if form == "three convolutions":
         for module in network.modules():
             if isinstance(module, CoSTOperationA):
                 module.forward = MethodType(three_convolutions, module)  # type: ignore[method-assign]
     macs = count_macs(subject.make, subject.frames, subject.size)
     make = partial(network.example_inputs, frames=subject.frames, size=subject.size)
     return _measure(network, make, macs, subject.batch, form, setting)
-
-
-def three_convolutions(operation: CoSTOperationA, x: Tensor) -> Tensor:
-    """Equations 1 and 2 as they are written, (B, C, T, H, W) to (B, C', T, H', W')."""
-    shares = operation.logits.softmax(1).t()[..., None, None, None]
-    padding = ((0, 1, 1), (1, 0, 1), (1, 1, 0))
-    parts = [
-        share * F.conv3d(x, kernel, stride=operation.stride, padding=around)
-        for share, kernel, around in zip(shares, operation.view_kernels(), padding, strict=True)
-    ]
-    y: Tensor = parts[0] + parts[1] + parts[2]
-    return y
 
 
 def _old(name: str, setting: Setting) -> dict[str, Any]:
@@ -77,9 +70,11 @@ def _measure(
     """Time steps with the largest batch, of half the size each time, that there is memory for."""
     network.to(setting.device).train()
     if form != "channels first":
-        network.to(memory_format=torch.channels_last_3d)
-    optimizer = torch.optim.SGD(network.parameters(), lr=1e-6, momentum=0.9)
-    call = compiled(network) if form == "compiled" else network
+        store_channels_last(network)
+    fused = form == "fused optimizer" or None
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-6, momentum=0.9, fused=fused)
+    modes = {"compiled": "default", "CUDA graphs": "reduce-overhead"}
+    call = compiled(network, modes[form]) if form in modes else network
     while True:
         try:
             seconds = setting.seconds(_step(call, make(batch), optimizer, form, setting))

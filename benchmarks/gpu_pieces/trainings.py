@@ -26,8 +26,8 @@ def cells(setting: Setting) -> list[Cell]:
     seeds = SEEDS[:1] if setting.tiny else SEEDS
     return [
         Cell(f"{name}, seed {seed}", partial(_trained, name, words, seed, setting), 120)
-        for name, words in runs.items()
         for seed in seeds
+        for name, words in runs.items()
     ]
 
 
