@@ -12,6 +12,8 @@ from datamodules.annotations.listed_videos import ListedVideo, ListedVideos, Spl
 from datamodules.augmentation.mirrors import ClassInfo, told_by_names
 from datamodules.clips.figures import FigureSource
 from datamodules.errors import UserError
+from datamodules.storage.packed import open_pack
+from datamodules.storage.source import LocalPath, Source
 
 
 class AnnotatedDataset(ABC):
@@ -96,7 +98,19 @@ class AnnotatedDataset(ABC):
     @cached_property
     def files(self) -> FolderIndex:
         """Index of the files below the root, kept while the splits are read."""
-        return FolderIndex(self.root)
+        return FolderIndex(self.store)
+
+    @cached_property
+    def store(self) -> Source:
+        """Where the videos lie under their paths: the root, or the shards it is packed in.
+
+        Raises:
+            UserError: If a packed dataset cannot be read.
+        """
+        try:
+            return open_pack(self.root) or LocalPath(self.root)
+        except OSError as error:
+            raise UserError(f"the packed dataset {self.root} cannot be read: {error}") from error
 
     def group_of(self, video: ListedVideo) -> str:
         """Name a video's group, never divided between train and val; by default the video."""

@@ -42,6 +42,7 @@ from datamodules.randomness import BatchDraws
 from datamodules.samplers import EvaluationSampler, TrainSampler
 from datamodules.settings import Evaluation, Loading
 from datamodules.stopwatch import during, stopwatch
+from datamodules.storage.remote_packs import local_root
 from datamodules.transcoding.settings import read_transcoding
 
 __all__ = ["Split", "VideoDataModule"]
@@ -54,7 +55,8 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
     number of workers or devices.
 
     Args:
-        root: Folder of the dataset.
+        root: Folder of the dataset, packed or not, or the address of a packed one, such as
+            `s3://bucket/k400` (see `kinetoscope pack`).
         sampling: Choice of a clip's frames: `FrameSampler`, or a `ClipSampler` of your own.
         crops: Crops of the frames.
         augmentation: Changes of training clips on the device: `StandardAugmentation`, whose default
@@ -105,7 +107,7 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
         super().__init__()
         _check_range("val_fraction", val_fraction, 0, 0.9)
         _check_range("max_broken_fraction", max_broken_fraction, 0, 1)
-        self.root = Path(root)
+        self.root = local_root(root)
         self.augmentation = StandardAugmentation() if augmentation is None else augmentation
         self.spec = InputSpec(
             FrameSampler() if sampling is None else sampling,
@@ -235,7 +237,7 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
             self.flow_source.check(table)
         return VideoDataset(
             table,
-            self.root,
+            self.store,
             self.spec,
             train=split == "train",
             seed=self.seed,

@@ -3,8 +3,6 @@
 B batch, V views (clips x crops), C channels, T frames, H, W.
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,6 +21,7 @@ from datamodules.flow.sources import FlowSource, flow_views, read_stacks
 from datamodules.randomness import sample_generator
 from datamodules.samplers import SampleKey
 from datamodules.stopwatch import during, stopwatch
+from datamodules.storage.source import Place, Source, as_source
 from datamodules.streaming.views import evaluation_views
 from datamodules.video.errors import VideoError
 from datamodules.video.patience import await_root, heard
@@ -64,7 +63,7 @@ class VideoDataset(Dataset[VideoItem]):
     def __init__(
         self,
         table: VideoTable,
-        root: Path,
+        root: Place,
         spec: InputSpec,
         *,
         train: bool,
@@ -78,7 +77,7 @@ class VideoDataset(Dataset[VideoItem]):
         figures: FigureSource | None = None,
     ) -> None:
         self.table = table
-        self.root = root
+        self.root = as_source(root)
         self.spec = spec
         self.train = train
         self.seed = seed
@@ -232,7 +231,7 @@ class VideoDataset(Dataset[VideoItem]):
         path, frames = self._path(index), video.num_frames
         return read_stacks(self.flow, self.table.paths[index], path, chosen, frames, times)
 
-    def _path(self, index: int) -> Path:
+    def _path(self, index: int) -> Source:
         return self.root / self.table.paths[index]
 
     def _open(self, index: int) -> VideoSegment:

@@ -46,6 +46,7 @@ COMMANDS = {
     ),
     "flow": ("lightning_modules.commands.flow", "optical flow of a folder of videos"),
     "transcode": ("lightning_modules.commands.transcode", "videos that decode faster"),
+    "pack": ("lightning_modules.commands.pack", "many files in a few tar shards"),
     "doctor": ("lightning_modules.commands.doctor", "examine a dataset before training on it"),
     "compare": (
         "lightning_modules.commands.compare",

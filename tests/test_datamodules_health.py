@@ -35,6 +35,7 @@ from datamodules.health.videos import (
     check_unlisted,
     clip_span,
 )
+from datamodules.storage.source import LocalPath
 
 ROOT = Path("/data")
 SPEC = InputSpec(FrameSampler(num_frames=8, frame_stride=2), Crops(112, 128))
@@ -308,13 +309,13 @@ def test_unlisted_videos_are_found(tmp_path: Path) -> None:
     for name in ("f/listed/1.jpg", "f/other/1.jpg"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).touch()
-    found = unlisted_videos(tmp_path, {"a/x.mp4", "f/listed"})
+    found = unlisted_videos(LocalPath(tmp_path), {"a/x.mp4", "f/listed"})
     assert found == {".": 1, "a": 1, "f": 1}
     root = tmp_path / "a" / "links"
     root.mkdir()
     (root / "b").symlink_to(tmp_path / "f")
     (root / "round").symlink_to(root)
-    assert unlisted_videos(root, {"b/listed"}) == {"b": 1}
+    assert unlisted_videos(LocalPath(root), {"b/listed"}) == {"b": 1}
 
 
 def measured(workers: int, speed: float, batches: int = 40, around: float = 1.0) -> LoaderSpeed:

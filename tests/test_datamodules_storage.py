@@ -8,15 +8,13 @@ import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import fsspec
 import pytest
 import torch
 from PIL import Image
+from range_server import Ranges, serving
 from video_files import cut, scene, write
 
 from datamodules.annotations.json_files import read_json_entries
@@ -292,39 +290,11 @@ def test_damaged_member_is_told(folder: Path) -> None:
         VideoReader(f"{place}videos/a.mp4")
 
 
-class Ranges(SimpleHTTPRequestHandler):
-    """Serves a folder, in parts or, where `serves_parts` is not set, only as a whole."""
-
-    serves_parts = True
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-    def do_GET(self) -> None:
-        path, wanted = Path(self.translate_path(self.path)), self.headers.get("Range")
-        if not path.is_file() or wanted is None or not self.serves_parts:
-            super().do_GET()
-            return
-        first, last = (int(word) for word in wanted.removeprefix("bytes=").split("-"))
-        content = path.read_bytes()[first : last + 1]
-        self.send_response(206)
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("Content-Range", f"bytes {first}-{first + len(content) - 1}/*")
-        self.end_headers()
-        self.wfile.write(content)
-
-
 @pytest.fixture
 def server(folder: Path) -> Iterator[str]:
     """Address of a web server of this machine."""
-
-    def handler(*args: Any) -> Ranges:
-        return Ranges(*args, directory=str(folder))
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as serving:
-        Thread(target=serving.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{serving.server_port}"
-        serving.shutdown()
+    with serving(folder) as address:
+        yield address
 
 
 def test_web_server_gives_the_same_frames(

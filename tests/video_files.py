@@ -77,9 +77,11 @@ def write(
     rotation: int = 0,
     container: dict[str, str] | None = None,
 ) -> Path:
-    """Encodes frames (T, H, W, 3)."""
+    """Encodes frames (T, H, W, 3), to the same bytes each time."""
+    # x264's macroblock tree is not the same from process to process
+    same = {"x264-params": "no-mbtree=1"} if codec == "libx264" else {}
     with av.open(str(path), "w", options=container or {}) as output:
-        stream = output.add_stream(codec, rate=25, options=options or {})
+        stream = output.add_stream(codec, rate=25, options={**same, **(options or {})})
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt, stream.codec_context.time_base = pix_fmt, time_base
         if rotation:

@@ -9,47 +9,49 @@ from datamodules.annotations.json_files import read_json_entries
 from datamodules.annotations.listed_videos import ListedVideo, ListedVideos
 from datamodules.annotations.text_files import read_lines
 from datamodules.errors import UserError
+from datamodules.storage.source import Source
 from datamodules.video.suffixes import VIDEO_SUFFIXES, is_video, letters_of, visible_folders
 
 MAX_CLASSES = 100_000
 """Most classes that are read from a label map: no dataset has a tenth as many."""
 
 
-def read_class_folders(root: Path, folder: Path, class_names: Sequence[str]) -> ListedVideos:
+def read_class_folders(root: Source, folder: str, class_names: Sequence[str]) -> ListedVideos:
     """List the videos `<folder>/<class>/<video>`, sorted by name.
 
     Args:
         root: Folder that the resulting paths are relative to.
-        folder: Folder of class folders, at or below the root.
+        folder: Path of the folder of class folders in it; empty for itself.
         class_names: Names of the class folders to read.
 
     Raises:
         UserError: If a class folder is missing or holds no video, or the folder holds class
             folders of other names.
     """
-    others = [name for name in visible_folders(folder) if name not in set(class_names)]
-    unknown = [name for name in others if not is_video(folder / name)]
+    place = root / folder if folder else root
+    others = [name for name in visible_folders(place) if name not in set(class_names)]
+    unknown = [name for name in others if not is_video(place / name)]
     if unknown:
         raise UserError(
-            f"{folder} holds folders that are not among the {len(class_names)} classes of the "
+            f"{place} holds folders that are not among the {len(class_names)} classes of the "
             f"training videos: {', '.join(unknown[:10])}; remove them, or add them to training"
         )
     paths: list[str] = []
     labels: list[str] = []
     for name in class_names:
-        class_folder = folder / name
-        if not class_folder.is_dir():
+        class_folder = place / name
+        if not class_folder.is_folder():
             raise UserError(
-                f"{folder} has no folder for the class {name!r}; every split needs all "
+                f"{place} has no folder for the class {name!r}; every split needs all "
                 f"{len(class_names)} class folders"
             )
-        found = sorted(entry for entry in class_folder.iterdir() if is_video(entry))
+        found = sorted(entry for entry in class_folder.names() if is_video(class_folder / entry))
         if not found:
             raise UserError(
                 f"the class folder {class_folder} holds no video; put files "
                 f"({', '.join(sorted(VIDEO_SUFFIXES))}) or frame folders there, or remove it"
             )
-        paths += [entry.relative_to(root).as_posix() for entry in found]
+        paths += ["/".join(filter(None, (folder, name, entry))) for entry in found]
         labels += [name] * len(found)
     return ListedVideos(paths, labels)
 

@@ -1,7 +1,7 @@
 """An index of the videos below a folder, which finds them by name in any form and spelling."""
 
 import os
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, repeat
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodules.storage.source import Place, Source, as_source
 from datamodules.video.suffixes import VIDEO_SUFFIXES, is_video, letters_of, stem_of
 
 
@@ -24,8 +25,8 @@ class FolderIndex:
         root: Folder that all paths are relative to.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Place) -> None:
+        self.root = as_source(root)
         self._folders: dict[str, _Folder | None] = {}
 
     def find(self, path: str) -> str | None:
@@ -183,7 +184,7 @@ class FolderIndex:
 
     def _look(self, path: str) -> "_Folder | None":
         if not path:
-            return _Folder(self.root, "") if self.root.is_dir() else None
+            return _Folder(self.root, "") if self.root.is_folder() else None
         above, _, name = path.rpartition("/")
         parent = self._folder(above)
         if parent is None:
@@ -193,44 +194,47 @@ class FolderIndex:
             return None if spelled is None else self._folder(parent.prefix + spelled)
         if parent.prefix != f"{above}/".lstrip("/"):
             return self._folder(parent.prefix + name)
-        return _Folder(parent.path / name, f"{path}/") if parent.holds(name) else None
+        return _Folder(parent.place / name, f"{path}/") if parent.holds(name) else None
 
 
 class _Folder:
     """The names in one folder.
 
     Args:
-        path: The folder.
+        place: The folder.
         prefix: Its path relative to the root, with a slash behind it; empty for the root.
     """
 
-    def __init__(self, path: Path, prefix: str) -> None:
-        self.path = path
+    def __init__(self, place: Source, prefix: str) -> None:
+        self.place = place
         self.prefix = prefix
         self.links = set[str]()
         self.folders = set[str]()
-        names = []
+        self.names = dict[str, None]()
+        for name, is_folder in self._linked(place.path) if place.path else place.entries():
+            self.names[name] = None
+            if is_folder:
+                self.folders.add(name)
+
+    def _linked(self, path: Path) -> Iterator[tuple[str, bool]]:
+        """List a folder of this machine, and note which of its names are links."""
         with os.scandir(path) as entries:
             for entry in entries:
-                names.append(entry.name)
                 if entry.is_symlink():
                     self.links.add(entry.name)
-                    is_folder = os.path.isdir(entry)  # False for a link to itself
+                    yield entry.name, os.path.isdir(entry)  # False for a link to itself
                 else:
-                    is_folder = entry.is_dir()
-                if is_folder:
-                    self.folders.add(entry.name)
-        self.names = dict.fromkeys(names)
+                    yield entry.name, entry.is_dir()
 
     def holds(self, name: str) -> bool:
         """Check that an entry leads somewhere: a link may be broken."""
-        return name not in self.links or os.path.exists(self.path / name)
+        return name not in self.links or (self.place / name).exists()
 
     def find_other(self, name: str) -> str | None:
         """Find the name of a video that is not there under its listed name."""
         stem = stem_of(name)
         found = self.stems.get(stem)
-        if found == stem != name and not is_video(self.path / stem):
+        if found == stem != name and not is_video(self.place / stem):
             return None
         return found
 

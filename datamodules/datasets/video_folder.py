@@ -132,7 +132,7 @@ class VideoFolderDataModule(VideoDataModule):
             listed = self._lists[split]
             return None if listed is None else self._read_list(listed)
         folder = self._split_folder(split)
-        return None if folder is None else read_class_folders(self.root, folder, self.class_names)
+        return None if folder is None else read_class_folders(self.store, folder, self.class_names)
 
     def group_of(self, video: ListedVideo) -> str:
         r"""Find `group_pattern` in a video's path, over all classes; without it, return the path.
@@ -246,32 +246,33 @@ class VideoFolderDataModule(VideoDataModule):
     def _folder_classes(self) -> list[str]:
         folder = self._split_folder("train")
         assert folder is not None
-        found = visible_folders(folder)
-        if folder == self.root and set(found) & {*SPLIT_FOLDERS["val"], *SPLIT_FOLDERS["test"]}:
+        place = self.store / folder if folder else self.store
+        found = visible_folders(place)
+        if not folder and set(found) & {*SPLIT_FOLDERS["val"], *SPLIT_FOLDERS["test"]}:
             raise UserError(
                 f"{self.root} has folders {', '.join(found)} but none called train; add it, or "
                 "point data.root at the class folders"
             )
-        frames = [name for name in found if is_video(folder / name)]
+        frames = [name for name in found if is_video(place / name)]
         if frames:
             raise UserError(
-                f"{folder} holds {len(frames)} folder(s) of images where class folders are "
+                f"{place} holds {len(frames)} folder(s) of images where class folders are "
                 f"expected, such as {frames[0]}; a class folder holds videos or frame folders, so "
                 "put frame folders into the folder of their class, or give data.train_list"
             )
         if len(found) < 2:
             raise UserError(
-                f"{folder} holds {len(found)} class folder(s), but at least 2 are needed; put the "
+                f"{place} holds {len(found)} class folder(s), but at least 2 are needed; put the "
                 "videos of each class into a folder named after it, or give data.train_list"
             )
         return found
 
-    def _split_folder(self, split: Split) -> Path | None:
-        """Find the folder of a split's class folders; the root is train where it is not divided."""
+    def _split_folder(self, split: Split) -> str | None:
+        """Find the folder of a split's class folders; empty for train where none is divided off."""
         for name in SPLIT_FOLDERS[split]:
-            if (self.root / name).is_dir():
-                return self.root / name
-        return self.root if split == "train" else None
+            if (self.store / name).is_folder():
+                return name
+        return "" if split == "train" else None
 
 
 def _form_of(columns: list[str] | None, multi_label: bool) -> LabelForm:

@@ -29,6 +29,7 @@ from datamodules.flow.folder import read_flow_settings
 from datamodules.flow.methods import FlowMethodName, make_flow_method
 from datamodules.flow.reading import open_flow
 from datamodules.jobs.target_folder import MANIFEST
+from datamodules.storage.source import Place
 from datamodules.video.errors import VideoError
 from datamodules.video.frame_folder import Indices
 from datamodules.video.reader import open_video
@@ -311,7 +312,7 @@ class _ComputedFields:
 def read_stacks(
     source: FlowSource,
     path: str,
-    video_path: Path,
+    video_path: Place,
     centres: npt.NDArray[np.int64],
     num_frames: int,
     segment: tuple[float, float],

@@ -1,7 +1,6 @@
 """A check that whole videos decode: in processes, each within a time limit."""
 
 import math
-import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
@@ -21,6 +20,7 @@ from datamodules.health.fingerprints import (
     tiny_frames,
 )
 from datamodules.jobs.processes import Done, Lost, run_jobs
+from datamodules.storage.source import Source, as_source
 from datamodules.video.errors import Reason
 from datamodules.video.index_cache import DECODER
 from datamodules.video.quarantine import PASSING as PASSING_REASONS
@@ -105,17 +105,17 @@ def decode_part(part: Part, with_fingerprint: bool = False) -> DecodeResult:
         with_fingerprint: If True, take its fingerprint on the way.
     """
     begin = time.perf_counter()
-    result = _untouched(part)
+    result, source = _untouched(part), as_source(part.path)
     try:
-        with open_video(part.path) as video:
-            is_folder, shown = os.path.isdir(part.path), video.timestamps
+        with open_video(source) as video:
+            is_folder, shown = source.is_folder(), video.timestamps
             result = replace(
                 result,
                 num_frames=video.num_frames,
                 frame_rate=0.0 if is_folder else video.frame_rate,
                 height=video.height,
                 width=video.width,
-                nbytes=_folder_bytes(part.path) if is_folder else result.size,
+                nbytes=_folder_bytes(source) if is_folder else result.size,
             )
         start, end = (math.nan if time is None else time for time in part[1:])
         with VideoSegment(part.path, start, end) as segment:
@@ -147,15 +147,14 @@ def _decoded(segment: VideoSegment, chosen: NDArray[np.int64], step: int) -> Ite
 def _untouched(part: Part) -> DecodeResult:
     """Make a result that holds only the file's size and time of change."""
     try:
-        state = os.stat(part.path)
+        size, changed = as_source(part.path).stamp()
     except OSError:  # decoding will name the reason
         return DecodeResult(*part, size=0, mtime_ns=0)
-    return DecodeResult(*part, size=state.st_size, mtime_ns=state.st_mtime_ns)
+    return DecodeResult(*part, size=size, mtime_ns=changed)
 
 
-def _folder_bytes(path: str) -> int:
-    with os.scandir(path) as entries:
-        return sum(entry.stat().st_size for entry in entries)
+def _folder_bytes(folder: Source) -> int:
+    return sum((folder / name).size() for name, is_folder in folder.entries() if not is_folder)
 
 
 def decode_all(

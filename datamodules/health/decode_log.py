@@ -1,7 +1,6 @@
 """A file of decode results, so that a long examination goes on where it stopped."""
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from datamodules.atomic import append_line
 from datamodules.health.decode_check import PASSING, VERDICTS, DecodeResult, Part
+from datamodules.storage.source import as_source
 from datamodules.video.index_cache import DECODER
 
 
@@ -70,7 +70,6 @@ def _is_still_true(result: DecodeResult, limit: float) -> bool:
     if result.verdict == "time limit" and limit > result.decode_seconds:
         return False
     try:
-        state = os.stat(result.path)
+        return as_source(result.path).stamp() == (result.size, result.mtime_ns)
     except OSError:
         return False
-    return (state.st_size, state.st_mtime_ns) == (result.size, result.mtime_ns)

@@ -255,9 +255,9 @@ def _decode(
 
 def _compare_files(found: Examination, settings: ExaminationSettings) -> list[Finding]:
     """Find equal files, and files that no list names."""
-    root = found.data.root
+    root = found.data.store
     paths = {
-        os.path.join(root, path): path
+        os.path.join(str(root), path): path
         for split in found.splits
         for path in split.present_paths().values()
     }
@@ -301,7 +301,7 @@ def _divided(found: Examination) -> list[ListedSplit]:
         if data.test_split_name == "test":
             tables["test"] = data.test_set.table
     return [
-        ListedSplit(name, data.root, table, _sources(data, table), results)
+        ListedSplit(name, data.store, table, _sources(data, table), results)
         for name, table in tables.items()
     ]
 

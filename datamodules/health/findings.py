@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +15,7 @@ from datamodules.annotations.splits import without_collector
 from datamodules.annotations.table import VideoTable, make_table
 from datamodules.base import VideoDataModule
 from datamodules.health.decode_check import DecodeResult, Part
+from datamodules.storage.source import Place
 
 Level = Literal["fatal", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("fatal", "warning", "note")
@@ -75,14 +75,14 @@ class ListedSplit:
     """
 
     name: Split
-    root: Path
+    root: Place
     table: VideoTable
     groups: Sequence[str]
     results: Mapping[Part, DecodeResult] = field(default_factory=dict, compare=False)
 
     def parts(self) -> Iterator[Part]:
         """Yield the file, or the stretch of it, that each video is."""
-        table, folder = self.table, os.path.join(self.root, "")
+        table, folder = self.table, os.path.join(str(self.root), "")
         columns = (table.paths, table.starts.tolist(), table.ends.tolist())
         for path, start, end in zip(*columns, strict=True):
             yield Part(
@@ -159,5 +159,5 @@ def read_lists(data: VideoDataModule) -> list[ListedSplit]:
                 videos = videos.inside(data.root)
                 table = make_table(data.root, videos, class_index, data.files, data.label_form)
                 groups = [data.group_of(video) for video in videos]
-                found.append(ListedSplit(name, data.root, table, groups))
+                found.append(ListedSplit(name, data.store, table, groups))
     return found

@@ -5,8 +5,8 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
+from datamodules.storage.source import Source, as_source
 from datamodules.video.suffixes import VIDEO_SUFFIXES, is_video
 
 _ENDS = 2**14
@@ -48,7 +48,8 @@ def _divided(group: Iterable[str], seen: Mapping[str, Hashable]) -> list[list[st
 def _size(path: str) -> int | None:
     """Get the bytes of a file as a number; None where there is no file, or an empty one."""
     try:
-        return os.path.getsize(path) or None if os.path.isfile(path) else None
+        source = as_source(path)
+        return source.size() or None if source.is_file() else None
     except OSError:
         return None
 
@@ -65,8 +66,9 @@ def _hashed(path: str, offsets: Callable[[int], Iterable[int]], count: int) -> b
     """Hash `count` bytes at each offset of a file; None where it cannot be read."""
     found = hashlib.blake2b(digest_size=16)
     try:
-        with open(path, "rb") as file:
-            for offset in offsets(os.fstat(file.fileno()).st_size):
+        source = as_source(path)
+        with source.open() as file:
+            for offset in offsets(source.size()):
                 file.seek(offset)
                 found.update(file.read(count))
     except OSError:
@@ -74,7 +76,7 @@ def _hashed(path: str, offsets: Callable[[int], Iterable[int]], count: int) -> b
     return found.digest()
 
 
-def unlisted_videos(root: Path, listed: Collection[str]) -> Counter[str]:
+def unlisted_videos(root: Source, listed: Collection[str]) -> Counter[str]:
     """Count the videos below a root that no list names, by their folder.
 
     Args:
@@ -86,24 +88,27 @@ def unlisted_videos(root: Path, listed: Collection[str]) -> Counter[str]:
     """
     found: Counter[str] = Counter()
     seen = set[str]()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
+    waiting = [""]
+    while waiting:
+        prefix = waiting.pop()
+        folder = root / prefix.rstrip("/") if prefix else root
+        real = os.path.realpath(folder.path) if folder.path else str(folder)
         if real in seen:  # links may lead in a circle
-            folders.clear()
             continue
         seen.add(real)
-        prefix = "" if Path(folder) == root else f"{os.path.relpath(folder, root)}/"
-        videos = [name for name in files if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES]
-        inside = []
-        for name in folders:
-            if name.startswith(".") or prefix + name in listed:
+        count = 0
+        try:
+            entries = list(folder.entries())
+        except OSError:  # of a folder that nobody may read, none is known
+            continue
+        for name, is_folder in entries:
+            if not is_folder:
+                is_one = os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
+            elif name.startswith(".") or prefix + name in listed:
                 continue
-            if is_video(Path(folder, name)):
-                videos.append(name)
-            else:
-                inside.append(name)
-        folders[:] = inside
-        count = sum(prefix + name not in listed for name in videos)
+            elif not (is_one := is_video(folder / name)):
+                waiting.append(f"{prefix}{name}/")
+            count += is_one and prefix + name not in listed
         if count:
             found[prefix.rstrip("/") or "."] = count
     return found

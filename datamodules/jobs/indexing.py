@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from datamodules.jobs.dataset_jobs import Report, Step, follow_pass, process_videos
+from datamodules.storage.source import Source
 from datamodules.video.reader import open_video
 
 VIDEOS_PER_WORKER = 200
@@ -15,7 +15,7 @@ VIDEOS_PER_WORKER = 200
 class _Opening:
     """Opens one video of a dataset, which writes its index where that was costly to make."""
 
-    root: Path
+    root: Source
 
     def __call__(self, path: str) -> Generator[Step, None, None]:
         with open_video(self.root / path) as video:
@@ -23,7 +23,7 @@ class _Opening:
 
 
 def index_videos(
-    root: Path, paths: Iterable[str], num_workers: int, say: Callable[[str], None]
+    root: Source, paths: Iterable[str], num_workers: int, say: Callable[[str], None]
 ) -> Report[str]:
     """Open every video once: what cannot be read is found, and costly indices are kept.
 

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,19 @@ from datamodules.atomic import locked, write_atomically
 from datamodules.errors import UserError
 from datamodules.video.suffixes import VIDEO_SUFFIXES, is_video
 
-__all__ = ["MANIFEST", "check_apart", "claim", "partial_folder", "read_manifest", "videos_below"]
+__all__ = [
+    "MANIFEST",
+    "check_apart",
+    "claim",
+    "copy_lists",
+    "partial_folder",
+    "read_manifest",
+    "videos_below",
+]
 
 MANIFEST = "manifest.json"
+LISTS = frozenset({".txt", ".csv", ".json", ".jsonl", ".list", ".yaml", ".yml"})
+"""Suffixes of files of a dataset that are taken over as they are."""
 PARTIAL = ".partial"
 
 
@@ -67,6 +77,29 @@ def videos_below(root: Path, folder: str = "", above: tuple[str, ...] = ()) -> I
                 yield path
             else:
                 yield from videos_below(root, f"{path}/", (*above, real))
+
+
+def copy_lists(source: Path, target: Path, others: Container[str]) -> list[str]:
+    """Copy the lists of a dataset that are not there yet, and name them all.
+
+    Args:
+        source: The dataset.
+        target: Where they go, under their paths.
+        others: Names of files that are no lists.
+    """
+    lists = [
+        path.relative_to(source)
+        for path in sorted(source.rglob("*"))
+        if path.suffix.lower() in LISTS
+        and path.is_file()
+        and not path.name.startswith(".")
+        and path.name not in others
+    ]
+    for path in lists:
+        if not (target / path).exists():
+            (target / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source / path, target / path)
+    return [path.as_posix() for path in lists]
 
 
 def claim(root: Path, wanted: Mapping[str, Any], command: str, name: str = MANIFEST) -> list[str]:

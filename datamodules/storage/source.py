@@ -2,6 +2,7 @@
 
     as_source("videos/a.mp4")                     a file or folder
     as_source("videos.zip!/train/a.mp4")          a member of an archive (zip or tar)
+    as_source("packed!/train/a.mp4")              a member of a packed dataset's shards
     as_source("s3://bucket/videos.tar!/a.mp4")    what fsspec opens, here an archive of it
 
 Everything that is asked of a source raises `OSError` where it cannot be told. A `Path` is always a
@@ -11,13 +12,14 @@ local file: only a user's own words can be an address.
 import io
 import os
 import re
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 from datamodules.storage.archives import (
     ZIP_HEADER,
@@ -28,11 +30,22 @@ from datamodules.storage.archives import (
     read_contents,
 )
 
-__all__ = ["Address", "ArchiveMember", "LocalPath", "Place", "Source", "as_source"]
+__all__ = [
+    "Address",
+    "ArchiveMember",
+    "LocalPath",
+    "Place",
+    "Source",
+    "Span",
+    "as_source",
+    "is_address",
+    "ranged",
+]
 
 BUFFER = 2**18
 """Bytes that are asked for at a time, where the reader asks for less."""
 
+_PACKED = re.compile(r"(.+?)!/(.*)", re.DOTALL)
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _MEMBER = re.compile(r"(.+?\.(?:zip|tar))!/(.*)", re.IGNORECASE | re.DOTALL)
 # What tells one content of an address from another, by the names that back ends have for it.
@@ -40,6 +53,20 @@ _MARKS = (
     *("size", "ETag", "etag", "Content-MD5", "Digest", "Last-Modified", "LastModified"),
     *("last_modified", "mtime", "created", "modified", "updated", "generation", "md5Hash"),
 )
+
+
+class Span(NamedTuple):
+    """A part of a file on this machine.
+
+    Attributes:
+        path: The file.
+        start: First byte of the part.
+        end: The byte behind its last.
+    """
+
+    path: Path
+    start: int
+    end: int
 
 
 class Source(ABC):
@@ -71,6 +98,18 @@ class Source(ABC):
         """Its path on this machine, for libraries that open files; None elsewhere."""
         return None
 
+    @property
+    def span(self) -> Span | None:
+        """The part of a file on this machine that it is, as it stands there; None elsewhere."""
+        return None
+
+    def is_away(self) -> bool:
+        """Check that a folder is gone, or empty as a place is where nothing is mounted."""
+        try:
+            return not self.names()
+        except OSError:
+            return True
+
     @abstractmethod
     def exists(self) -> bool:
         """Check that there is something."""
@@ -87,6 +126,11 @@ class Source(ABC):
     def names(self) -> list[str]:
         """List the names of all that lies in this folder, in any order."""
 
+    def entries(self) -> Iterator[tuple[str, bool]]:
+        """List this folder: the name of each entry, and whether it is a folder, in any order."""
+        for name in self.names():
+            yield name, (self / name).is_folder()
+
     @abstractmethod
     def size(self) -> int:
         """Return the bytes of the file, as a number."""
@@ -94,6 +138,10 @@ class Source(ABC):
     @abstractmethod
     def identity(self) -> tuple[object, ...]:
         """Return values that change with the file's content, as far as can be told; for caches."""
+
+    def stamp(self) -> tuple[int, int]:
+        """Return the bytes of the file as a number, and one that changes with what it holds."""
+        return self.size(), zlib.crc32(repr(self.identity()).encode())
 
     @abstractmethod
     def read(self, start: int, length: int) -> bytes:
@@ -116,7 +164,8 @@ def as_source(path: Place) -> Source:
     """Make the source of a path or address.
 
     Args:
-        path: A path, a member of an archive (`ARCHIVE!/MEMBER`), an address, or a source.
+        path: A path, a member of an archive or a packed dataset (`ARCHIVE!/MEMBER`), an address, or
+            a source.
     """
     if isinstance(path, Source):
         return path
@@ -124,7 +173,17 @@ def as_source(path: Place) -> Source:
         return LocalPath(Path(path))
     if found := _MEMBER.fullmatch(path):
         return ArchiveMember(as_source(found[1]), found[2].strip("/"))
-    return Address(path) if _ADDRESS.match(path) else LocalPath(Path(path))
+    if found := _PACKED.fullmatch(path):
+        from datamodules.storage.packed import open_pack  # it is made of sources
+
+        if (pack := open_pack(Path(found[1]))) is not None:
+            return pack / found[2] if found[2] else pack
+    return Address(path) if is_address(path) else LocalPath(Path(path))
+
+
+def is_address(path: str) -> bool:
+    """Check that a path is an address, of something elsewhere."""
+    return _ADDRESS.match(path) is not None
 
 
 @dataclass(frozen=True)
@@ -166,6 +225,19 @@ class LocalPath(Source):
         """See `Source`."""
         return os.listdir(self.local)
 
+    def entries(self) -> Iterator[tuple[str, bool]]:
+        """See `Source`."""
+        with os.scandir(self.local) as found:
+            for entry in found:
+                yield entry.name, entry.is_dir()
+
+    def is_away(self) -> bool:
+        """See `Source`."""
+        try:
+            return next(self.local.iterdir(), None) is None
+        except OSError:
+            return True
+
     def size(self) -> int:
         """See `Source`."""
         return self.local.stat().st_size
@@ -174,6 +246,11 @@ class LocalPath(Source):
         """See `Source`."""
         state = self.local.stat()
         return os.path.abspath(self.local), state.st_size, state.st_mtime_ns
+
+    def stamp(self) -> tuple[int, int]:
+        """See `Source`; here the time of its change in nanoseconds."""
+        state = self.local.stat()
+        return state.st_size, state.st_mtime_ns
 
     def read(self, start: int, length: int) -> bytes:
         """See `Source`."""
@@ -261,14 +338,14 @@ class ArchiveMember(Source):
                 file.seek(start)
                 start += header_length(file.read(ZIP_HEADER))
             if not entry.deflated:
-                return _buffered(_part_of(file, start), entry.size, self.name, file.close)
+                return ranged(_part_of(file, start), entry.size, self.name, file.close)
             file.seek(start)
             content = io.BytesIO(inflate(file.read(entry.stored), entry))
         except BaseException:
             file.close()
             raise
         file.close()
-        return _buffered(_part_of(content, 0), entry.size, self.name, content.close)
+        return ranged(_part_of(content, 0), entry.size, self.name, content.close)
 
 
 @lru_cache(maxsize=16)
@@ -354,7 +431,7 @@ class Address(Source):
 
     def open(self) -> BinaryIO:
         """See `Source`."""
-        return _buffered(self.read, self.size(), self.name)
+        return ranged(self.read, self.size(), self.name)
 
 
 def _part_of(file: BinaryIO, begin: int) -> Callable[[int, int], bytes]:
@@ -367,17 +444,13 @@ def _part_of(file: BinaryIO, begin: int) -> Callable[[int, int], bytes]:
     return read
 
 
-def _buffered(
+def ranged(
     read: Callable[[int, int], bytes],
     size: int,
     name: str,
     close: Callable[[], None] = lambda: None,
 ) -> BinaryIO:
-    return io.BufferedReader(_Ranges(read, size, name, close), BUFFER)
-
-
-class _Ranges(io.RawIOBase):
-    """A file of which parts are read.
+    """Make a file of which parts are read.
 
     Args:
         read: Gives the part from a byte on, of a length.
@@ -385,6 +458,11 @@ class _Ranges(io.RawIOBase):
         name: Name of the file; its suffix helps libraries to know what it is.
         close: Called once at the end.
     """
+    return io.BufferedReader(_Ranges(read, size, name, close), BUFFER)
+
+
+class _Ranges(io.RawIOBase):
+    """A file of which parts are read; see `ranged`."""
 
     def __init__(
         self, read: Callable[[int, int], bytes], size: int, name: str, close: Callable[[], None]

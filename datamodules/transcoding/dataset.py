@@ -1,7 +1,6 @@
 """A whole dataset transcoded: its videos under their names, its lists beside them."""
 
 import platform
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -10,7 +9,13 @@ from typing import Any
 
 from datamodules.errors import UserError
 from datamodules.jobs.dataset_jobs import Report, follow_pass, process_videos, take_shard
-from datamodules.jobs.target_folder import check_apart, claim, partial_folder, videos_below
+from datamodules.jobs.target_folder import (
+    check_apart,
+    claim,
+    copy_lists,
+    partial_folder,
+    videos_below,
+)
 from datamodules.transcoding.settings import MANIFEST, TranscodeSettings
 from datamodules.transcoding.work import RECORDS, TranscodeJob, Transcoding, read_records
 from datamodules.video.suffixes import stem_of
@@ -18,8 +23,6 @@ from datamodules.video.suffixes import stem_of
 __all__ = ["transcode_dataset"]
 
 CONTENT, FORMAT, COMMAND = "transcoded videos", 1, "transcode"
-LISTS = frozenset({".txt", ".csv", ".json", ".jsonl", ".list", ".yaml", ".yml"})
-"""Suffixes of files that are taken over as they are."""
 
 
 def transcode_dataset(
@@ -59,13 +62,16 @@ def transcode_dataset(
     changed = claim(target, wanted, COMMAND, MANIFEST)
     if changed:
         say(f"other versions than {target} began with: {'; '.join(changed)}")
-    copied = _copy_lists(source, target)
+    # records of an earlier transcoding are not of this one
+    lists = copy_lists(source, target, {MANIFEST, RECORDS})
     shared = take_shard(jobs, *shard)
     missing = [job for job in shared if not (target / job.file).is_file()]
     index, count = shard
     part = f", {len(shared)} in shard {index}/{count}" if count > 1 else ""
     there = len(shared) - len(missing)
-    say(f"{len(jobs)} videos{part}, {there} there already, {len(missing)} to do; {copied} lists")
+    say(
+        f"{len(jobs)} videos{part}, {there} there already, {len(missing)} to do; {len(lists)} lists"
+    )
     with partial_folder(target) as partial:
         work = Transcoding(source, target, partial, settings, 1 if num_workers else None)
         report = follow_pass(
@@ -113,23 +119,6 @@ def _check_separate(jobs: Sequence[TranscodeJob]) -> None:
             raise UserError(
                 f"{other} and {job.video} would both become {job.file}; rename one of them"
             )
-
-
-def _copy_lists(source: Path, target: Path) -> int:
-    """Copy the lists of a dataset that are not there yet, and count them all."""
-    lists = [
-        path.relative_to(source)
-        for path in sorted(source.rglob("*"))
-        if path.suffix.lower() in LISTS
-        and path.is_file()
-        and not path.name.startswith(".")
-        and path.name not in {MANIFEST, RECORDS}  # of an earlier transcoding, not of this one
-    ]
-    for path in lists:
-        if not (target / path).exists():
-            (target / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source / path, target / path)
-    return len(lists)
 
 
 def summary(target: Path) -> str:

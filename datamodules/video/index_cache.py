@@ -17,6 +17,7 @@ import av
 import numpy as np
 
 from datamodules.atomic import writing_binary
+from datamodules.storage.remote_packs import cache_folder
 from datamodules.storage.source import Source
 from datamodules.video.index import VideoIndex
 
@@ -112,13 +113,6 @@ def file_key(source: Source) -> str:
     libraries = av.library_versions["libavcodec"], av.library_versions["libavformat"]
     name = (VERSION, libraries, *source.identity())
     return hashlib.sha256(repr(name).encode()).hexdigest()[:40]
-
-
-def cache_folder() -> Path:
-    """Return the folder of indices that cost a survey."""
-    if folder := os.environ.get("KINETOSCOPE_CACHE"):
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kinetoscope"
 
 
 def cached_index(source: Source) -> VideoIndex | None:

@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
 from typing import TypeVar
 
 from datamodules.storage.source import Source
@@ -72,7 +71,7 @@ def patiently(attempt: Callable[[], Result], source: Source) -> Result:
         return retry(careful, str(source), _tell)
 
 
-def await_root(attempt: Callable[[], Result], root: Path) -> Result:
+def await_root(attempt: Callable[[], Result], root: Source) -> Result:
     """Open a video, and again after growing waits where the folder of all videos is gone or empty.
 
     Args:
@@ -87,17 +86,9 @@ def await_root(attempt: Callable[[], Result], root: Path) -> Result:
         try:
             return attempt()
         except VideoError as error:
-            if error.reason not in ("missing", "unreadable") or not _is_away(root):
+            if error.reason not in ("missing", "unreadable") or not root.is_away():
                 raise
             raise FileNotFoundError(errno.ENOENT, "the folder is gone or empty") from error
 
     with as_unreadable(root):
         return retry(careful, str(root), _tell, may_pass=lambda _: True)
-
-
-def _is_away(root: Path) -> bool:
-    """Check that a folder is gone, or empty as a place is where nothing is mounted."""
-    try:
-        return next(root.iterdir(), None) is None
-    except OSError:
-        return True

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from datamodules.atomic import append_line
+from datamodules.storage.source import Place, as_source
 from datamodules.video.errors import Reason, VideoError
 from datamodules.video.index_cache import DECODER
 
@@ -83,7 +84,7 @@ class Quarantine:
         self._read = 0  # bytes of the list that are in `_records`
 
     @contextlib.contextmanager
-    def watch(self, video_id: str, path: Path) -> Iterator[Attempt]:
+    def watch(self, video_id: str, path: Place) -> Iterator[Attempt]:
         """Read a video within: raise at once an error that must come, remember one that is raised.
 
         Args:
@@ -147,13 +148,12 @@ class Quarantine:
             self._records[record.video_id] = record
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Get the size in bytes and the time of change in nanoseconds; None where they are unknown."""
+def _stamp(place: Place) -> tuple[int, int] | None:
+    """Get the stamp of a file or folder, see `Source.stamp`; None where it is unknown."""
     try:
-        state = path.stat()
+        return as_source(place).stamp()
     except OSError:
         return None
-    return state.st_size, state.st_mtime_ns
 
 
 def _may_pass(error: VideoError) -> bool:

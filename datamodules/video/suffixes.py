@@ -2,7 +2,8 @@
 
 import os
 import re
-from pathlib import Path
+
+from datamodules.storage.source import Place, Source, as_source
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -13,27 +14,28 @@ VIDEO_SUFFIXES = frozenset(
 IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".webp"))
 
 
-def is_video(path: Path) -> bool:
-    """Check that a path is a video file by its suffix, or a frame folder.
+def is_video(place: Place) -> bool:
+    """Check that a place is a video file by its suffix, or a frame folder.
 
     A frame folder holds images, and neither video files nor (visible) folders: a picture beside
     videos does not make their folder one.
     """
-    if not path.is_dir():
-        return path.suffix.lower() in VIDEO_SUFFIXES
+    source = as_source(place)
+    if not source.is_folder():
+        return os.path.splitext(source.name)[1].lower() in VIDEO_SUFFIXES
     images = False
-    with os.scandir(path) as entries:
-        for entry in entries:
-            suffix = os.path.splitext(entry.name)[1].lower()
-            if suffix in VIDEO_SUFFIXES or (entry.is_dir() and not entry.name.startswith(".")):
-                return False
-            images |= suffix in IMAGE_SUFFIXES
+    for name, is_folder in source.entries():
+        suffix = os.path.splitext(name)[1].lower()
+        if suffix in VIDEO_SUFFIXES or (is_folder and not name.startswith(".")):
+            return False
+        images |= suffix in IMAGE_SUFFIXES
     return images
 
 
-def visible_folders(folder: Path) -> list[str]:
+def visible_folders(folder: Source) -> list[str]:
     """List the names of the folders in a folder, sorted, without hidden ones."""
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    entries = folder.entries()
+    return sorted(name for name, is_folder in entries if is_folder and not name.startswith("."))
 
 
 def stem_of(name: str) -> str:

@@ -109,7 +109,7 @@ def _counts(data: VideoDataModule) -> str:
 def _prepare_index(data: VideoDataModule, num_workers: int, say: Callable[[str], None]) -> None:
     tables = [part.table for part in (data.train_set, data.val_set, data.test_set)]
     paths = (table.paths[i] for table in tables for i in table.present)
-    report = index_videos(data.root, paths, num_workers, say)
+    report = index_videos(data.store, paths, num_workers, say)
     _tell_faults(report.failed, "cannot be read", say)
     say(f"index: {report}")
 

@@ -107,7 +107,7 @@ def write_report(
         by_class: What it tells of each class, see `class_metric`.
     """
     stored, table = read_scores(files.scores), data.test_set.table
-    videos = worst_first(stored, paths_below(data.root, table.video_ids, table.paths))
+    videos = worst_first(stored, paths_below(data.store, table.video_ids, table.paths))
     write_videos(files.videos, videos)
     frames = worst_frames(videos, data.test_set, count_crops(data.evaluation.num_crops))
     if stored.form.kind == "multi":

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from datamodules.annotations.label_form import SEPARATOR
 from datamodules.atomic import writing_text
 from datamodules.csv_tables import write_rows
+from datamodules.storage.source import Place, as_source
 from lightning_modules.evaluation.stored_scores import Floats, StoredScores
 
 ANSWERS = 5
@@ -106,9 +107,10 @@ def _answers(stored: StoredScores, video: int) -> tuple[tuple[str, float], ...]:
     return tuple((names[k], float(scores[k])) for k in best)
 
 
-def paths_below(root: Path, video_ids: Sequence[str], paths: Sequence[str]) -> dict[str, str]:
+def paths_below(root: Place, video_ids: Sequence[str], paths: Sequence[str]) -> dict[str, str]:
     """Map the names of videos to their files, which are given relative to a folder."""
-    folder = os.path.join(root.absolute(), "")
+    source = as_source(root)
+    folder = os.path.join(source.path.absolute() if source.path else str(source), "")
     return {name: folder + path for name, path in zip(video_ids, paths, strict=True)}
 
 

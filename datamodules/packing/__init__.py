@@ -1,0 +1,1 @@
+"""Datasets packed into tar shards, under the names that they had."""

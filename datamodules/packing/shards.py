@@ -1,0 +1,170 @@
+"""One shard of a packed dataset: members in, a tar with its own index out, checked."""
+
+import os
+import tarfile
+import zlib
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from datamodules.jobs.dataset_jobs import Step
+from datamodules.storage.packed import SHARDS, shard_name
+from datamodules.video.errors import VideoError
+
+__all__ = ["Packing", "ShardJob", "plan_shards", "shard_index"]
+
+BLOCK = 2**20
+"""Bytes that are copied at a time."""
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """A shard and what goes into it.
+
+    Attributes:
+        number: Number of the shard.
+        files: Paths of its members, relative to the source.
+    """
+
+    number: int
+    files: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return shard_name(self.number)
+
+
+def plan_shards(files: Sequence[tuple[str, int]], shard_bytes: int) -> list[ShardJob]:
+    """Divide files among shards, in their order.
+
+    Args:
+        files: Path and bytes of each, sorted by path.
+        shard_bytes: Bytes from which a shard is full.
+    """
+    jobs: list[ShardJob] = []
+    held: list[str] = []
+    weight = 0
+    for path, size in files:
+        if held and weight + size > shard_bytes:
+            jobs.append(ShardJob(len(jobs), tuple(held)))
+            held, weight = [], 0
+        held.append(path)
+        weight += size
+    if held:
+        jobs.append(ShardJob(len(jobs), tuple(held)))
+    return jobs
+
+
+def shard_index(target: Path, number: int) -> Path:
+    """Path of the index of one shard, which stands beside it until all are there."""
+    return target / SHARDS / f"{shard_name(number)}.npz"
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Writes a shard of a dataset, a step for each member; whole and checked or not at all.
+
+    Attributes:
+        source: Folder of the dataset.
+        target: Folder of the packed one.
+        partial: Folder for what is not finished.
+    """
+
+    source: Path
+    target: Path
+    partial: Path
+
+    def __call__(self, job: ShardJob) -> Generator[Step, None, None]:
+        """Write one shard.
+
+        Raises:
+            VideoError: A member cannot be read, or is another file when it is read again.
+        """
+        made = self.partial / str(job)
+        checksums = yield from self._write(job, made)
+        members = self._check(job, made, checksums)
+        index = self.partial / f"{job}.npz"
+        np.savez(index, start=members.starts, size=members.sizes, crc=checksums)
+        folder = self.target / SHARDS
+        folder.mkdir(exist_ok=True)
+        os.replace(index, shard_index(self.target, job.number))
+        os.replace(made, folder / str(job))  # last: a shard that is there has its index
+
+    def _write(self, job: ShardJob, made: Path) -> Generator[Step, None, list[int]]:
+        """Copy the members into a tar; returns the checksum of each as it was read."""
+        checksums = []
+        with tarfile.open(made, "w", format=tarfile.PAX_FORMAT) as archive:
+            for count, name in enumerate(job.files, 1):
+                path = self.source / name
+                try:
+                    with path.open("rb") as file:
+                        reading = _Checked(file)
+                        archive.addfile(_entry(name, os.fstat(file.fileno())), reading)
+                except OSError as error:
+                    raise VideoError(path, "unreadable", str(error)) from error
+                checksums.append(reading.checksum)
+                yield Step(0, count / len(job.files))
+        with made.open("rb") as written:
+            os.fsync(written.fileno())
+        return checksums
+
+    def _check(self, job: ShardJob, made: Path, checksums: Sequence[int]) -> "_Places":
+        """Read a shard back, and compare each member with what was read from the source."""
+        starts, sizes = [], []
+        with made.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
+            entries = list(archive)
+            for entry, name, checksum in zip(entries, job.files, checksums, strict=True):
+                starts.append(entry.offset_data)
+                sizes.append(entry.size)
+                found = _checksum_of(file.fileno(), entry.offset_data, entry.size)
+                if (entry.name, found) != (name, checksum):
+                    detail = f"its copy in {job} differs; check the disk"
+                    raise VideoError(self.source / name, "damaged", detail)
+        return _Places(starts, sizes)
+
+
+class _Places(NamedTuple):
+    """First byte and number of bytes of each member."""
+
+    starts: list[int]
+    sizes: list[int]
+
+
+def _entry(name: str, state: os.stat_result) -> tarfile.TarInfo:
+    """Describe a member: its name, size and time; nothing of who packed it."""
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mtime, entry.mode = state.st_size, int(state.st_mtime), 0o644
+    return entry
+
+
+class _Checked:
+    """A file that is read once, with the checksum of what was read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.checksum = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Read on."""
+        content: bytes = self._file.read(size)
+        self.checksum = zlib.crc32(content, self.checksum)
+        return content
+
+
+def _checksum_of(handle: int, start: int, size: int) -> int:
+    checksum = 0
+    for block in _blocks(handle, start, size):
+        checksum = zlib.crc32(block, checksum)
+    return checksum
+
+
+def _blocks(handle: int, start: int, size: int) -> Iterator[bytes]:
+    end = start + size
+    while start < end:
+        block = os.pread(handle, min(BLOCK, end - start), start)
+        if not block:
+            return
+        start += len(block)
+        yield block

@@ -1,0 +1,88 @@
+"""Packed datasets elsewhere: their index and lists are copied, their shards are read in parts."""
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from functools import partial
+from pathlib import Path
+
+from datamodules.atomic import locked, write_atomically
+from datamodules.errors import UserError
+from datamodules.storage.packed import ABOUT, ARRAYS, INDEX, MANIFEST, ORIGIN
+from datamodules.storage.source import Address, Source, is_address
+from datamodules.storage.transient import retry
+
+__all__ = ["cache_folder", "local_root"]
+
+
+def cache_folder() -> Path:
+    """Return the folder of indices that cost a survey, and of those of datasets elsewhere."""
+    if folder := os.environ.get("KINETOSCOPE_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kinetoscope"
+
+
+def local_root(root: str) -> Path:
+    """Find the folder of a dataset's lists on this machine.
+
+    Args:
+        root: A folder, or the address of a packed dataset.
+
+    Returns:
+        The folder; of an address a copy of all but the shards, made anew where it has changed.
+
+    Raises:
+        UserError: If an address leads to no packed dataset.
+    """
+    if not is_address(root):
+        return Path(root)
+    address = Address(root.rstrip("/"))
+    try:
+        return _copied(address)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"there is no packed dataset at {address} ({error}); give the address of a copy of a "
+            "folder of `kinetoscope pack`, and credentials in the environment where it needs some"
+        ) from error
+
+
+def _copied(address: Address) -> Path:
+    manifest = _read(address / MANIFEST)
+    json.loads(manifest)
+    folder = cache_folder() / "packs" / hashlib.sha256(str(address).encode()).hexdigest()[:24]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder.with_suffix(".lock"), wait=True):
+        if not _is_same(folder, manifest):
+            shutil.rmtree(folder, ignore_errors=True)
+            _copy(address, folder)
+            write_atomically(folder / MANIFEST, manifest)  # last: what has it is whole
+    return folder
+
+
+def _is_same(folder: Path, manifest: bytes) -> bool:
+    return (folder / MANIFEST).is_file() and (folder / MANIFEST).read_bytes() == manifest
+
+
+def _copy(address: Address, folder: Path) -> None:
+    """Copy the index and the lists of a dataset."""
+    about = _read(address / INDEX / ABOUT)
+    names = [f"{INDEX}/{name}.npy" for name in ARRAYS] + [f"{INDEX}/{ABOUT}"]
+    for name in names + [str(name) for name in json.loads(about)["lists"]]:
+        target = folder / name
+        if not target.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"its list {name} lies outside of it")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, _read(address / name))
+    write_atomically(folder / ORIGIN, str(address))
+
+
+def _read(source: Source) -> bytes:
+    """Read a whole file, patiently."""
+
+    def read() -> bytes:
+        with source.open() as file:
+            return file.read()
+
+    return retry(read, str(source), partial(warnings.warn, stacklevel=2))

@@ -1,0 +1,56 @@
+"""kinetoscope pack: a dataset's files in tar shards that DataModules read as they are."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from datamodules.jobs.dataset_jobs import read_shard
+from datamodules.jobs.processes import num_cores
+from datamodules.packing.dataset import SHARD_BYTES, pack_dataset
+from lightning_modules.console import ToolParser, fail, fail_for, say
+
+
+def run(words: Sequence[str]) -> None:
+    """Run the command.
+
+    Args:
+        words: `pack` and its options.
+
+    Raises:
+        SystemExit: With code 1 if a file could not be packed, 2 on a user's mistake.
+        KeyboardInterrupt: Ctrl-C, after what is under way was put away.
+    """
+    options = _parser().parse_args(words[1:])
+    workers = num_cores() if options.workers is None else options.workers
+    if workers < 0:
+        fail(f"--workers {workers} is too small; give at least 0")
+    report = pack_dataset(
+        options.source,
+        options.target,
+        shard_bytes=round(options.shard_mb * 1e6),
+        num_workers=workers,
+        shard=read_shard(options.shard),
+        say=say,
+    )
+    fail_for([(str(job), reason) for job, reason in report.failed], "are not there")
+
+
+def _parser() -> ToolParser:
+    parser = ToolParser(
+        "pack",
+        "Pack a dataset of many files into a few tar shards: for file systems and quotas that many "
+        "files are too much for, and for object storage. Names stay: give DST, or the address of a "
+        "copy of it such as s3://bucket/DST, as data.root; lists are taken over. The shards are "
+        "plain tars, named as WebDataset does. Each is read back and compared before it counts. A "
+        "run that was stopped is continued by the same command. Several machines share the work "
+        "with --shard.",
+    )
+    add = parser.add_argument
+    add("source", type=Path, metavar="SRC", help="folder of videos and frame folders, at any depth")
+    add("target", type=Path, metavar="DST", help="folder for the shards")
+    text = "megabytes from which a shard is full"
+    add("--shard_mb", type=float, default=SHARD_BYTES / 1e6, help=text)
+    text = "processes, 0 for none but this one (one per core)"
+    add("--workers", type=int, default=None, help=text)
+    text = "this run's part of the shards, such as 0/4 to 3/4 for four runs"
+    add("--shard", default="0/1", metavar="I/N", help=text)
+    return parser

@@ -1,0 +1,221 @@
+"""`kinetoscope pack`: tar shards that tar reads, and that DataModules read as the files."""
+
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from grouped import data_settings
+from PIL import Image
+from range_server import serving
+
+from datamodules import VideoFolderDataModule
+from datamodules.errors import UserError
+from datamodules.packing import shards
+from datamodules.packing.dataset import pack_dataset
+from datamodules.storage.packed import PackedPath, open_pack
+from datamodules.storage.source import as_source
+from datamodules.video.errors import VideoError
+from datamodules.video.reader import open_video
+from lightning_modules.cli import main
+
+pytestmark = pytest.mark.usefixtures("fork_server")
+FORM = {"num_frames": 4, "frame_stride": 2, "batch_size": 4, "val_fraction": 0.2}
+
+
+@pytest.fixture
+def original(class_folders: Path) -> Path:
+    """Own videos with a list beside them, a frame folder among them."""
+    frames = class_folders / "grow" / "frames"
+    frames.mkdir()
+    for number in range(1, 7):
+        Image.new("RGB", (40, 32), (40 * number, 20, 10)).save(frames / f"{number:04d}.png")
+    (class_folders / "list.txt").write_text("grow/frames 0\n")
+    return class_folders
+
+
+@pytest.fixture
+def packed(original: Path, tmp_path: Path) -> Path:
+    """The same packed, in several shards."""
+    pack(original, tmp_path / "packed")
+    return tmp_path / "packed"
+
+
+def pack(source: Path, target: Path, **more: Any) -> list[str]:
+    """Pack with small shards; what it says."""
+    said: list[str] = []
+    report = pack_dataset(source, target, shard_bytes=20_000, say=said.append, **more)
+    assert not report.failed
+    return said
+
+
+def batches(root: str, num_workers: int = 0) -> list[dict[str, Any]]:
+    """Everything that an epoch of training and a validation load."""
+    data = VideoFolderDataModule(root, **data_settings(**FORM, num_workers=num_workers))
+    data.setup("fit")
+    loaders = (data.train_dataloader(), data.val_dataloader())
+    return [batch for loader in loaders for batch in loader]
+
+
+def assert_equal(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    assert len(found) == len(expected) > 2
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours["video_id"] == theirs["video_id"]
+        assert torch.equal(ours["clips"], theirs["clips"])
+        assert torch.equal(ours["label"], theirs["label"])
+
+
+def test_shards_are_plain_tars_of_all_files(original: Path, packed: Path, tmp_path: Path) -> None:
+    tars = sorted((packed / "shards").iterdir())
+    assert [tar.name for tar in tars] == [f"shard-{n:06d}.tar" for n in range(len(tars))]
+    assert len(tars) > 3
+    for shard in tars:
+        with tarfile.open(shard) as archive:
+            archive.extractall(tmp_path / "out", filter="data")
+    files = sorted(p.relative_to(original) for p in original.rglob("*") if p.is_file())
+    out = tmp_path / "out"
+    videos = sorted(p.relative_to(out) for p in out.rglob("*") if p.is_file())
+    assert sorted([*videos, Path("list.txt")]) == files
+    assert all((out / f).read_bytes() == (original / f).read_bytes() for f in videos)
+    assert (packed / "list.txt").read_text() == "grow/frames 0\n"
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_batches_equal_those_of_the_files(original: Path, packed: Path, num_workers: int) -> None:
+    assert_equal(batches(str(packed), num_workers), batches(str(original)))
+
+
+def test_batches_from_a_web_server_equal_those_of_the_files(
+    original: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KINETOSCOPE_CACHE", str(tmp_path / "cache"))
+    with serving(tmp_path) as address:
+        assert_equal(batches(f"{address}/packed/"), batches(str(original)))
+        (cached,) = (tmp_path / "cache" / "packs").glob("*/")
+        assert (cached / "list.txt").read_text() == "grow/frames 0\n"
+        assert not (cached / "shards").exists()
+        with pytest.raises(UserError, match=r"there is no packed dataset at .*gone"):
+            batches(f"{address}/gone")
+
+
+def test_members_are_found_listed_and_named(packed: Path, original: Path) -> None:
+    pack_root = open_pack(packed)
+    assert pack_root is not None
+    assert sorted(pack_root.entries()) == [
+        *(("grow", True), ("move_up", True), ("turn_clockwise", True))
+    ]
+    frames = pack_root / "grow" / "frames"
+    assert frames.names() == [f"{number:04d}.png" for number in range(1, 7)]
+    assert frames.is_folder()
+    assert not frames.is_file()
+    assert not (pack_root / "gro").exists()
+    name = sorted((original / "grow").glob("*.mp4"))[0].name
+    file = as_source(f"{packed}!/grow/{name}")
+    assert isinstance(file, PackedPath)
+    assert as_source(str(file)) == file
+    assert file.open().read() == file.read(0, 10**9) == (original / "grow" / name).read_bytes()
+    with open_video(file) as video, open_video(original / "grow" / name) as plain:
+        assert torch.equal(video.get_frames([3, 0]), plain.get_frames([3, 0]))
+
+
+def test_stopped_pass_goes_on_and_several_runs_share_the_work(
+    original: Path, packed: Path, tmp_path: Path
+) -> None:
+    whole = {path.name: path.read_bytes() for path in (packed / "shards").iterdir()}
+    shared = tmp_path / "shared"
+    said = pack(original, shared, shard=(0, 2))
+    assert "left for other runs" in said[-1]
+    with pytest.raises(UserError, match="not packed to its end; go on with `kinetoscope pack`"):
+        batches(str(shared))
+    assert "give" in pack(original, shared, shard=(1, 2))[-1]
+    assert {p.name: p.read_bytes() for p in (shared / "shards").iterdir()} == whole
+    assert_equal(batches(str(shared)), batches(str(original)))
+    assert "0 to do" in pack(original, shared)[0]
+
+
+def test_killed_pass_leaves_no_half_shard(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shards, "_checksum_of", killed)
+    target = tmp_path / "killed"
+    with pytest.raises(KeyboardInterrupt):
+        pack(original, target)
+    assert not list((target / "shards").glob("*.tar")) if (target / "shards").exists() else True
+    monkeypatch.undo()
+    pack(original, target)
+    assert_equal(batches(str(target)), batches(str(original)))
+
+
+def test_copy_that_differs_is_no_shard(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "_checksum_of", lambda *_: 1)
+    said: list[str] = []
+    report = pack_dataset(original, tmp_path / "bad", shard_bytes=20_000, say=said.append)
+    assert report.failed
+    assert "its copy in shard-000000.tar differs; check the disk" in report.failed[0][1]
+    assert not list((tmp_path / "bad" / "shards").glob("*.tar"))
+
+
+def test_other_files_or_settings_are_refused(original: Path, packed: Path) -> None:
+    next((original / "grow").glob("*.mp4")).unlink()
+    with pytest.raises(UserError, match=r"holds packed videos with files=.* was asked"):
+        pack(original, packed)
+    with pytest.raises(UserError, match="shards of 0 bytes"):
+        pack_dataset(original, packed, shard_bytes=0, say=print)
+
+
+def test_cut_and_missing_shards_are_named(packed: Path) -> None:
+    pack_root = open_pack(packed)
+    assert pack_root is not None
+    tars = sorted((packed / "shards").iterdir())
+    last = [path for path in _videos(pack_root) if path.span and path.span.path == tars[-1]][-1]
+    assert last.span is not None
+    tars[-1].write_bytes(tars[-1].read_bytes()[: last.span.start + 100])
+    with pytest.raises(VideoError, match=r"shard-0000\d\d.tar ends within turn_clockwise/"):
+        frames_of(last)
+    tars[0].unlink()
+    with pytest.raises(VideoError, match=r"shard-000000.tar"):
+        frames_of(next(_videos(pack_root)))
+
+
+def frames_of(place: PackedPath) -> torch.Tensor:
+    with open_video(place) as video:
+        return video.get_frames([5])
+
+
+def _videos(folder: PackedPath) -> Iterator[PackedPath]:
+    for name, is_folder in folder.entries():
+        if is_folder:
+            yield from _videos(folder / name)
+        elif name.endswith(".mp4"):
+            yield folder / name
+
+
+def test_command_packs_and_says_what_to_do_next(
+    original: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["pack", str(original), str(tmp_path / "made"), "--workers=0"])
+    assert f"give {tmp_path / 'made'} as data.root" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["pack", str(tmp_path / "nothing"), str(tmp_path / "made2")])
+    assert "there is nothing at" in capsys.readouterr().err
+
+
+def test_real_frame_folders_and_lists(test_data: Path, tmp_path: Path) -> None:
+    source = test_data / "weizmann_4"
+    pack_dataset(source, tmp_path / "packed", shard_bytes=500_000, say=lambda _: None)
+    lists = {"train_list": "train.txt", "test_list": "val.txt", "classes_file": "classes.txt"}
+
+    def loaded(root: Path) -> list[dict[str, Any]]:
+        settings = data_settings(**FORM, num_workers=0)
+        data = VideoFolderDataModule(str(root), **settings, **lists)
+        data.setup("fit")
+        return list(data.train_dataloader())
+
+    assert_equal(loaded(tmp_path / "packed"), loaded(source))
