@@ -80,12 +80,17 @@ def fit_into_a_used_folder(folder: Path) -> None:
     trainer(folder, ModelCheckpoint(folder)).fit(BoringModel())
 
 
+def log_less_than_once_an_epoch(folder: Path) -> None:
+    trainer(folder, logger=CSVLogger(folder), log_every_n_steps=5).fit(BoringModel())
+
+
 PROVOKED: dict[str, Callable[[Path], None]] = {
     "Be aware that when using `ckpt_path`": validate_with_other_callbacks,
     "Total length of `list` across ranks is zero": fit_without_validation,
     "Found .* in eval mode at the start of training": fit_in_evaluation_mode,
     ".*treespec, LeafSpec.*": flatten_a_leaf,
     "You're resuming from a checkpoint that ended before": resume_within_an_epoch,
+    "The number of training batches .* is smaller than the logging": log_less_than_once_an_epoch,
     "Checkpoint directory .* exists and is not empty": fit_into_a_used_folder,
 }
 """How each warning that we ignore comes about."""
@@ -119,6 +124,7 @@ def test_lines_of_lightning_that_nobody_needs_are_not_printed(
     def lines() -> list[str]:
         caplog.clear()
         trainer(tmp_path, logger=CSVLogger(tmp_path)).fit(BoringModel())
+        trainer(tmp_path, max_epochs=-1, max_steps=1).fit(BoringModel())
         return [record.getMessage() for record in caplog.records]
 
     before = lines()

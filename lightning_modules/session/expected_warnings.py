@@ -9,8 +9,7 @@ EXPECTED = {
     "Found .* in eval mode at the start of training": "frozen batch normalization is meant to be",
     ".*treespec, LeafSpec.*": "not ours: Lightning uses a deprecated name",
     "You're resuming from a checkpoint that ended before": "the DataModule keeps the position",
-    "The number of training batches .* is smaller than the logging interval": "the interval counts "
-    "on over the epochs",
+    "The number of training batches .* is smaller than the logging": "it counts on over epochs",
     "Checkpoint directory .* exists and is not empty": "a resumed fit goes on in its own folder",
 }
 """Patterns of messages, with the reason why each is expected."""
