@@ -49,6 +49,8 @@ def main() -> None:
     setting = Setting(torch.device(options.device), options.tiny, options.out.resolve())
     path, about = options.out / "rows.jsonl", _about(setting)
     rows = read_rows(path)
+    if options.retry:
+        rows = [row for row in rows if "error" not in row]
     end = time.monotonic() + options.seconds
     unfinished = False
     for name, cell in _wanted(setting, options.pieces):
@@ -77,6 +79,8 @@ def _options() -> argparse.Namespace:
         "--seconds", type=float, default=500.0, help="begin nothing that ends later"
     )
     parser.add_argument("--out", type=Path, default=Path("runs/gpu_day"))
+    text = "measure once more what failed"
+    parser.add_argument("--retry", action="store_true", help=text)
     names = [_name(piece) for piece in PIECES]
     parser.add_argument("--pieces", nargs="+", choices=names, default=names)
     return parser.parse_args()

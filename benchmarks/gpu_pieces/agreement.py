@@ -49,7 +49,7 @@ def _agree(subject: Subject, forms: tuple[str, ...], setting: Setting) -> dict[s
             with exact_float32():
                 found = _scores_and_gradient(network, there, form)
         except RuntimeError as error:  # of the compiler: the other forms are worth their values
-            row[f"{form}: scores, gradient"] = f"{type(error).__name__}: {str(error)[:60]}"
+            row[f"{form}: scores, gradient"] = str(error).strip().splitlines()[0][:60]
         else:
             errors = [relative(part, exact) for part, exact in zip(found, truth, strict=True)]
             row[f"{form}: scores, gradient"] = f"{errors[0]:.2g}, {errors[1]:.2g}"
