@@ -35,27 +35,22 @@ class FrameParts:
         self._missing: dict[int, int] = {}
         self._parts: dict[int, Tensor] = {}
 
-    def put(self, position: int, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Store a frame.
+    def put(self, position: int, pixels: NDArray[np.uint8]) -> None:
+        """Store a copy of a frame.
 
         Args:
             position: Its place, from 0 to the number of frames; each is filled once.
             pixels: The frame, (H, W, C).
-
-        Returns:
-            The stored copy, contiguous.
         """
         part, place = divmod(position, self._at_once)
         if part not in self._buffers:
             self._missing[part] = min(self._at_once, self._count - part * self._at_once)
             size = (self._missing[part], *self._shape)
             self._buffers[part] = torch.empty(size, dtype=torch.uint8)
-        stored: NDArray[np.uint8] = self._buffers[part].numpy()[place]
-        stored[:] = pixels
+        self._buffers[part].numpy()[place] = pixels
         self._missing[part] -= 1
         if not self._missing[part]:
             self._finish(part)
-        return stored
 
     def _finish(self, part: int) -> None:
         frames = self._buffers.pop(part).permute(0, 3, 1, 2)

@@ -10,7 +10,6 @@ after a seek are compared.
 
 from __future__ import annotations
 
-import zlib
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -27,7 +26,7 @@ from datamodules.storage.source import Source
 from datamodules.video.completeness import check_complete, damage_of
 from datamodules.video.errors import VideoError
 from datamodules.video.packets import NO_TIME, Headers, PacketLog
-from datamodules.video.stream import VideoStream
+from datamodules.video.stream import VideoStream, upright_shape
 
 _RATE_TOLERANCE = 0.1
 """Share by which a container's frame rate may differ from that of its time stamps."""
@@ -48,8 +47,8 @@ class VideoIndex:
         packet: Packet that each frame is made of, in order of showing, (frames,); empty where
             packets and frames do not correspond, so that frames can only be counted from the start.
         timestamps: Times at which frames are shown, in seconds, (frames,).
-        checksum: CRC-32 of each upright RGB frame, (frames,); empty for an index read from packet
-            headers.
+        checksum: CRC-32 of each frame, see `VideoStream.checksum`, (frames,); empty for an index
+            read from packet headers.
         frame_rate: Frames per second.
         height: Rows of an upright frame.
         width: Columns of an upright frame.
@@ -285,24 +284,19 @@ class _Survey:
 
     def add(self, frames: list[VideoFrame]) -> None:
         for frame in frames:
-            pixels = self._stream.rgb(frame)
-            if self.shape not in ((), pixels.shape[:2]):
-                (h, w), (height, width) = self.shape, pixels.shape[:2]
+            shape = upright_shape(frame)
+            if self.shape not in ((), shape):
+                (h, w), (height, width) = self.shape, shape
                 detail = f"frame {len(self.packets)} is {width}x{height}, those before it {w}x{h}"
                 raise VideoError(self._stream.source, "changing size", detail)
-            self.shape = pixels.shape[:2]
+            self.shape = shape
             self.packets.append(frame.pts)
-            self.checksums.append(checksum(pixels))
+            self.checksums.append(self._stream.checksum(frame))
 
     def packets_of_frames(self, num_packets: int) -> list[int]:
         """List the packet of each frame, or nothing if some frame has none of its own."""
         named = [packet for packet in self.packets if packet is not None and packet < num_packets]
         return named if len(set(named)) == len(self.packets) else []
-
-
-def checksum(pixels: NDArray[np.uint8]) -> int:
-    """Compute the CRC-32 of an array's bytes in row order."""
-    return zlib.crc32(np.ascontiguousarray(pixels).data)
 
 
 def survey(source: Source) -> VideoIndex:

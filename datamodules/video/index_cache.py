@@ -24,7 +24,7 @@ from datamodules.video.index import VideoIndex
 MAX_BYTES = 64 * 2**20
 """Memory that indices may take in one process: some thousand ten-second clips."""
 
-VERSION = 3
+VERSION = 4
 """Version of the files on disk, and of the rules by which a video is refused instead."""
 
 DECODER = f"PyAV {av.__version__}, rules {VERSION}"

@@ -23,11 +23,11 @@ from datamodules.storage.source import Place, Source, as_source
 from datamodules.video.errors import VideoError, as_unreadable
 from datamodules.video.frame_folder import FrameFolderReader, Indices, check_indices
 from datamodules.video.frame_parts import Change, FrameParts
-from datamodules.video.index import VideoIndex, build_index, checksum, survey
+from datamodules.video.index import VideoIndex, build_index, survey
 from datamodules.video.index_cache import cached_index, forget, remember
 from datamodules.video.packets import NO_TIME
 from datamodules.video.patience import patiently
-from datamodules.video.stream import VideoStream, check_file
+from datamodules.video.stream import VideoStream, check_file, upright_shape
 
 __all__ = ["VideoError", "VideoReader", "open_video"]
 
@@ -270,13 +270,13 @@ class VideoReader:
 
     def _convert(self, number: int, frame: VideoFrame, parts: FrameParts, position: int) -> None:
         """Put a frame's upright RGB bytes in their place."""
-        assert self._stream is not None
-        rgb = self._stream.rgb(frame)
-        if rgb.shape != (self.height, self.width, 3):
+        stream, index = self._stream, self._index
+        assert stream is not None
+        if upright_shape(frame) != (self.height, self.width):
             raise _BrokenPromiseError(f"frame {number} has another size")
-        stored = parts.put(position, rgb)
-        if self._index.is_surveyed and checksum(stored) != self._index.checksum[number]:
+        if index.is_surveyed and stream.checksum(frame) != index.checksum[number]:
             raise _BrokenPromiseError(f"frame {number} differs from what the survey saw")
+        parts.put(position, stream.rgb(frame))
 
     def _doubt(self, error: Exception) -> None:
         """Trust less, step by step, until only decoding from the start is left."""

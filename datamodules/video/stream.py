@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import Any, BinaryIO, Self
@@ -284,6 +285,26 @@ class VideoStream:
         self._seconds["convert"] += perf_counter() - begun
         return pixels
 
+    def checksum(self, frame: VideoFrame) -> int:
+        """Compute a CRC-32 of all that a frame's RGB bytes are made of.
+
+        Of 8-bit planes that is their bytes, half as many as the RGB ones and without a conversion,
+        and what the conversion depends on beside them; of any other format the RGB bytes.
+
+        Args:
+            frame: A decoded frame.
+        """
+        planes = frame.planes
+        parts = frame.format.components
+        if len(planes) != len(parts) or any(part.bits != 8 for part in parts):
+            return zlib.crc32(np.ascontiguousarray(self.rgb(frame)).data)
+        about = (frame.format.name, upright_shape(frame), frame.rotation, *_colours(frame))
+        found = zlib.crc32(repr(about).encode())
+        for plane in planes:
+            rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+            found = zlib.crc32(np.ascontiguousarray(rows[:, : plane.width]).data, found)
+        return found
+
     def close(self) -> None:
         """Close the file."""
         self._packets = iter(())
@@ -326,6 +347,17 @@ def upright_rgb(frame: VideoFrame, reformatter: VideoReformatter) -> NDArray[np.
     pixels = rows[:, : plane.width * 3].reshape(plane.height, plane.width, 3)
     turns = quarter_turns(frame.rotation)
     return np.rot90(pixels, turns) if turns else pixels
+
+
+def upright_shape(frame: VideoFrame) -> tuple[int, int]:
+    """Rows and columns of a frame once it is turned, see `upright_rgb`."""
+    sides = frame.height, frame.width
+    return sides[::-1] if quarter_turns(frame.rotation) % 2 else sides
+
+
+def _colours(frame: VideoFrame) -> tuple[object, ...]:
+    """List what a frame says of its colours."""
+    return frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc
 
 
 def quarter_turns(rotation: int) -> int:
