@@ -12,7 +12,7 @@ from datamodules.annotations.listed_videos import ListedVideo, ListedVideos, Spl
 from datamodules.augmentation.mirrors import ClassInfo, told_by_names
 from datamodules.clips.figures import FigureSource
 from datamodules.errors import UserError
-from datamodules.storage.packed import open_pack
+from datamodules.storage.packed import PackedPath, open_pack
 from datamodules.storage.source import LocalPath, Source
 
 
@@ -111,6 +111,12 @@ class AnnotatedDataset(ABC):
             return open_pack(self.root) or LocalPath(self.root)
         except OSError as error:
             raise UserError(f"the packed dataset {self.root} cannot be read: {error}") from error
+
+    @property
+    def place(self) -> str:
+        """Path or address of the dataset, as records have it."""
+        packed = self.store if isinstance(self.store, PackedPath) else None
+        return str(packed.place if packed else self.root.absolute())
 
     def group_of(self, video: ListedVideo) -> str:
         """Name a video's group, never divided between train and val; by default the video."""

@@ -93,6 +93,8 @@ def test_batches_from_a_web_server_equal_those_of_the_files(
     monkeypatch.setenv("KINETOSCOPE_CACHE", str(tmp_path / "cache"))
     with serving(tmp_path) as address:
         assert_equal(batches(f"{address}/packed/"), batches(str(original)))
+        data = VideoFolderDataModule(f"{address}/packed", **data_settings(**FORM))
+        assert data.place == f"{address}/packed"
         (cached,) = (tmp_path / "cache" / "packs").glob("*/")
         assert (cached / "list.txt").read_text() == "grow/frames 0\n"
         assert not (cached / "shards").exists()
@@ -168,6 +170,16 @@ def test_other_files_or_settings_are_refused(original: Path, packed: Path) -> No
         pack(original, packed)
     with pytest.raises(UserError, match="shards of 0 bytes"):
         pack_dataset(original, packed, shard_bytes=0, say=print)
+
+
+@pytest.mark.parametrize("command", ["flow", "transcode", "pack"])
+def test_commands_that_need_files_say_how_to_have_them(
+    packed: Path, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([command, str(packed), str(tmp_path / "made")])
+    assert "is a packed dataset; unpack it" in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()
 
 
 def test_cut_and_missing_shards_are_named(packed: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from datamodules.atomic import locked, write_atomically
 from datamodules.errors import UserError
+from datamodules.storage import packed
 from datamodules.video.suffixes import VIDEO_SUFFIXES, is_video
 
 __all__ = [
@@ -34,7 +35,7 @@ PARTIAL = ".partial"
 
 
 def check_apart(source: Path, target: Path, made: str) -> None:
-    """Refuse folders of which one lies in the other.
+    """Refuse folders of which one lies in the other, and a source that is packed.
 
     Args:
         source: What is read.
@@ -42,10 +43,15 @@ def check_apart(source: Path, target: Path, made: str) -> None:
         made: What is made, in a word.
 
     Raises:
-        UserError: If there is no source, or one lies in the other.
+        UserError: If there is no source, it is packed, or one lies in the other.
     """
     if not source.exists():
         raise UserError(f"there is nothing at {source}; set the source to a folder of videos")
+    if (source / packed.MANIFEST).is_file():
+        raise UserError(
+            f"{source} is a packed dataset; unpack it to a folder of videos first, with "
+            f"`for s in {source}/shards/*.tar; do tar -xf $s -C FOLDER; done`"
+        )
     inner, outer = sorted((source.resolve(), target.resolve()), key=lambda p: -len(p.parts))
     if inner.is_relative_to(outer):
         raise UserError(

@@ -1,7 +1,6 @@
 """A whole dataset packed: its videos in shards, its lists beside them, its index."""
 
 import hashlib
-import json
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
@@ -10,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from datamodules.errors import StorageError, UserError
+from datamodules.errors import UserError
 from datamodules.jobs.dataset_jobs import Report, follow_pass, process_videos, take_shard
 from datamodules.jobs.target_folder import (
     check_apart,
@@ -21,8 +19,9 @@ from datamodules.jobs.target_folder import (
     partial_folder,
     videos_below,
 )
+from datamodules.packing.index import Row, write_index
 from datamodules.packing.shards import Packing, ShardJob, plan_shards, shard_index
-from datamodules.storage.packed import ABOUT, ARRAYS, INDEX, MANIFEST, SHARDS, PackIndex
+from datamodules.storage.packed import INDEX, MANIFEST, SHARDS
 
 __all__ = ["SHARD_BYTES", "pack_dataset"]
 
@@ -124,38 +123,21 @@ def _digest(files: Sequence[tuple[str, int]]) -> str:
 
 def _finish(jobs: Sequence[ShardJob], lists: Sequence[str], target: Path) -> str:
     """Write the index of the dataset, if all of its shards are there; say what there is."""
-    open_ones = [job for job in jobs if not (target / SHARDS / str(job)).is_file()]
-    if open_ones:
-        return f"{len(open_ones)} shards are left for other runs; the last one writes the index"
-    try:
-        if not (target / INDEX).is_dir():
-            _write_index(jobs, lists, target)
-        found = PackIndex(target / INDEX)
-    except OSError as error:
-        raise StorageError(
-            f"the index of {target} cannot be written ({error}); make room, and pack on"
-        ) from error
-    return f"{len(found)} files in {len(jobs)} shards; give {target} as data.root"
+    shards = [f"{SHARDS}/{job}" for job in jobs]
+    missing = [shard for shard in shards if not (target / shard).is_file()]
+    if missing:
+        return f"{len(missing)} shards are left for other runs; the last one writes the index"
+    if not (target / INDEX).is_dir():
+        write_index(target, list(_rows(jobs, target)), shards, lists)
+        for job in jobs:
+            shard_index(target, job.number).unlink()
+    return f"{len(shards)} shards are whole; give {target} as data.root"
 
 
-def _write_index(jobs: Sequence[ShardJob], lists: Sequence[str], target: Path) -> None:
-    """Join the indices of the shards to one, whose arrays appear together."""
-    names = [os.fsencode(name) for job in jobs for name in job.files]
-    parts = [np.load(shard_index(target, job.number)) for job in jobs]
-    counts = [len(job.files) for job in jobs]
-    arrays: dict[str, NDArray[Any]] = {
-        "names": np.frombuffer(b"".join(names), np.uint8),
-        "ends": np.cumsum([len(name) for name in names], dtype=np.int64),
-        "shard": np.repeat(np.arange(len(jobs), dtype=np.int32), counts),
-        "start": np.concatenate([part["start"] for part in parts]),
-        "size": np.concatenate([part["size"] for part in parts]),
-        "crc": np.concatenate([part["crc"] for part in parts]).astype(np.uint32),
-    }
-    made = target / f".{INDEX}"
-    made.mkdir(exist_ok=True)
-    for name in ARRAYS:
-        np.save(made / f"{name}.npy", arrays[name])
-    (made / ABOUT).write_text(json.dumps({"lists": list(lists)}))
-    os.replace(made, target / INDEX)
+def _rows(jobs: Sequence[ShardJob], target: Path) -> Iterator[Row]:
+    """Join what was noted of each shard."""
     for job in jobs:
-        shard_index(target, job.number).unlink()
+        with np.load(shard_index(target, job.number)) as noted:
+            columns = (noted[name].tolist() for name in ("start", "size", "crc"))
+            for name, start, size, crc in zip(job.files, *columns, strict=True):
+                yield Row(os.fsencode(name), job.number, start, size, crc)

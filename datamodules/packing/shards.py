@@ -11,13 +11,18 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from datamodules.jobs.dataset_jobs import Step
-from datamodules.storage.packed import SHARDS, shard_name
+from datamodules.storage.packed import SHARDS
 from datamodules.video.errors import VideoError
 
 __all__ = ["Packing", "ShardJob", "plan_shards", "shard_index"]
 
 BLOCK = 2**20
 """Bytes that are copied at a time."""
+
+
+def shard_name(number: int) -> str:
+    """Name a shard, as WebDataset does."""
+    return f"shard-{number:06d}.tar"
 
 
 @dataclass(frozen=True)

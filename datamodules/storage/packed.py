@@ -2,13 +2,14 @@
 
     DST/pack.json                   manifest: what is packed, how, by which versions
     DST/shards/shard-000000.tar     members under their paths, as `tar` and WebDataset read them
-    DST/index/*.npy                 sorted names; shard, first byte, size and CRC-32 of each member
+    DST/index/                      sorted names; shard, first byte, size and CRC-32 of each member
     DST/...                         the dataset's lists, as they were
 
 The index is mapped into memory, so that processes share it and its size costs no start.
 """
 
 import json
+import os
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,22 +22,17 @@ from numpy.typing import NDArray
 
 from datamodules.storage.source import Address, LocalPath, Source, Span, ranged
 
-__all__ = ["MANIFEST", "PackIndex", "PackedPath", "open_pack", "shard_name"]
+__all__ = ["MANIFEST", "PackIndex", "PackedPath", "open_pack"]
 
 MANIFEST = "pack.json"
 INDEX, SHARDS = "index", "shards"
 ABOUT = "about.json"
-"""File of the index that names the lists: elsewhere nothing may list a folder."""
+"""File of the index that names shards and lists: elsewhere nothing may list a folder."""
 ORIGIN = "origin.txt"
 """File of a copy without shards that holds the address of the dataset."""
 ARRAYS = ("names", "ends", "shard", "start", "size", "crc")
 """Arrays of the index: the names behind each other in UTF-8, sorted; the end of each name; and
 number of the shard, first byte in it, bytes, and CRC-32 of each file."""
-
-
-def shard_name(number: int) -> str:
-    """Name a shard, as WebDataset does."""
-    return f"shard-{number:06d}.tar"
 
 
 class _Names(Sequence[bytes]):
@@ -98,6 +94,10 @@ class PackIndex:
         if len(lengths) != 1 or (len(ends) and int(ends[-1]) != len(found["names"])):
             raise OSError(f"the index in {folder} is damaged: its arrays differ in length")
         self.names = _Names(found["names"], ends)
+        try:
+            self.shards: list[str] = json.loads((folder / ABOUT).read_text())["shards"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise OSError(f"the index in {folder} is damaged ({error})") from error
         self._columns = [found[name] for name in ARRAYS[2:]]
 
     def __len__(self) -> int:
@@ -109,7 +109,7 @@ class PackIndex:
         Args:
             path: Its path in the dataset.
         """
-        name = path.encode()
+        name = os.fsencode(path)
         place = bisect_left(self.names, name)
         if place == len(self.names) or self.names[place] != name:
             return None
@@ -125,11 +125,11 @@ class PackIndex:
         Args:
             folder: Its path in the dataset; empty for all of it.
         """
-        prefix = f"{folder}/".encode() if folder else b""
+        prefix = os.fsencode(f"{folder}/") if folder else b""
         place = bisect_left(self.names, prefix)
         while place < len(self.names) and (name := self.names[place]).startswith(prefix):
             first, slash, _ = name[len(prefix) :].partition(b"/")
-            yield first.decode(), bool(slash)
+            yield os.fsdecode(first), bool(slash)
             # "0" is the byte behind "/": all that lies in the folder is jumped over
             past = bisect_left(self.names, prefix + first + b"0", place) if slash else place + 1
             place = past
@@ -147,25 +147,25 @@ class PackedPath(Source):
 
     Attributes:
         root: Folder of the dataset's index and lists, on this machine.
-        shards: Folder of the shards, wherever they are.
+        place: Folder of the dataset with its shards, wherever it is.
         member: Path in the dataset, without slashes at its ends; empty for all of it.
     """
 
     root: Path
-    shards: Source
+    place: Source
     member: str = ""
 
     def __str__(self) -> str:
         return f"{self.root}!/{self.member}"
 
     def __truediv__(self, name: str) -> "PackedPath":
-        return PackedPath(self.root, self.shards, f"{self.member}/{name}".strip("/"))
+        return PackedPath(self.root, self.place, f"{self.member}/{name}".strip("/"))
 
     @property
     def parent(self) -> "PackedPath | None":
         """See `Source`."""
         above = self.member.rpartition("/")[0]
-        return PackedPath(self.root, self.shards, above) if self.member else None
+        return PackedPath(self.root, self.place, above) if self.member else None
 
     @property
     def contents(self) -> PackIndex:
@@ -176,11 +176,11 @@ class PackedPath(Source):
     def _found(self) -> Member:
         found = self.contents.find(self.member)
         if found is None:
-            raise FileNotFoundError(f"{self.shards} has no file {self.member}")
+            raise FileNotFoundError(f"{self.place} has no file {self.member}")
         return found
 
     def _shard(self, member: Member) -> Source:
-        return self.shards / shard_name(member.shard)
+        return self.place / self.contents.shards[member.shard]
 
     @property
     def span(self) -> Span | None:
@@ -229,7 +229,7 @@ class PackedPath(Source):
 
     def is_away(self) -> bool:
         """See `Source`."""
-        return self.shards.is_away()
+        return self.place.is_away()
 
     def read(self, start: int, length: int) -> bytes:
         """See `Source`.
@@ -287,4 +287,4 @@ def open_pack(root: Path) -> PackedPath | None:
         raise OSError(f"{root} is not packed to its end; go on with `kinetoscope pack`")
     origin = root / ORIGIN
     place = Address(origin.read_text()) if origin.is_file() else LocalPath(root.absolute())
-    return PackedPath(root.absolute(), place / SHARDS)
+    return PackedPath(root.absolute(), place)

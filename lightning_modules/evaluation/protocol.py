@@ -205,7 +205,7 @@ def describe_protocol(
         chosen_on_these=origin.chosen_on.get("list") == listed,
         missing=data.test_set.missing,
         broken=scores["broken"],
-        data_root=plain(data.root.absolute(), "data.root"),
+        data_root=plain(data.place, "data.root"),
         flow_input=plain(data.flow, "data.flow"),
         sampling=spec.sampling.describe(),
         num_clips=data.evaluation.num_clips,

@@ -55,7 +55,7 @@ def prepare(
     if parts.flow:
         _prepare_flow(data, parts.num_workers, say)
     data.setup("fit")
-    say(f"videos: {_counts(data)}, in {data.root}")
+    say(f"videos: {_counts(data)}, in {data.place}")
     if parts.index:
         _prepare_index(data, parts.num_workers, say)
 
