@@ -102,7 +102,7 @@ class AnnotatedDataset(ABC):
 
     @cached_property
     def store(self) -> Source:
-        """Where the videos lie under their paths: the root, or the shards it is packed in.
+        """Place where the videos lie under their paths: the root, or the shards it is packed in.
 
         Raises:
             UserError: If a packed dataset cannot be read.
