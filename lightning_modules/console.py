@@ -40,16 +40,30 @@ def fail(sentence: str, code: int = USER_ERROR) -> NoReturn:
     raise SystemExit(code)
 
 
-def fail_for(failed: Sequence[tuple[str, str]], lack: str) -> None:
+def fail_for(failed: Sequence[tuple[str, str]], lack: str, noun: str = "video") -> None:
     """End the command with exit code 1 where some videos could not be done, and name them.
 
     Args:
         failed: Videos and the reasons; none if all was done.
         lack: What is to be said of them, such as `have no flow`.
+        noun: What they are, where they are no videos.
     """
     if failed:
         lines = "".join(f"\n  {video}: {reason}" for video, reason in failed)
-        fail(f"{len(failed)} video(s) {lack}:{lines}", 1)
+        fail(f"{len(failed)} {noun}(s) {lack}:{lines}", 1)
+
+
+def num_processes(given: int | None, default: int) -> int:
+    """Read `--workers`; ends the command where it is too small.
+
+    Args:
+        given: The user's number; None for the default.
+        default: The default, a number of processes.
+    """
+    workers = default if given is None else given
+    if workers < 0:
+        fail(f"--workers {workers} is too small; give at least 0")
+    return workers
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -1,5 +1,7 @@
 """`kinetoscope pack`: tar shards that tar reads, and that DataModules read as the files."""
 
+import errno
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +14,9 @@ from PIL import Image
 from range_server import serving
 
 from datamodules import VideoFolderDataModule
-from datamodules.errors import UserError
+from datamodules.errors import StorageError, UserError
 from datamodules.packing import shards
-from datamodules.packing.dataset import pack_dataset
+from datamodules.packing.dataset import list_files, pack_dataset
 from datamodules.storage.packed import PackedPath, open_pack
 from datamodules.storage.source import as_source
 from datamodules.video.errors import VideoError
@@ -147,7 +149,7 @@ def test_killed_pass_leaves_no_half_shard(
     target = tmp_path / "killed"
     with pytest.raises(KeyboardInterrupt):
         pack(original, target)
-    assert not list((target / "shards").glob("*.tar")) if (target / "shards").exists() else True
+    assert not list(target.rglob("*.tar"))
     monkeypatch.undo()
     pack(original, target)
     assert_equal(batches(str(target)), batches(str(original)))
@@ -162,6 +164,65 @@ def test_copy_that_differs_is_no_shard(
     assert report.failed
     assert "its copy in shard-000000.tar differs; check the disk" in report.failed[0][1]
     assert not list((tmp_path / "bad" / "shards").glob("*.tar"))
+
+
+class FullDisk:
+    """A tar that is written where there is no more room."""
+
+    def __init__(self, path: Path, mode: str, **_: Any) -> None:
+        self.path = path
+
+    def __enter__(self) -> "FullDisk":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def addfile(self, entry: tarfile.TarInfo, file: Any) -> None:
+        file.read(min(10, entry.size))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+
+
+def test_full_disk_is_no_fault_of_a_video(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datamodules.packing.shards.tarfile.open", FullDisk)
+    with pytest.raises(StorageError, match=r"0 of \d+ shards done, .*No space left .*goes on"):
+        pack(original, tmp_path / "full")
+    monkeypatch.undo()
+    pack(original, tmp_path / "full")
+    assert_equal(batches(str(tmp_path / "full")), batches(str(original)))
+
+
+def test_video_that_cannot_be_read_is_named(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = list_files(original)
+    video = next((original / "grow").glob("*.mp4"))
+    video.rename(video.with_suffix(".away"))
+    monkeypatch.setattr("datamodules.packing.dataset.list_files", lambda _: listed)
+    said: list[str] = []
+    report = pack_dataset(original, tmp_path / "lost", shard_bytes=20_000, say=said.append)
+    ((job, reason),) = report.failed
+    assert str(job).startswith("shard-")
+    assert reason == f"unreadable: {video}: No such file or directory"
+    assert f"{report.total - 1} of {report.total} shards done" in said[1]
+
+
+def test_video_that_becomes_shorter_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"abc")
+    with path.open("rb") as file:
+        reading = shards._Checked(path, file)
+        assert reading.read(2) == b"ab"
+        with pytest.raises(VideoError, match=r"a.mp4 became shorter while it was read"):
+            reading.read(2)
+
+
+def test_index_that_cannot_be_read_is_told(packed: Path) -> None:
+    (packed / "index" / "about.json").unlink()
+    with pytest.raises(UserError, match=r"index/about\.json"):
+        batches(str(packed))
 
 
 def test_other_files_or_settings_are_refused(original: Path, packed: Path) -> None:

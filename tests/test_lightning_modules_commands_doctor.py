@@ -345,6 +345,27 @@ def test_words_of_a_fit_are_taken(
     assert rows == [(64, "the train list"), (16, "the validation list"), (16, "the test list")]
 
 
+def test_network_of_a_config_is_tried_by_its_short_name(
+    class_folders: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[str] = []
+    monkeypatch.setattr(
+        "lightning_modules.commands.doctor._about_network",
+        lambda network, *_: tried.append(type(network).__name__) or [],
+    )
+    config = tmp_path / "mine.yaml"
+    config.write_text("model: {class_path: StNetModule, init_args: {network: stnet_tiny}}")
+    words = [f"--data.root={class_folders}", f"--out={tmp_path / 'out'}", "--measure=0"]
+    assert doctor(*words, f"--config={config}") == 0
+    assert tried == ["StNet"]
+    config.write_text("model: {class_path: StNetModule, init_args: {network: stnet_tini}}")
+    assert doctor(*words, f"--config={config}") == 2
+    assert "there is no network 'stnet_tini'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

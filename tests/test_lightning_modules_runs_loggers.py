@@ -141,6 +141,7 @@ def test_a_mistake_in_wandbs_use_is_no_loss(error: Exception, tmp_path: Path) ->
 
 WITHOUT_SERVICE = """
 import os, signal, sys, time
+from contextlib import suppress
 from pathlib import Path
 import wandb
 from lightning_modules.runs.wandb_runs import RunLogger, finish_wandb, outlive_service
@@ -150,9 +151,10 @@ outlive_service(logger, stopping=lambda: False)
 logger.log_metrics({"a": 1.0}, 0)
 ours = []
 for folder in Path("/proc").glob("[0-9]*"):
-    parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
-    if int(parent) == os.getpid() and b"wandb" in (folder / "cmdline").read_bytes():
-        ours.append(int(folder.name))
+    with suppress(OSError):  # another process may end while it is looked at
+        parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+        if int(parent) == os.getpid() and b"wandb" in (folder / "cmdline").read_bytes():
+            ours.append(int(folder.name))
 assert ours, "W&B has no process of its own"
 for process in ours:
     os.kill(process, signal.SIGKILL)

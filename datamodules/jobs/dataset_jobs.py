@@ -166,6 +166,7 @@ class Report(Generic[Video]):
     Args:
         total: Videos of the pass.
         known: Those of them that an earlier run did.
+        noun: What is passed over, in the plural.
 
     Attributes:
         done: Videos that are done, known ones included.
@@ -173,8 +174,8 @@ class Report(Generic[Video]):
         failed: Those that cannot be done, and the reasons.
     """
 
-    def __init__(self, total: int, known: int = 0) -> None:
-        self.total = total
+    def __init__(self, total: int, known: int = 0, noun: str = "videos") -> None:
+        self.total, self.noun = total, noun
         self.known = self.done = known
         self.frames = 0
         self.failed: list[tuple[Video, str]] = []
@@ -182,15 +183,15 @@ class Report(Generic[Video]):
         self._begin = time.monotonic()
 
     def __str__(self) -> str:
-        return f"{self.done} of {self.total} videos done, {self.rate}"
+        return f"{self.done} of {self.total} {self.noun} done, {self.rate}"
 
     @property
     def rate(self) -> str:
-        """Frames per second, or videos where nothing tells of frames."""
+        """Frames per second, or items where nothing tells of frames."""
         seconds = max(time.monotonic() - self._begin, 1e-9)
         if self.frames:
             return f"{self.frames / seconds:.1f} frames/s"
-        return f"{(self.done - self.known) / seconds:.1f} videos/s"
+        return f"{(self.done - self.known) / seconds:.1f} {self.noun}/s"
 
     @property
     def time_left(self) -> timedelta | None:
@@ -224,6 +225,7 @@ def follow_pass(
     total: int,
     *,
     known: int = 0,
+    noun: str = "videos",
     shown: bool | None = None,
     say: Callable[[str], None] = _tell,
 ) -> Report[Video]:
@@ -234,6 +236,7 @@ def follow_pass(
         events: The events of the pass, to its end.
         total: Videos of the pass.
         known: Those of them that an earlier run did, so that nothing happens to them.
+        noun: What is passed over, in the plural.
         shown: If True, draw a bar; if False, write a line now and then. By default True if standard
             error is a terminal.
         say: Writes a line; to standard error by default.
@@ -245,10 +248,10 @@ def follow_pass(
         StorageError: The disk is full, or gone; what was done before is kept.
         KeyboardInterrupt: Ctrl-C, after what is under way was put away.
     """
-    report, told = Report[Video](total, known), time.monotonic()
+    report, told = Report[Video](total, known, noun), time.monotonic()
     shown = sys.stderr.isatty() if shown is None else shown
     try:
-        with closing(events), progress_bar("videos", shown=shown) as bar:
+        with closing(events), progress_bar(noun, shown=shown) as bar:
             task = bar.add_task(title, total=total, completed=known)
             for event in events:
                 share = report.count(event)

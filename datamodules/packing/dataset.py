@@ -81,7 +81,7 @@ def pack_dataset(
     with partial_folder(target) as partial:
         work = Packing(source, target, partial)
         events = process_videos(work, missing, num_workers)
-        report = follow_pass("packing", events, len(missing), say=say)
+        report = follow_pass("packing", events, len(missing), noun="shards", say=say)
     if missing:
         say(str(report))
     if not report.failed:
@@ -129,8 +129,8 @@ def _finish(jobs: Sequence[ShardJob], lists: Sequence[str], target: Path) -> str
         return f"{len(missing)} shards are left for other runs; the last one writes the index"
     if not (target / INDEX).is_dir():
         write_index(target, list(_rows(jobs, target)), shards, lists)
-        for job in jobs:
-            shard_index(target, job.number).unlink()
+    for job in jobs:
+        shard_index(target, job.number).unlink(missing_ok=True)
     return f"{len(shards)} shards are whole; give {target} as data.root"
 
 

@@ -14,6 +14,9 @@ from datamodules.storage.packed import ABOUT, ARRAYS, INDEX
 
 __all__ = ["Row", "write_index"]
 
+TYPES = {"shard": np.int32, "crc": np.uint32}
+"""Types of the columns that need no 64 bits."""
+
 
 class Row(NamedTuple):
     """A file of a packed dataset; rows are sorted by name.
@@ -64,7 +67,3 @@ def write_index(
         raise StorageError(
             f"the index of {target} cannot be written ({error}); make room, and start again"
         ) from error
-
-
-TYPES = {"shard": np.int32, "crc": np.uint32}
-"""Types of the columns that need no 64 bits."""

@@ -4,9 +4,10 @@ import os
 import tarfile
 import zlib
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 
@@ -89,9 +90,9 @@ class Packing:
         """
         made = self.partial / str(job)
         checksums = yield from self._write(job, made)
-        members = self._check(job, made, checksums)
+        starts, sizes = self._check(job, made, checksums)
         index = self.partial / f"{job}.npz"
-        np.savez(index, start=members.starts, size=members.sizes, crc=checksums)
+        np.savez(index, start=starts, size=sizes, crc=checksums)
         folder = self.target / SHARDS
         folder.mkdir(exist_ok=True)
         os.replace(index, shard_index(self.target, job.number))
@@ -103,20 +104,25 @@ class Packing:
         with tarfile.open(made, "w", format=tarfile.PAX_FORMAT) as archive:
             for count, name in enumerate(job.files, 1):
                 path = self.source / name
-                try:
-                    with path.open("rb") as file:
-                        reading = _Checked(file)
-                        archive.addfile(_entry(name, os.fstat(file.fileno())), reading)
-                except OSError as error:
-                    raise VideoError(path, "unreadable", str(error)) from error
+                with _reading(path):
+                    opened = path.open("rb")
+                with opened as file:
+                    reading = _Checked(path, file)
+                    archive.addfile(_entry(name, os.fstat(file.fileno())), reading)
                 checksums.append(reading.checksum)
                 yield Step(0, count / len(job.files))
         with made.open("rb") as written:
             os.fsync(written.fileno())
         return checksums
 
-    def _check(self, job: ShardJob, made: Path, checksums: Sequence[int]) -> "_Places":
-        """Read a shard back, and compare each member with what was read from the source."""
+    def _check(
+        self, job: ShardJob, made: Path, checksums: Sequence[int]
+    ) -> tuple[list[int], list[int]]:
+        """Read a shard back, and compare each member with what was read from the source.
+
+        Returns:
+            The first byte of each member, and its number of bytes.
+        """
         starts, sizes = [], []
         with made.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             entries = list(archive)
@@ -125,16 +131,9 @@ class Packing:
                 sizes.append(entry.size)
                 found = _checksum_of(file.fileno(), entry.offset_data, entry.size)
                 if (entry.name, found) != (name, checksum):
-                    detail = f"its copy in {job} differs; check the disk"
+                    detail = f"{self.source / name}: its copy in {job} differs; check the disk"
                     raise VideoError(self.source / name, "damaged", detail)
-        return _Places(starts, sizes)
-
-
-class _Places(NamedTuple):
-    """First byte and number of bytes of each member."""
-
-    starts: list[int]
-    sizes: list[int]
+        return starts, sizes
 
 
 def _entry(name: str, state: os.stat_result) -> tarfile.TarInfo:
@@ -144,16 +143,36 @@ def _entry(name: str, state: os.stat_result) -> tarfile.TarInfo:
     return entry
 
 
-class _Checked:
-    """A file that is read once, with the checksum of what was read."""
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise VideoError(path, "unreadable", f"{path}: {reason}") from error
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+
+class _Checked:
+    """A file that is read once, with the checksum of what was read.
+
+    Its faults are the video's; those of writing what was read are the disk's, and other errors.
+    """
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path, self._file = path, file
         self.checksum = 0
 
-    def read(self, size: int = -1) -> bytes:
-        """Read on."""
-        content: bytes = self._file.read(size)
+    def read(self, size: int = -1, /) -> bytes:
+        """Read on.
+
+        Raises:
+            VideoError: The file cannot be read, or became shorter.
+        """
+        with _reading(self._path):
+            content = self._file.read(size)
+        if len(content) < size:
+            detail = f"{self._path} became shorter while it was read"
+            raise VideoError(self._path, "truncated", detail)
         self.checksum = zlib.crc32(content, self.checksum)
         return content
 

@@ -11,16 +11,19 @@ The index is mapped into memory, so that processes share it and its size costs n
 import json
 import os
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, overload
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.storage.source import Address, LocalPath, Source, Span, ranged
+from datamodules.storage.addresses import Address
+from datamodules.storage.base import Source, Span
+from datamodules.storage.local import LocalPath
+from datamodules.storage.ranges import part_of, ranged
 
 __all__ = ["MANIFEST", "PackIndex", "PackedPath", "open_pack"]
 
@@ -35,7 +38,7 @@ ARRAYS = ("names", "ends", "shard", "start", "size", "crc")
 number of the shard, first byte in it, bytes, and CRC-32 of each file."""
 
 
-class _Names(Sequence[bytes]):
+class _Names:
     """The sorted names of all files."""
 
     def __init__(self, blob: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
@@ -44,21 +47,12 @@ class _Names(Sequence[bytes]):
     def __len__(self) -> int:
         return len(self._ends)
 
-    @overload
-    def __getitem__(self, place: int) -> bytes: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[bytes]: ...
-
-    def __getitem__(self, place: int | slice) -> bytes | Sequence[bytes]:
-        if isinstance(place, slice):
-            return [self[i] for i in range(*place.indices(len(self)))]
+    def __getitem__(self, place: int) -> bytes:
         begin = int(self._ends[place - 1]) if place else 0
         return self._blob[begin : int(self._ends[place])].tobytes()
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """A file in a shard.
 
     Attributes:
@@ -131,8 +125,7 @@ class PackIndex:
             first, slash, _ = name[len(prefix) :].partition(b"/")
             yield os.fsdecode(first), bool(slash)
             # "0" is the byte behind "/": all that lies in the folder is jumped over
-            past = bisect_left(self.names, prefix + first + b"0", place) if slash else place + 1
-            place = past
+            place = bisect_left(self.names, prefix + first + b"0", place) if slash else place + 1
 
 
 @lru_cache(maxsize=8)
@@ -228,8 +221,8 @@ class PackedPath(Source):
         return "packed", self.member, found.size, found.crc
 
     def is_away(self) -> bool:
-        """See `Source`."""
-        return self.place.is_away()
+        """See `Source`; elsewhere than on this machine nothing may list a folder."""
+        return not (self.place / MANIFEST).exists()
 
     def read(self, start: int, length: int) -> bytes:
         """See `Source`.
@@ -240,8 +233,7 @@ class PackedPath(Source):
         found = self._found()
         length = max(0, min(length, found.size - start))
         content = self._shard(found).read(found.start + start, length)
-        self._check_whole(found, content, length)
-        return content
+        return self._whole(found, content, length)
 
     def open(self) -> BinaryIO:
         """See `Source`."""
@@ -249,19 +241,18 @@ class PackedPath(Source):
         shard = self._shard(found)
         if shard.path is None:
             return ranged(self.read, found.size, self.name)
-        file = shard.path.open("rb", buffering=0)
+        file = shard.open()
+        part = part_of(file, found.start)
 
         def read(start: int, length: int) -> bytes:
-            file.seek(found.start + start)
-            content = file.read(length) or b""
-            self._check_whole(found, content, length)
-            return content
+            return self._whole(found, part(start, length), length)
 
         return ranged(read, found.size, self.name, file.close)
 
-    def _check_whole(self, found: Member, content: bytes, length: int) -> None:
+    def _whole(self, found: Member, content: bytes, length: int) -> bytes:
         if len(content) < length:
             raise OSError(self._cut(found))
+        return content
 
     def _cut(self, found: Member) -> str:
         return f"the shard {self._shard(found)} ends within {self.member}; copy it once more"
@@ -277,14 +268,14 @@ def open_pack(root: Path) -> PackedPath | None:
         None where the folder holds no such dataset.
 
     Raises:
-        OSError: It is not packed to its end, or its manifest cannot be read.
+        OSError: It is not packed to its end, or its index cannot be read.
     """
-    manifest = root / MANIFEST
-    if not manifest.is_file():
+    if not (root / MANIFEST).is_file():
         return None
-    json.loads(manifest.read_text())
-    if not (root / INDEX / "names.npy").is_file():
+    if not (root / INDEX).is_dir():
         raise OSError(f"{root} is not packed to its end; go on with `kinetoscope pack`")
     origin = root / ORIGIN
     place = Address(origin.read_text()) if origin.is_file() else LocalPath(root.absolute())
-    return PackedPath(root.absolute(), place)
+    found = PackedPath(root.absolute(), place)
+    len(found.contents)  # opens the index, so that a fault of it is told here
+    return found

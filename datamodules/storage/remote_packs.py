@@ -10,8 +10,9 @@ from pathlib import Path
 
 from datamodules.atomic import locked, write_atomically
 from datamodules.errors import UserError
+from datamodules.storage.addresses import Address, is_address
+from datamodules.storage.base import Source
 from datamodules.storage.packed import ABOUT, ARRAYS, INDEX, MANIFEST, ORIGIN
-from datamodules.storage.source import Address, Source, is_address
 from datamodules.storage.transient import retry
 
 __all__ = ["cache_folder", "local_root"]
@@ -50,7 +51,6 @@ def local_root(root: str) -> Path:
 
 def _copied(address: Address) -> Path:
     manifest = _read(address / MANIFEST)
-    json.loads(manifest)
     folder = cache_folder() / "packs" / hashlib.sha256(str(address).encode()).hexdigest()[:24]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.with_suffix(".lock"), wait=True):

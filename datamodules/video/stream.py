@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from datamodules.formats.containers import PLAYLISTS, ends_early
 from datamodules.stopwatch import running
-from datamodules.storage.source import Source, Span
+from datamodules.storage.source import Source
 from datamodules.video.errors import MAX_PIXELS, VideoError, as_unreadable
 
 # Containers in which a packet keeps its byte position and a seek lands on a listed packet.
@@ -91,12 +91,9 @@ class VideoStream:
     def _open(self) -> None:
         self._file: BinaryIO | None = None
         try:
-            # An absolute path is never taken for a protocol; nothing but files is ever opened.
-            path, span = self.source.path, self.source.span
-            if path is None and span is None:
+            address, protocols = _address_of(self.source)
+            if not address:
                 self._file = self.source.open()
-            address = os.path.abspath(path) if path else _part(span) if span else ""
-            protocols = "file" if path else "file,subfile" if span else "none"
             self._container: InputContainer = av.open(
                 self._file or address,
                 mode="r",
@@ -323,9 +320,20 @@ class VideoStream:
             yield packet
 
 
-def _part(span: Span) -> str:
-    """Address a part of a file as FFmpeg does, which reads it itself, as fast as a file."""
-    return f"subfile,,start,{span.start},end,{span.end},,:{os.path.abspath(span.path)}"
+def _address_of(source: Source) -> tuple[str, str]:
+    """Address a file, or a part of one, that FFmpeg reads itself; empty where it cannot.
+
+    Returns:
+        The address, and the protocols that may be used: an absolute path is never taken for one,
+        and nothing but files is ever opened.
+    """
+    if source.path is not None:
+        return os.path.abspath(source.path), "file"
+    span = source.span
+    if span is None:
+        return "", "none"
+    part = f"subfile,,start,{span.start},end,{span.end},,:{os.path.abspath(span.path)}"
+    return part, "file,subfile"
 
 
 def _num_pixels(stream: AVVideoStream) -> int:

@@ -25,10 +25,12 @@ from lightning_modules.parsing.parser import (
     VideoParser,
     allow_known_classes,
     constructors_mistakes,
+    subclasses_of,
 )
 from lightning_modules.parsing.parts_of_fit import ignore_parts, parts_but, without_parts
 from lightning_modules.reports.doctor.page import write_page
 from lightning_modules.reports.doctor.terminal import print_report
+from models import VideoNetwork
 
 UNHEALTHY = 1
 """Exit code where a finding is fatal."""
@@ -85,13 +87,14 @@ def run(words: Sequence[str]) -> None:
     with constructors_mistakes():
         data: VideoDataModule = parser.instantiate_classes(options).data
     settings = _settings(options, data)
+    network = _network_of(options.model)
     _make_folder(settings.folder)
     try:
         found = examine(data, settings, allow_missing)
     except KeyboardInterrupt:
         sys.stderr.write(f"{COMMAND}: what was decoded is kept; the same command goes on from it\n")
         raise
-    found.findings += _about_network(options.model, data, found.speeds, options.measure)
+    found.findings += _about_network(network, data, found.speeds, options.measure)
     page = write_page(found, settings.folder / "report.html")
     text = json.dumps({**found.as_dict(), "page": str(page)}, indent=2)
     write_atomically(settings.folder / "findings.json", text + "\n", lone=True)
@@ -142,28 +145,45 @@ def _parser() -> VideoParser:
     return parser
 
 
+def _network_of(model: Mapping[str, Any] | str | None) -> VideoNetwork | None:
+    """Make the network that a config names; None where it names none.
+
+    Raises:
+        UserError: If it cannot be made.
+    """
+    if not isinstance(model, Mapping) or "class_path" not in model:
+        return None
+    arguments = model.get("init_args") or {}
+    if "network" not in arguments:
+        return None
+    # imported here, as data alone need none of it
+    from lightning_modules.base import VideoClassifier
+
+    name = str(model["class_path"])
+    families: list[type[VideoClassifier]] = [VideoClassifier, *subclasses_of(VideoClassifier)]
+    known = {family.__name__: family for family in families}
+    family = known[name] if name in known else resolve(name, VideoClassifier)
+    own: dict[str, Any] = {
+        key: value
+        for key, value in arguments.items()
+        if isinstance(value, bool | int | float | str) and key not in _OF_TRAINING
+    }
+    return family(**own, num_classes=2).network
+
+
 def _about_network(
-    model: Mapping[str, Any] | None,
+    network: VideoNetwork | None,
     data: VideoDataModule,
     speeds: Sequence[LoaderSpeed],
     seconds: float,
 ) -> list[Finding]:
     """Try the config's network: its steps, and its convolutions where there is a GPU."""
-    arguments: Mapping[str, Any] = (model or {}).get("init_args") or {}
-    if "network" not in arguments or "class_path" not in (model or {}):
+    if network is None:
         return []
     # imported here, as data alone need none of it
-    from lightning_modules.base import VideoClassifier
     from lightning_modules.training.gpu_libraries import convolution_findings
     from lightning_modules.training.step_rate import step_findings
 
-    family = resolve(str((model or {})["class_path"]), VideoClassifier)
-    own: dict[str, Any] = {
-        name: value
-        for name, value in arguments.items()
-        if isinstance(value, bool | int | float | str) and name not in _OF_TRAINING
-    }
-    network = family(**own, num_classes=2).network
     clip = data.spec.sampling.clip_len, data.spec.crops.size
     findings = []
     if torch.cuda.is_available():

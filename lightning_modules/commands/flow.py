@@ -1,6 +1,5 @@
 """kinetoscope flow: optical flow of a folder of videos, for the two-stream families."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
@@ -11,7 +10,7 @@ from datamodules.flow.methods import FlowMethodName
 from datamodules.flow.storage import FlowStorage
 from datamodules.jobs.dataset_jobs import SHARD_HELP, read_shard
 from datamodules.jobs.processes import num_cores
-from lightning_modules.console import ToolParser, fail, fail_for, say
+from lightning_modules.console import ToolParser, fail_for, num_processes, say
 
 
 def run(words: Sequence[str]) -> None:
@@ -31,7 +30,7 @@ def run(words: Sequence[str]) -> None:
         FlowSettings(options.method, options.short_side, options.bound, options.storage),
         weights=options.weights,
         device=options.device,
-        num_workers=_num_workers(options),
+        num_workers=num_processes(options.workers, 0 if options.method == "raft" else num_cores()),
         shard=read_shard(options.shard),
         say=say,
     )
@@ -64,11 +63,3 @@ def _parser() -> ToolParser:
     text = "file with the state dict of torchvision's raft_large or raft_small"
     add("--weights", type=Path, default=None, help=text)
     return parser
-
-
-def _num_workers(options: argparse.Namespace) -> int:
-    if options.workers is None:
-        return 0 if options.method == "raft" else num_cores()
-    if options.workers < 0:
-        fail(f"--workers {options.workers} is too small; give at least 0")
-    return int(options.workers)

@@ -6,7 +6,7 @@ from pathlib import Path
 from datamodules.jobs.dataset_jobs import read_shard
 from datamodules.jobs.processes import num_cores
 from datamodules.packing.dataset import SHARD_BYTES, pack_dataset
-from lightning_modules.console import ToolParser, fail, fail_for, say
+from lightning_modules.console import ToolParser, fail_for, num_processes, say
 
 
 def run(words: Sequence[str]) -> None:
@@ -20,18 +20,15 @@ def run(words: Sequence[str]) -> None:
         KeyboardInterrupt: Ctrl-C, after what is under way was put away.
     """
     options = _parser().parse_args(words[1:])
-    workers = num_cores() if options.workers is None else options.workers
-    if workers < 0:
-        fail(f"--workers {workers} is too small; give at least 0")
     report = pack_dataset(
         options.source,
         options.target,
         shard_bytes=round(options.shard_mb * 1e6),
-        num_workers=workers,
+        num_workers=num_processes(options.workers, num_cores()),
         shard=read_shard(options.shard),
         say=say,
     )
-    fail_for([(str(job), reason) for job, reason in report.failed], "are not there")
+    fail_for([(str(job), reason) for job, reason in report.failed], "are not there", "shard")
 
 
 def _parser() -> ToolParser:

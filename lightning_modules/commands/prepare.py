@@ -7,7 +7,7 @@ from typing import Any
 from datamodules import VideoDataModule
 from datamodules.jobs.processes import num_cores
 from lightning_modules.base import VideoClassifier
-from lightning_modules.console import COMMAND, HelpFormatter, fail, say
+from lightning_modules.console import COMMAND, HelpFormatter, num_processes, say
 from lightning_modules.parsing.config_names import with_configs_found
 from lightning_modules.parsing.null_words import set_nulls, split_nulls
 from lightning_modules.parsing.parser import (
@@ -52,11 +52,10 @@ def run(words: Sequence[str]) -> None:
     needed, nulls = split_nulls(without_parts(words[1:], IGNORED))
     options = parser.parse_args(needed)
     set_nulls(options, nulls)
-    if options.workers < 0:
-        fail(f"--workers {options.workers} is too small; give at least 0")
+    workers = num_processes(options.workers, num_cores())
     with constructors_mistakes():
         made = parser.instantiate_classes(options)
-    parts = Parts(options.flow, not options.no_index, options.workers)
+    parts = Parts(options.flow, not options.no_index, workers)
     prepare(made.model, made.data, parts, say)
     own = [word for word in words[1:] if word not in ("--flow", "--no_index")]
     say(f"ready: {COMMAND} fit {shlex.join(own)}")
@@ -72,7 +71,7 @@ def _parser() -> VideoParser:
     parser.add_argument("--config", action="config", help="config of a fit")
     parser.add_argument("--flow", action="store_true", help="compute flow into data.flow.root")
     parser.add_argument("--no_index", action="store_true", help="do not open every video once")
-    parser.add_argument("--workers", type=int, default=num_cores(), help="processes")
+    parser.add_argument("--workers", type=int | None, default=None, help="processes (one per core)")
     parser.add_argument("--seed_everything", type=Any, default=42, help="seed of a fit")
     parser.add_lightning_class_args(VideoDataModule, "data", subclass_mode=True, required=True)
     parser.add_lightning_class_args(VideoClassifier, "model", subclass_mode=True, required=True)

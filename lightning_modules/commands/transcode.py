@@ -7,7 +7,7 @@ from datamodules.jobs.dataset_jobs import SHARD_HELP, read_shard
 from datamodules.jobs.processes import num_cores
 from datamodules.transcoding.dataset import transcode_dataset
 from datamodules.transcoding.settings import TranscodeSettings
-from lightning_modules.console import ToolParser, fail, fail_for, say
+from lightning_modules.console import ToolParser, fail, fail_for, num_processes, say
 from lightning_modules.parsing.data_of_fit import DATA, crops_of_data
 from lightning_modules.parsing.parts_of_fit import take_parts
 
@@ -24,9 +24,6 @@ def run(words: Sequence[str]) -> None:
     """
     about_data, own = take_parts(words[1:], DATA)
     options = _parser().parse_args(own)
-    workers = num_cores() if options.workers is None else options.workers
-    if workers < 0:
-        fail(f"--workers {workers} is too small; give at least 0")
     side = options.short_side
     if side is not None and about_data:
         fail("--short_side and --config both tell the short side; leave one of them out")
@@ -37,7 +34,7 @@ def run(words: Sequence[str]) -> None:
         options.source,
         options.target,
         settings,
-        num_workers=workers,
+        num_workers=num_processes(options.workers, num_cores()),
         shard=read_shard(options.shard),
         say=say,
     )

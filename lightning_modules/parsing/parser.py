@@ -186,7 +186,7 @@ def known_keys() -> dict[str, list[str]]:
 
 def _arguments_below(base: type[Any]) -> list[str]:
     names: dict[str, None] = {}
-    for cls in (base, *_subclasses(base)):
+    for cls in (base, *subclasses_of(base)):
         for name, parameter in inspect.signature(cls).parameters.items():
             if parameter.kind is not parameter.VAR_KEYWORD:
                 names[name] = None
@@ -203,9 +203,10 @@ def _settings_in(parameter: inspect.Parameter) -> list[str]:
     return [p.name for p in inside if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
-def _subclasses(base: type[Any]) -> list[type[Any]]:
+def subclasses_of(base: type[Any]) -> list[type[Any]]:
+    """List all classes that derive from one, imported so far."""
     direct: list[type[Any]] = base.__subclasses__()
-    return [*direct, *(deeper for cls in direct for deeper in _subclasses(cls))]
+    return [*direct, *(deeper for cls in direct for deeper in subclasses_of(cls))]
 
 
 def _full_keys() -> list[str]:
@@ -266,7 +267,7 @@ def _names_in_types(message: str) -> list[str]:
     words = re.findall(r"'([\w-]+)'", " ".join(re.findall(r"Literal\[([^]]*)\]", kinds)))
     paths = re.findall(r"\b(?:lightning|torch|torchmetrics)\.[\w.]+", kinds)
     bases = [base for base in map(resolve_name, paths) if isinstance(base, type)]
-    classes = [c.__name__ for base in bases for c in _subclasses(base)]
+    classes = [c.__name__ for base in bases for c in subclasses_of(base)]
     return list(dict.fromkeys([*words, *(name for name in classes if not name.startswith("_"))]))
 
 
@@ -277,7 +278,7 @@ def _public_classes(key: str) -> list[str]:
     package, base = _BASES[key]
     return sorted(
         f"{package.__name__}.{cls.__name__}"
-        for cls in (base, *_subclasses(base))
+        for cls in (base, *subclasses_of(base))
         if cls.__name__ in package.__all__ and not inspect.isabstract(cls)
     )
 
