@@ -73,12 +73,12 @@ def test_topic_is_found_among_the_words(words: list[str], topic: str | None) -> 
 
 
 def test_topics_hold_every_key_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    below = parser._subclasses
+    below = parser.subclasses_of
 
     def ours(base: type) -> list[type]:  # and none that another test defined
         return [kind for kind in below(base) if kind.__module__.split(".")[0] in PACKAGES]
 
-    monkeypatch.setattr(parser, "_subclasses", ours)
+    monkeypatch.setattr(parser, "subclasses_of", ours)
     told = {key.name for topic in TOPICS for key in keys_of(topic)}
     groups = {key.rpartition(".")[0] for key in told}
     linked = {"data.seed", "model.num_classes", "model.class_names", "model.label_form"}

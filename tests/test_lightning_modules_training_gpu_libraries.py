@@ -142,7 +142,7 @@ def test_doctor_tries_the_network_of_the_config_on_a_gpu(monkeypatch: pytest.Mon
     model = {"class_path": "lightning_modules.BaselineModule", "init_args": arguments}
     for has_gpu in (False, True):
         monkeypatch.setattr(torch.cuda, "is_available", lambda has_gpu=has_gpu: has_gpu)
-        assert doctor._about_network(model, data, [], 3.0) == []
+        assert doctor._about_network(doctor._network_of(model), data, [], 3.0) == []
         assert doctor._about_network(None, data, [], 3.0) == []
     ((network, *rest),) = asked
     assert type(network) is type(get_model("c3d_tiny", 2))

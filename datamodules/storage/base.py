@@ -1,4 +1,4 @@
-"""What a source is: a file or folder that can be read, wherever it lies."""
+"""Interface of all sources: files and folders that can be read, wherever they lie."""
 
 import zlib
 from abc import ABC, abstractmethod
