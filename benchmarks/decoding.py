@@ -30,9 +30,9 @@ from rich.console import Console
 from rich.table import Table
 
 from datamodules.storage.source import as_source
-from datamodules.video import index_cache
-from datamodules.video.index import VideoIndex
-from datamodules.video.index_cache import cached_index
+from datamodules.video.indices import cache as index_cache
+from datamodules.video.indices.cache import cached_index
+from datamodules.video.indices.index import VideoIndex
 from datamodules.video.reader import VideoReader
 from datamodules.video.stream import ANY_METADATA
 

@@ -43,7 +43,7 @@ from datamodules import (
     VideoFolderDataModule,
 )
 from datamodules.stopwatch import PARTS
-from datamodules.video import index_cache
+from datamodules.video.indices import cache as index_cache
 
 FRAMES, STRIDE, SIZE, BATCH = 8, 8, 224, 8
 SCALE = (0.4, 1.0)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from datamodules.annotated import AnnotatedDataset
 from datamodules.annotations.listed_videos import SPLITS, ListedVideos, Split
@@ -39,10 +39,10 @@ from datamodules.dataset import VideoDataset
 from datamodules.errors import UserError
 from datamodules.flow.sources import FlowInput, FlowSource, StoredFlow
 from datamodules.randomness import BatchDraws
-from datamodules.samplers import EvaluationSampler, TrainSampler
+from datamodules.samplers import EvaluationSampler, LookAhead, SampleKey, TrainSampler
 from datamodules.settings import Evaluation, Loading
 from datamodules.stopwatch import during, stopwatch
-from datamodules.storage.remote_packs import local_root
+from datamodules.storage.elsewhere.remote_packs import local_root
 from datamodules.transcoding.settings import read_transcoding
 
 __all__ = ["Split", "VideoDataModule"]
@@ -278,9 +278,8 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[VideoItem]:
         """Load shuffled training clips, whole optimizer steps only."""
-        loading = self.loading
-        sampler, videos = self._train_sampler(), loading.videos_per_batch
-        return loading.loader(self.train_set, sampler, videos, self.seed)
+        sampler, videos = self._train_sampler(), self.loading.videos_per_batch
+        return self._loader(self.train_set, sampler, videos)
 
     def left_out(self, epoch: int) -> list[str]:
         """Name the training videos that an epoch drops, as they fill no step."""
@@ -311,6 +310,14 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
 
     def _evaluation_loader(self, dataset: VideoDataset, batch_size: int) -> DataLoader[VideoItem]:
         sampler = EvaluationSampler(dataset.table.present, *self._rank_and_world_size())
+        return self._loader(dataset, sampler, batch_size)
+
+    def _loader(
+        self, dataset: VideoDataset, sampler: Sampler[SampleKey], batch_size: int
+    ) -> DataLoader[VideoItem]:
+        """Make a loader, which looks ahead where videos come from another machine."""
+        if dataset.root.is_elsewhere:
+            sampler = LookAhead(sampler, batch_size * max(1, self.loading.num_workers))
         return self.loading.loader(dataset, sampler, batch_size, self.seed)
 
     def _rank_and_world_size(self) -> tuple[int, int]:

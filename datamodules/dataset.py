@@ -3,6 +3,10 @@
 B batch, V views (clips x crops), C channels, T frames, H, W.
 """
 
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,15 +20,17 @@ from datamodules.clips.figures import FigureSource, without_figure
 from datamodules.clips.input_spec import InputSpec
 from datamodules.clips.probes import ClipChange
 from datamodules.clips.sampling import FrameIndices
-from datamodules.errors import UserError
+from datamodules.errors import ShardError, UserError
 from datamodules.flow.sources import FlowSource, flow_views, read_stacks
 from datamodules.randomness import sample_generator
 from datamodules.samplers import SampleKey
 from datamodules.stopwatch import during, stopwatch
+from datamodules.storage.elsewhere.background import process_background
 from datamodules.storage.source import Place, Source, as_source
+from datamodules.storage.transient import heard
 from datamodules.streaming.views import evaluation_views
 from datamodules.video.errors import VideoError
-from datamodules.video.patience import await_root, heard
+from datamodules.video.patience import await_root
 from datamodules.video.quarantine import Quarantine
 from datamodules.video.segment import VideoSegment
 
@@ -119,6 +125,8 @@ class VideoDataset(Dataset[VideoItem]):
         """
         if not isinstance(key, SampleKey):
             key = SampleKey(0, range(len(self))[key])
+        if key.ahead is not None and key.ahead.valid:
+            process_background().add(partial(self._fetch, key.ahead))
         with heard() as waits, stopwatch() as seconds, during("rest"):
             item = self._read(key)
         return {**item, "waits": waits, "seconds": dict(seconds)}
@@ -154,17 +162,35 @@ class VideoDataset(Dataset[VideoItem]):
             else:
                 return self._item(key, index, views, valid=True, broken=broken)
 
+    def _fetch(self, key: SampleKey) -> None:
+        """Fetch what an item is read from; whatever fails is told when it is read."""
+        faults = VideoError, ShardError, UserError, OSError
+        with heard(), suppress(*faults), self._open(key.index) as video:
+            if self.train:
+                chosen = self._draw(video, self._generators(key.epoch, key.index))
+            else:
+                chosen = self._chosen(video, key.index)
+            video.fetch(chosen.ravel())
+
+    def _generators(self, epoch: int, index: int) -> list[np.random.Generator]:
+        """Make what the choices of each training view are drawn from."""
+        views = range(self.repeated_views)
+        return [sample_generator(self.seed, epoch, index, view) for view in views]
+
+    def _draw(self, video: VideoSegment, generators: Sequence[np.random.Generator]) -> FrameIndices:
+        """Draw the frames of each training view, (V, T)."""
+        first, count = self._centres(video)
+        rate, sampling = video.frame_rate, self.spec.sampling
+        drawn = np.concatenate([sampling.train(count, rng, rate) for rng in generators])
+        return self._checked(drawn, len(generators), count) + first
+
     def _train_views(self, epoch: int, index: int) -> Views:
         """Read random clips, `repeated_views` of them."""
-        number = self.repeated_views
-        generators = [sample_generator(self.seed, epoch, index, view) for view in range(number)]
+        number, generators = self.repeated_views, self._generators(epoch, index)
         watch = self.quarantine.watch(self.video_ids[index], self._path(index))
         with watch as attempt, self._open(index) as video:
             attempt.is_open = True
-            first, count = self._centres(video)
-            rate, sampling = video.frame_rate, self.spec.sampling
-            drawn = np.concatenate([sampling.train(count, rng, rate) for rng in generators])
-            chosen = self._checked(drawn, number, count) + first
+            chosen = self._draw(video, generators)
             size = video.height, video.width
             crops = [self.spec.crops.draw(*size, rng) for rng in generators]
             clips = [video.get_frames(*view) for view in zip(chosen, crops, strict=True)]
@@ -179,16 +205,21 @@ class VideoDataset(Dataset[VideoItem]):
     def _test_views(self, index: int) -> Views:
         """Read all evaluation views, clip by clip."""
         with self._open(index) as video:
-            first, count = self._centres(video)
-            fixed = self.spec.sampling.test(count, self.num_clips, video.frame_rate)
-            chosen = self._checked(fixed, self.num_clips, count) + first
-            if self.probe is not None:
-                chosen = self.probe.order(chosen, count, self.video_ids[index])
+            chosen = self._chosen(video, index)
             crops = self._test_crops(video, chosen, index)
             fields = self._fields(index, chosen.ravel(), video)
             size = (video.height, video.width)
         flow = None if fields is None else self.spec.crops.test(fields, self.num_crops, size)
         return evaluation_views(crops, chosen.shape, flow, count_mirrored(self.num_crops))
+
+    def _chosen(self, video: VideoSegment, index: int) -> FrameIndices:
+        """Choose the frames of each clip of an evaluation, (N, T)."""
+        first, count = self._centres(video)
+        fixed = self.spec.sampling.test(count, self.num_clips, video.frame_rate)
+        chosen = self._checked(fixed, self.num_clips, count) + first
+        if self.probe is not None:
+            chosen = self.probe.order(chosen, count, self.video_ids[index])
+        return chosen
 
     def _test_crops(self, video: VideoSegment, chosen: FrameIndices, index: int) -> Tensor:
         """Read the M crops of the frames of N clips, changed by the probe, (N*T, M, C, H, W)."""

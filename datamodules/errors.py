@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["StorageError", "UserError", "as_storage_error", "as_user_error"]
+__all__ = ["ShardError", "StorageError", "UserError", "as_storage_error", "as_user_error"]
 
 
 class UserError(ValueError):
@@ -19,6 +19,13 @@ class StorageError(OSError):
     """A file that cannot be written or read though the command is right: a full disk, no access.
 
     Caught like a `UserError`, but with an exit code of its own, 74.
+    """
+
+
+class ShardError(Exception):
+    """A file of a packed dataset that cannot be read, which is no fault of the videos in it.
+
+    No other video takes the place of those; what reads them ends. Told like a `StorageError`.
     """
 
 

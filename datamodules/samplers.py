@@ -4,8 +4,9 @@ Samplers yield keys that carry the epoch into the worker, so that every random c
 sample is drawn from (seed, epoch, index) there, whatever the number of workers or devices.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator, Sized
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -22,11 +23,13 @@ class SampleKey:
         epoch: Epoch that random choices are drawn for.
         index: Position in the table.
         valid: False for padding of the last batches of a rank.
+        ahead: The key that the same loader process gets a batch later, where that is known.
     """
 
     epoch: int
     index: int
     valid: bool = True
+    ahead: "SampleKey | None" = field(default=None, compare=False)
 
 
 class TrainSampler(Sampler[SampleKey]):
@@ -146,3 +149,29 @@ class EvaluationSampler(Sampler[SampleKey]):
             yield SampleKey(0, index)
         for _ in range(self._length - len(self._own)):
             yield SampleKey(0, 0, valid=False)
+
+
+class LookAhead(Sampler[SampleKey]):
+    """The keys of another sampler, each with one that comes later.
+
+    Args:
+        sampler: The other sampler.
+        distance: Keys from one to the one it comes with. Batches go to the loader processes in
+            turn, so batch size times processes leads to the next batch of the same process.
+    """
+
+    def __init__(self, sampler: Sampler[SampleKey], distance: int) -> None:
+        self._sampler = sampler
+        self._distance = distance
+
+    def __len__(self) -> int:
+        assert isinstance(self._sampler, Sized)
+        return len(self._sampler)
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        waiting: deque[SampleKey] = deque()
+        for key in self._sampler:
+            waiting.append(key)
+            if len(waiting) > self._distance:
+                yield replace(waiting.popleft(), ahead=key)
+        yield from waiting

@@ -190,9 +190,9 @@ def told_in_a_sentence(error: BaseException) -> str | None:
 
     The parser wraps the errors of a constructor in errors of its own.
     """
-    from datamodules.errors import StorageError, UserError
+    from datamodules.errors import ShardError, StorageError, UserError
 
-    kinds: tuple[type[BaseException], ...] = (UserError, StorageError)
+    kinds: tuple[type[BaseException], ...] = (UserError, StorageError, ShardError)
     if "lightning.fabric.utilities.exceptions" in sys.modules:  # else nothing has raised its errors
         from lightning.fabric.utilities.exceptions import MisconfigurationException
 
@@ -208,10 +208,10 @@ def told_in_a_sentence(error: BaseException) -> str | None:
 
 def _is_of_a_disk(error: BaseException) -> bool:
     """Return True if what is told is the fault of a disk, and of no command."""
-    from datamodules.errors import UserError
+    from datamodules.errors import ShardError, UserError
 
     for found in _causes(error):
-        if isinstance(found, OSError):
+        if isinstance(found, OSError | ShardError):
             return True
         if isinstance(found, UserError):
             return False

@@ -5,13 +5,15 @@ from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, ClassVar
 
 
 class Ranges(SimpleHTTPRequestHandler):
     """Serves a folder, in parts or, where `serves_parts` is not set, only as a whole."""
 
     serves_parts = True
+    statuses: ClassVar[list[int]] = []
+    """Answers to the next requests for parts, other than the part."""
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
@@ -20,6 +22,9 @@ class Ranges(SimpleHTTPRequestHandler):
         path, wanted = Path(self.translate_path(self.path)), self.headers.get("Range")
         if not path.is_file() or wanted is None or not self.serves_parts:
             super().do_GET()
+            return
+        if self.statuses:
+            self.send_error(self.statuses.pop())
             return
         first, last = (int(word) for word in wanted.removeprefix("bytes=").split("-"))
         with path.open("rb") as file:

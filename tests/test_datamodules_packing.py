@@ -11,17 +11,19 @@ import pytest
 import torch
 from grouped import data_settings
 from PIL import Image
-from range_server import serving
+from range_server import Ranges, serving
 
 from datamodules import VideoFolderDataModule
-from datamodules.errors import StorageError, UserError
+from datamodules.errors import ShardError, StorageError, UserError
 from datamodules.packing import shards
 from datamodules.packing.dataset import list_files, pack_dataset
+from datamodules.storage import transient
+from datamodules.storage.elsewhere.blocks import process_blocks
 from datamodules.storage.packed import PackedPath, open_pack
 from datamodules.storage.source import as_source
 from datamodules.video.errors import VideoError
 from datamodules.video.reader import open_video
-from lightning_modules.cli import main
+from lightning_modules.cli import main, told_in_a_sentence
 
 pytestmark = pytest.mark.usefixtures("fork_server")
 FORM = {"num_frames": 4, "frame_stride": 2, "batch_size": 4, "val_fraction": 0.2}
@@ -102,6 +104,55 @@ def test_batches_from_a_web_server_equal_those_of_the_files(
         assert not (cached / "shards").exists()
         with pytest.raises(UserError, match=r"there is no packed dataset at .*gone"):
             batches(f"{address}/gone")
+
+
+@pytest.fixture
+def served(packed: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Its address on a web server; what is kept of it, and waits, are the test's own."""
+    monkeypatch.setenv("KINETOSCOPE_CACHE", str(packed.parent / "cache"))
+    monkeypatch.setenv("KINETOSCOPE_NODE_CACHE", str(packed.parent / "node"))
+    monkeypatch.setattr(transient, "sleep", lambda _: None)
+    process_blocks.cache_clear()
+    with serving(packed.parent) as address:
+        yield f"{address}/packed"
+    process_blocks.cache_clear()
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_server_is_asked_ahead_and_only_once(served: str, original: Path, num_workers: int) -> None:
+    assert_equal(batches(served, num_workers), batches(str(original)))
+    sent = process_blocks().fetched_bytes
+    assert (sent > 0) == (num_workers == 0)
+    assert_equal(batches(served, num_workers), batches(str(original)))
+    assert process_blocks().fetched_bytes == sent
+
+
+def test_server_that_is_busy_for_a_moment_costs_nothing(served: str, original: Path) -> None:
+    data = VideoFolderDataModule(served, **data_settings(**FORM, num_workers=0))
+    data.setup("fit")
+    Ranges.statuses.extend([503, 500, 429, 503])
+    found = [*data.train_dataloader(), *data.val_dataloader()]
+    assert not Ranges.statuses
+    assert_equal(found, batches(str(original)))
+    waits = [sentence for batch in found for sentence in batch["waits"]]
+    assert all("trying again in" in sentence for sentence in waits)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_shard_that_a_server_loses_ends_the_run_and_is_named(
+    served: str, packed: Path, num_workers: int
+) -> None:
+    data = VideoFolderDataModule(served, **data_settings(**FORM, num_workers=num_workers))
+    data.setup("fit")
+    for shard in (packed / "shards").iterdir():
+        shard.unlink()
+    with pytest.raises(ShardError) as raised:
+        list(data.train_dataloader())
+    sentence = told_in_a_sentence(raised.value)
+    assert sentence is not None
+    assert sentence.startswith(served)
+    assert ".tar cannot be read (" in sentence
+    assert sentence.endswith("then give the same command again")
 
 
 def test_members_are_found_listed_and_named(packed: Path, original: Path) -> None:
@@ -250,10 +301,10 @@ def test_cut_and_missing_shards_are_named(packed: Path) -> None:
     last = [path for path in _videos(pack_root) if path.span and path.span.path == tars[-1]][-1]
     assert last.span is not None
     tars[-1].write_bytes(tars[-1].read_bytes()[: last.span.start + 100])
-    with pytest.raises(VideoError, match=r"shard-0000\d\d.tar ends within turn_clockwise/"):
+    with pytest.raises(ShardError, match=r"shard-0000\d\d.tar ends within turn_clockwise/"):
         frames_of(last)
     tars[0].unlink()
-    with pytest.raises(VideoError, match=r"shard-000000.tar"):
+    with pytest.raises(ShardError, match=r"there is no shard .*shard-000000.tar"):
         frames_of(next(_videos(pack_root)))
 
 

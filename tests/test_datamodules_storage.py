@@ -22,8 +22,8 @@ from datamodules.annotations.text_files import read_columns, read_lines
 from datamodules.errors import UserError
 from datamodules.flow.reading import open_flow
 from datamodules.storage.source import Address, ArchiveMember, LocalPath, Source, as_source
-from datamodules.video import index_cache
 from datamodules.video.errors import VideoError
+from datamodules.video.indices import cache as index_cache
 from datamodules.video.reader import VideoReader, open_video
 from datamodules.video.segment import VideoSegment
 

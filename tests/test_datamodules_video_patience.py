@@ -16,10 +16,10 @@ from video_files import assert_exact, scene, write
 from datamodules import VideoFolderDataModule
 from datamodules.storage import transient
 from datamodules.storage.source import LocalPath
-from datamodules.video import index_cache
+from datamodules.storage.transient import heard
 from datamodules.video.errors import VideoError
 from datamodules.video.frame_folder import FrameFolderReader
-from datamodules.video.patience import heard
+from datamodules.video.indices import cache as index_cache
 from datamodules.video.quarantine import Quarantine
 from datamodules.video.reader import VideoReader
 

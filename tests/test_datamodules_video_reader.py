@@ -17,11 +17,12 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from video_files import Counter, assert_equal, assert_exact, cut, remux, scene, whole, write
 
-from datamodules.video import index as video_index
-from datamodules.video import index_cache, reader
+from datamodules.video import reader
 from datamodules.video.errors import VideoError
 from datamodules.video.frame_folder import FrameFolderReader
-from datamodules.video.packets import PacketLog
+from datamodules.video.indices import cache as index_cache
+from datamodules.video.indices import index as video_index
+from datamodules.video.indices.packets import PacketLog
 from datamodules.video.reader import VideoReader, open_video
 from datamodules.video.segment import VideoSegment
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from video_files import Counter, assert_equal, assert_exact, cut, scene, whole, write
 
-from datamodules.video import index_cache, stream
+from datamodules.video import stream
 from datamodules.video.errors import VideoError
+from datamodules.video.indices import cache as index_cache
 from datamodules.video.reader import VideoReader
 
 # Reason of the verdict, or the number of frames that can be read.

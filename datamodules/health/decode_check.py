@@ -22,7 +22,7 @@ from datamodules.health.fingerprints import (
 from datamodules.jobs.processes import Done, Lost, run_jobs
 from datamodules.storage.source import Source, as_source
 from datamodules.video.errors import Reason
-from datamodules.video.index_cache import DECODER
+from datamodules.video.indices.cache import DECODER
 from datamodules.video.quarantine import PASSING as PASSING_REASONS
 from datamodules.video.reader import VideoError, open_video
 from datamodules.video.segment import VideoSegment, frames_between

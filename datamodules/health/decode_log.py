@@ -9,7 +9,7 @@ from typing import Any
 from datamodules.atomic import append_line
 from datamodules.health.decode_check import PASSING, VERDICTS, DecodeResult, Part
 from datamodules.storage.source import as_source
-from datamodules.video.index_cache import DECODER
+from datamodules.video.indices.cache import DECODER
 
 
 class DecodeLog:

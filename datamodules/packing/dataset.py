@@ -3,12 +3,13 @@
 import hashlib
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datamodules.errors import UserError
 from datamodules.jobs.dataset_jobs import Report, follow_pass, process_videos, take_shard
@@ -19,13 +20,13 @@ from datamodules.jobs.target_folder import (
     partial_folder,
     videos_below,
 )
-from datamodules.packing.index import Row, write_index
+from datamodules.packing.index import Row, Shard, write_index
 from datamodules.packing.shards import Packing, ShardJob, plan_shards, shard_index
 from datamodules.storage.packed import INDEX, MANIFEST, SHARDS
 
 __all__ = ["SHARD_BYTES", "pack_dataset"]
 
-CONTENT, FORMAT, COMMAND = "packed videos", 1, "pack"
+CONTENT, FORMAT, COMMAND = "packed videos", 2, "pack"
 SHARD_BYTES = 10**9
 """Bytes of a shard by default: large enough for any file system, small enough to move about."""
 
@@ -123,21 +124,30 @@ def _digest(files: Sequence[tuple[str, int]]) -> str:
 
 def _finish(jobs: Sequence[ShardJob], lists: Sequence[str], target: Path) -> str:
     """Write the index of the dataset, if all of its shards are there; say what there is."""
-    shards = [f"{SHARDS}/{job}" for job in jobs]
-    missing = [shard for shard in shards if not (target / shard).is_file()]
+    missing = [job for job in jobs if not (target / SHARDS / str(job)).is_file()]
     if missing:
         return f"{len(missing)} shards are left for other runs; the last one writes the index"
     if not (target / INDEX).is_dir():
-        write_index(target, list(_rows(jobs, target)), shards, lists)
+        shards, rows = [], list[Row]()
+        for job in jobs:
+            with np.load(shard_index(target, job.number)) as noted:
+                shards.append(_shard(job, target, noted))
+                rows += _rows(job, noted)
+        write_index(target, rows, shards, lists)
     for job in jobs:
         shard_index(target, job.number).unlink(missing_ok=True)
-    return f"{len(shards)} shards are whole; give {target} as data.root"
+    return f"{len(jobs)} shards are whole; give {target} as data.root"
 
 
-def _rows(jobs: Sequence[ShardJob], target: Path) -> Iterator[Row]:
-    """Join what was noted of each shard."""
-    for job in jobs:
-        with np.load(shard_index(target, job.number)) as noted:
-            columns = (noted[name].tolist() for name in ("start", "size", "crc"))
-            for name, start, size, crc in zip(job.files, *columns, strict=True):
-                yield Row(os.fsencode(name), job.number, start, size, crc)
+def _shard(job: ShardJob, target: Path, noted: Mapping[str, NDArray[Any]]) -> Shard:
+    path = f"{SHARDS}/{job}"
+    return Shard(path, (target / path).stat().st_size, noted["blocks"].tolist())
+
+
+def _rows(job: ShardJob, noted: Mapping[str, NDArray[Any]]) -> Iterator[Row]:
+    """Read what was noted of the files of a shard."""
+    columns = (noted[name].tolist() for name in ("start", "size", "crc", "note_sizes"))
+    notes, at = noted["notes"].tobytes(), 0
+    for name, start, size, crc, length in zip(job.files, *columns, strict=True):
+        yield Row(os.fsencode(name), job.number, start, size, crc, notes[at : at + length])
+        at += length

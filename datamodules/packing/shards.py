@@ -12,6 +12,8 @@ from typing import BinaryIO
 import numpy as np
 
 from datamodules.jobs.dataset_jobs import Step
+from datamodules.packing.noting import note_of
+from datamodules.storage.elsewhere.blocks import block_checksums
 from datamodules.storage.packed import SHARDS
 from datamodules.video.errors import VideoError
 
@@ -91,8 +93,17 @@ class Packing:
         made = self.partial / str(job)
         checksums = yield from self._write(job, made)
         starts, sizes = self._check(job, made, checksums)
+        notes = [note_of(self.source / name) for name in job.files]
         index = self.partial / f"{job}.npz"
-        np.savez(index, start=starts, size=sizes, crc=checksums)
+        np.savez(
+            index,
+            start=starts,
+            size=sizes,
+            crc=checksums,
+            blocks=block_checksums(made),
+            notes=np.frombuffer(b"".join(notes), np.uint8),
+            note_sizes=[len(note) for note in notes],
+        )
         folder = self.target / SHARDS
         folder.mkdir(exist_ok=True)
         os.replace(index, shard_index(self.target, job.number))

@@ -2,7 +2,7 @@
 
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -57,6 +57,11 @@ class Source(ABC):
         """The part of a file on this machine that it is, as it stands there; None elsewhere."""
         return None
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """True where what it holds has to be fetched from another machine."""
+        return False
+
     def is_away(self) -> bool:
         """Check that a folder is gone, or empty as a place is where nothing is mounted."""
         try:
@@ -96,6 +101,17 @@ class Source(ABC):
     def stamp(self) -> tuple[int, int]:
         """Return the bytes of the file as a number, and one that changes with what it holds."""
         return self.size(), zlib.crc32(repr(self.identity()).encode())
+
+    def note(self) -> bytes:
+        """Return what its dataset notes of it, for who reads it as a video; empty for nothing."""
+        return b""
+
+    def fetch(self, parts: Iterable[tuple[int, int]]) -> None:  # noqa: B027  # here all is there
+        """Fetch parts of the file that are read soon, where it lies elsewhere and that is possible.
+
+        Args:
+            parts: First byte of each, and the one behind its last.
+        """
 
     @abstractmethod
     def read(self, start: int, length: int) -> bytes:

@@ -38,6 +38,11 @@ class ArchiveMember(Source):
         return ArchiveMember(self.archive, f"{self.member}/{name}".strip("/"))
 
     @property
+    def is_elsewhere(self) -> bool:
+        """See `Source`."""
+        return self.archive.is_elsewhere
+
+    @property
     def parent(self) -> "ArchiveMember | None":
         """See `Source`."""
         above = self.member.rpartition("/")[0]

@@ -8,20 +8,26 @@
 The index is mapped into memory, so that processes share it and its size costs no start.
 """
 
+import hashlib
 import json
 import os
+import zlib
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.storage.addresses import Address
+from datamodules.errors import ShardError
 from datamodules.storage.base import Source, Span
+from datamodules.storage.elsewhere.addresses import Address
+from datamodules.storage.elsewhere.blocks import BlockFile, process_blocks
+from datamodules.storage.elsewhere.node_cache import BLOCK
 from datamodules.storage.local import LocalPath
 from datamodules.storage.ranges import part_of, ranged
 
@@ -33,9 +39,14 @@ ABOUT = "about.json"
 """File of the index that names shards and lists: elsewhere nothing may list a folder."""
 ORIGIN = "origin.txt"
 """File of a copy without shards that holds the address of the dataset."""
-ARRAYS = ("names", "ends", "shard", "start", "size", "crc")
-"""Arrays of the index: the names behind each other in UTF-8, sorted; the end of each name; and
-number of the shard, first byte in it, bytes, and CRC-32 of each file."""
+COLUMNS = ("ends", "shard", "start", "size", "crc", "note_ends")
+"""Arrays of the index with a value for each file: end of its name, number of the shard, first byte
+in it, bytes, CRC-32, and end of its note."""
+ARRAYS = ("names", "blocks", *COLUMNS)
+"""All arrays: the names behind each other in UTF-8, sorted; CRC-32 of each block of each shard, and
+last of the notes; and the columns."""
+NOTES = f"{INDEX}/notes.bin"
+"""The notes of all files (see `Source.note`) behind each other."""
 
 
 class _Names:
@@ -60,12 +71,14 @@ class Member(NamedTuple):
         start: Its first byte in it.
         size: Bytes.
         crc: CRC-32 of its content.
+        note: First byte of its note among all notes, and the one behind its last.
     """
 
     shard: int
     start: int
     size: int
     crc: int
+    note: tuple[int, int]
 
 
 class PackIndex:
@@ -83,16 +96,19 @@ class PackIndex:
             found = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
         except ValueError as error:  # numpy's word for no array
             raise OSError(f"the index in {folder} is damaged ({error})") from error
-        lengths = {len(found[name]) for name in ARRAYS[1:]}
+        lengths = {len(found[name]) for name in COLUMNS}
         ends = found["ends"]
         if len(lengths) != 1 or (len(ends) and int(ends[-1]) != len(found["names"])):
             raise OSError(f"the index in {folder} is damaged: its arrays differ in length")
         self.names = _Names(found["names"], ends)
         try:
-            self.shards: list[str] = json.loads((folder / ABOUT).read_text())["shards"]
+            about = json.loads((folder / ABOUT).read_text())
+            self.files: list[tuple[str, int]] = [(str(n), int(b)) for n, b in about["files"]]
         except (ValueError, KeyError, TypeError) as error:
             raise OSError(f"the index in {folder} is damaged ({error})") from error
-        self._columns = [found[name] for name in ARRAYS[2:]]
+        *self._columns, self._note_ends = (found[name] for name in COLUMNS[1:])
+        self._blocks = found["blocks"]
+        self._block_ends = list(accumulate(-(-size // BLOCK) for _, size in self.files))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -107,7 +123,23 @@ class PackIndex:
         place = bisect_left(self.names, name)
         if place == len(self.names) or self.names[place] != name:
             return None
-        return Member(*(int(column[place]) for column in self._columns))
+        note = int(self._note_ends[place - 1]) if place else 0, int(self._note_ends[place])
+        shard, start, size, crc = (int(column[place]) for column in self._columns)
+        return Member(shard, start, size, crc, note)
+
+    def block_file(self, place: Source, number: int) -> BlockFile:
+        """Give one of the dataset's files, to be read in blocks.
+
+        Args:
+            place: Folder of the dataset, elsewhere.
+            number: Of a shard; -1 for the notes.
+        """
+        name, size = self.files[number]
+        end = self._block_ends[number]
+        checksums = self._blocks[end - -(-size // BLOCK) : end]
+        content = f"{place}/{name} {zlib.crc32(checksums)}"
+        key = hashlib.sha256(content.encode()).hexdigest()[:32]
+        return BlockFile(place / name, size, checksums, key)
 
     def has_folder(self, path: str) -> bool:
         """Check that there is a file below a folder."""
@@ -126,6 +158,11 @@ class PackIndex:
             yield os.fsdecode(first), bool(slash)
             # "0" is the byte behind "/": all that lies in the folder is jumped over
             place = bisect_left(self.names, prefix + first + b"0", place) if slash else place + 1
+
+
+@lru_cache(maxsize=4096)
+def _block_file(contents: PackIndex, place: Source, number: int) -> BlockFile:
+    return contents.block_file(place, number)
 
 
 @lru_cache(maxsize=8)
@@ -155,6 +192,11 @@ class PackedPath(Source):
         return PackedPath(self.root, self.place, f"{self.member}/{name}".strip("/"))
 
     @property
+    def is_elsewhere(self) -> bool:
+        """See `Source`."""
+        return self.place.is_elsewhere
+
+    @property
     def parent(self) -> "PackedPath | None":
         """See `Source`."""
         above = self.member.rpartition("/")[0]
@@ -173,22 +215,32 @@ class PackedPath(Source):
         return found
 
     def _shard(self, member: Member) -> Source:
-        return self.place / self.contents.shards[member.shard]
+        return self.place / self.contents.files[member.shard][0]
+
+    def _blocks(self, number: int) -> BlockFile:
+        return _block_file(self.contents, self.place, number)
 
     @property
     def span(self) -> Span | None:
         """See `Source`.
 
         Raises:
-            OSError: The shard ends before the file does.
+            ShardError: The shard is not there, or ends before the file does.
+            OSError: It cannot be looked at.
         """
         found = self._found()
         path = self._shard(found).path
         if path is None:
             return None
         end = found.start + found.size
-        if path.stat().st_size < end:
-            raise OSError(self._cut(found))
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError as error:
+            if self.is_away():
+                raise
+            raise ShardError(f"there is no shard {path}; copy it once more") from error
+        if size < end:
+            raise self._cut(found)
         return Span(path, found.start, end)
 
     def exists(self) -> bool:
@@ -228,34 +280,56 @@ class PackedPath(Source):
         """See `Source`.
 
         Raises:
-            OSError: The shard cannot be read, or ends before the file does.
+            ShardError: The shard is not there, or is not the one that was packed.
+            OSError: It cannot be read.
         """
         found = self._found()
         length = max(0, min(length, found.size - start))
-        content = self._shard(found).read(found.start + start, length)
-        return self._whole(found, content, length)
+        if self.is_elsewhere:
+            return process_blocks().read(self._blocks(found.shard), found.start + start, length)
+        with self._part(found) as part:
+            part.seek(start)
+            return part.read(length)
 
     def open(self) -> BinaryIO:
         """See `Source`."""
         found = self._found()
-        shard = self._shard(found)
-        if shard.path is None:
-            return ranged(self.read, found.size, self.name)
-        file = shard.open()
+        if self.is_elsewhere:
+            return ranged(self.read, found.size, self.name, buffer=BLOCK)
+        return self._part(found)
+
+    def _part(self, found: Member) -> BinaryIO:
+        """Open this file within its shard, on this machine."""
+        span = self.span
+        assert span is not None
+        file = span.path.open("rb", buffering=0)
         part = part_of(file, found.start)
 
         def read(start: int, length: int) -> bytes:
-            return self._whole(found, part(start, length), length)
+            content = part(start, length)
+            if len(content) < length:
+                raise self._cut(found)
+            return content
 
         return ranged(read, found.size, self.name, file.close)
 
-    def _whole(self, found: Member, content: bytes, length: int) -> bytes:
-        if len(content) < length:
-            raise OSError(self._cut(found))
-        return content
+    def _cut(self, found: Member) -> ShardError:
+        shard = self._shard(found)
+        return ShardError(f"the shard {shard} ends within {self.member}; copy it once more")
 
-    def _cut(self, found: Member) -> str:
-        return f"the shard {self._shard(found)} ends within {self.member}; copy it once more"
+    def note(self) -> bytes:
+        """See `Source`."""
+        start, end = self._found().note
+        if self.is_elsewhere:
+            return process_blocks().read(self._blocks(-1), start, end - start)
+        return (self.place / NOTES).read(start, end - start) if end > start else b""
+
+    def fetch(self, parts: Iterable[tuple[int, int]]) -> None:
+        """See `Source`."""
+        found = self._found()
+        if self.is_elsewhere:
+            shifted = ((found.start + a, found.start + min(b, found.size)) for a, b in parts)
+            process_blocks().fetch(self._blocks(found.shard), shifted)
 
 
 def open_pack(root: Path) -> PackedPath | None:

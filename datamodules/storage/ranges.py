@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 __all__ = ["part_of", "ranged"]
 
 BUFFER = 2**18
-"""Bytes that are asked for at a time, where the reader asks for less."""
+"""Bytes that are asked for at least, where nothing else is said."""
 
 
 def part_of(file: BinaryIO, begin: int) -> Callable[[int, int], bytes]:
@@ -31,6 +31,7 @@ def ranged(
     size: int,
     name: str,
     close: Callable[[], None] = lambda: None,
+    buffer: int = BUFFER,
 ) -> BinaryIO:
     """Make a file of which parts are read.
 
@@ -39,8 +40,9 @@ def ranged(
         size: Bytes.
         name: Name of the file; its suffix helps libraries to know what it is.
         close: Called once at the end.
+        buffer: Bytes that are asked for at least.
     """
-    return io.BufferedReader(_Ranges(read, size, name, close), BUFFER)
+    return io.BufferedReader(_Ranges(read, size, name, close), buffer)
 
 
 class _Ranges(io.RawIOBase):

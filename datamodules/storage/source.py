@@ -14,8 +14,8 @@ import re
 from pathlib import Path
 from typing import TypeAlias
 
-from datamodules.storage.addresses import Address, is_address
 from datamodules.storage.base import Source
+from datamodules.storage.elsewhere.addresses import Address, is_address
 from datamodules.storage.local import LocalPath
 from datamodules.storage.members import ArchiveMember
 from datamodules.storage.packed import open_pack

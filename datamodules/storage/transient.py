@@ -1,11 +1,14 @@
 """Faults of a disk or mount that pass: what failed is tried again, after growing waits."""
 
 import errno
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from time import sleep
 from typing import TypeVar
 
-__all__ = ["WAITS", "is_transient", "retry"]
+__all__ = ["WAITS", "heard", "is_transient", "retry", "tell"]
 
 Result = TypeVar("Result")
 
@@ -21,6 +24,29 @@ _TRANSIENT = frozenset(
 )
 """Names of what a disk, a mount or its server says and a moment later may not; a system lacks some
 of them."""
+
+
+_heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """Collect what is said before each wait of a `with` block, instead of warning of it."""
+    sentences: list[str] = []
+    token = _heard.set(sentences)
+    try:
+        yield sentences
+    finally:
+        _heard.reset(token)
+
+
+def tell(sentence: str) -> None:
+    """Say that a disk, a mount or a server fails, to who listens: see `heard`."""
+    sentences = _heard.get()
+    if sentences is None:
+        warnings.warn(sentence, stacklevel=1)
+    else:
+        sentences.append(sentence)
 
 
 def is_transient(error: BaseException) -> bool:

@@ -173,6 +173,21 @@ class FrameFolderReader:
         with source.open() as file:
             yield file
 
+    def fetch(self, indices: Indices) -> None:
+        """Fetch the images of some frames, where they lie elsewhere.
+
+        Args:
+            indices: Frame numbers from 0.
+
+        Raises:
+            IndexError: A number outside the folder.
+            ShardError: See `Source.fetch`.
+        """
+        wanted = check_indices(indices, self.num_frames, self.source)
+        for number in np.unique(wanted).tolist():
+            image = self.source / self._names[number]
+            image.fetch([(0, image.size())])
+
     def close(self) -> None:
         """Do nothing, as no file stays open between calls."""
 

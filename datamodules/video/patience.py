@@ -1,14 +1,11 @@
 """Patience with the disk or mount that videos lie on, whose faults are not blamed on files."""
 
 import errno
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import TypeVar
 
 from datamodules.storage.source import Source
-from datamodules.storage.transient import retry
+from datamodules.storage.transient import retry, tell
 from datamodules.video.errors import Reason, VideoError, as_unreadable
 
 Result = TypeVar("Result")
@@ -19,26 +16,6 @@ _DOUBTFUL: frozenset[Reason] = frozenset(
 """Verdicts that a fault of the disk may look like, which FFmpeg often takes for the file's end."""
 
 _BLOCK = 2**20
-_heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
-
-
-@contextmanager
-def heard() -> Iterator[list[str]]:
-    """Collect what is said before each wait of a `with` block, instead of warning of it."""
-    sentences: list[str] = []
-    token = _heard.set(sentences)
-    try:
-        yield sentences
-    finally:
-        _heard.reset(token)
-
-
-def _tell(sentence: str) -> None:
-    sentences = _heard.get()
-    if sentences is None:
-        warnings.warn(sentence, stacklevel=1)
-    else:
-        sentences.append(sentence)
 
 
 def patiently(attempt: Callable[[], Result], source: Source) -> Result:
@@ -68,7 +45,7 @@ def patiently(attempt: Callable[[], Result], source: Source) -> Result:
         return attempt()
 
     with as_unreadable(source):
-        return retry(careful, str(source), _tell)
+        return retry(careful, str(source), tell)
 
 
 def await_root(attempt: Callable[[], Result], root: Source) -> Result:
@@ -91,4 +68,4 @@ def await_root(attempt: Callable[[], Result], root: Source) -> Result:
             raise FileNotFoundError(errno.ENOENT, "the folder is gone or empty") from error
 
     with as_unreadable(root):
-        return retry(careful, str(root), _tell, may_pass=lambda _: True)
+        return retry(careful, str(root), tell, may_pass=lambda _: True)

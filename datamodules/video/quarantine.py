@@ -15,7 +15,7 @@ from typing import Any, get_args
 from datamodules.atomic import append_line
 from datamodules.storage.source import Place, as_source
 from datamodules.video.errors import Reason, VideoError
-from datamodules.video.index_cache import DECODER
+from datamodules.video.indices.cache import DECODER
 
 FILE_NAME = "quarantine.jsonl"
 """Name of the list in a run folder."""

@@ -23,15 +23,17 @@ from datamodules.storage.source import Place, Source, as_source
 from datamodules.video.errors import VideoError, as_unreadable
 from datamodules.video.frame_folder import FrameFolderReader, Indices, check_indices
 from datamodules.video.frame_parts import Change, FrameParts
-from datamodules.video.index import VideoIndex, build_index, survey
-from datamodules.video.index_cache import cached_index, forget, remember
-from datamodules.video.packets import NO_TIME
+from datamodules.video.indices.cache import cached_index, forget, remember
+from datamodules.video.indices.index import VideoIndex, build_index, survey
+from datamodules.video.indices.notes import Note
+from datamodules.video.indices.packets import NO_TIME
 from datamodules.video.patience import patiently
 from datamodules.video.stream import VideoStream, check_file, upright_shape
 
 __all__ = ["VideoError", "VideoReader", "open_video"]
 
-_SEEK_DISTANCE = 64
+
+_SEEK_DISTANCE, _SEEK_DISTANCE_ELSEWHERE = 64, 4
 """Packets that are rather read and dropped than jumped over by a seek."""
 
 
@@ -58,6 +60,8 @@ class VideoReader:
 
     def __init__(self, path: Place) -> None:
         self.source = as_source(path)
+        is_elsewhere = self.source.is_elsewhere
+        self._seek_distance = _SEEK_DISTANCE_ELSEWHERE if is_elsewhere else _SEEK_DISTANCE
         self._stream: VideoStream | None = None
         self._is_closed = False
         self._begin: int | None = None  # entry since which the decoder was fed every packet
@@ -76,6 +80,8 @@ class VideoReader:
         return self._build_index() if index is None else index
 
     def _build_index(self) -> VideoIndex:
+        if self.source.is_elsewhere:
+            self.source.fetch([(0, self.source.size())])
         self._stream = VideoStream(self.source, strict=True)
         try:
             index = build_index(self._stream)
@@ -86,6 +92,11 @@ class VideoReader:
             self._release()
         remember(self.source, index)
         return index
+
+    @property
+    def index(self) -> VideoIndex:
+        """Facts about the file."""
+        return self._index
 
     @property
     def num_frames(self) -> int:
@@ -111,6 +122,24 @@ class VideoReader:
     def width(self) -> int:
         """Columns, after rotation."""
         return self._index.width
+
+    def fetch(self, indices: Indices) -> None:
+        """Fetch all that decoding some frames reads, where the file lies elsewhere.
+
+        Args:
+            indices: Frame numbers from 0.
+
+        Raises:
+            IndexError: A number outside the video.
+            ShardError: See `Source.fetch`.
+        """
+        self._fetch(np.unique(check_indices(indices, self.num_frames, self.source)))
+
+    def _fetch(self, order: NDArray[np.int64]) -> None:
+        if self.source.is_elsewhere and len(order):
+            note = Note.from_bytes(self.source.note())
+            opening = note.opening if note is not None else []
+            self.source.fetch([*opening, *self._index.parts_of(order, self._seek_distance)])
 
     def get_frames(
         self, indices: Indices, change: Change | None = None, *, more: bool = False
@@ -145,6 +174,7 @@ class VideoReader:
         while True:
             wanted = check_indices(indices, self.num_frames, self.source)
             order, ranks = np.unique(wanted, return_inverse=True)
+            self._fetch(order)
             try:
                 frames = self._decode(order, change, more)
             except (_BrokenPromiseError, av.FFmpegError) as error:
@@ -250,7 +280,7 @@ class VideoReader:
         self._ahead.clear()
         self._out, self._begin = -1, entry
         stream.flush()
-        is_far = stream.is_seekable and entry - stream.position > _SEEK_DISTANCE
+        is_far = stream.is_seekable and entry - stream.position > self._seek_distance
         if (is_far or stream.position > entry) and not self._seek(stream, entry):
             stream.rewind()
         while stream.position < entry:

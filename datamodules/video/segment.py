@@ -74,6 +74,15 @@ class VideoSegment:
         numbers = check_indices(indices, self.num_frames, self._video.source)
         return self._video.get_frames(numbers + self._first, change)
 
+    def fetch(self, indices: Indices) -> None:
+        """Fetch all that decoding some frames reads, see `VideoReader.fetch`.
+
+        Args:
+            indices: Frame numbers from 0, the segment's first frame.
+        """
+        numbers = check_indices(indices, self.num_frames, self._video.source)
+        self._video.fetch(numbers + self._first)
+
     def close(self) -> None:
         """Close the video."""
         self._video.close()

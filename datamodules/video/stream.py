@@ -27,6 +27,8 @@ from datamodules.video.errors import MAX_PIXELS, VideoError, as_unreadable
 
 # Containers in which a packet keeps its byte position and a seek lands on a listed packet.
 _SEEKABLE = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
+_BUFFER, _BUFFER_ELSEWHERE = 2**15, 2**13
+"""Bytes that FFmpeg asks a Python file for; fewer where more than is needed would be fetched."""
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
 ANY_METADATA: dict[str, Any] = (
@@ -97,6 +99,7 @@ class VideoStream:
             self._container: InputContainer = av.open(
                 self._file or address,
                 mode="r",
+                buffer_size=_BUFFER_ELSEWHERE if self.source.is_elsewhere else _BUFFER,
                 options={"protocol_whitelist": protocols},
                 **ANY_METADATA,
             )
@@ -170,6 +173,11 @@ class VideoStream:
     def is_seekable(self) -> bool:
         """True if packets can be found again by their byte position after a seek."""
         return self._container.format.name in _SEEKABLE
+
+    @property
+    def seeks_by_showing(self) -> bool:
+        """True if a seek goes to a time of showing, False if to one of decoding."""
+        return self._container.format.name != "avi"
 
     @property
     def container_name(self) -> str:

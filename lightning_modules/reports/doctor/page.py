@@ -6,7 +6,7 @@ from pathlib import Path
 
 from datamodules.health.examination import Examination
 from datamodules.health.findings import Finding
-from datamodules.video.index_cache import DECODER
+from datamodules.video.indices.cache import DECODER
 from lightning_modules.reports.doctor.pairs import near_pairs
 from lightning_modules.reports.doctor.plots import plots
 from lightning_modules.reports.doctor.sheets import class_sheet, odd_videos

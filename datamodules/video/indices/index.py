@@ -23,10 +23,16 @@ from numpy.typing import NDArray
 
 from datamodules.formats.bitstreams import Picture, picture_parser
 from datamodules.storage.source import Source
-from datamodules.video.completeness import check_complete, damage_of
 from datamodules.video.errors import VideoError
-from datamodules.video.packets import NO_TIME, Headers, PacketLog
+from datamodules.video.indices.completeness import check_complete, damage_of
+from datamodules.video.indices.packets import NO_TIME, Headers, PacketLog
 from datamodules.video.stream import VideoStream, upright_shape
+
+VERSION = 5
+"""Version of indices, and of the rules by which a video is refused instead."""
+
+MADE_BY = [VERSION, *av.library_versions["libavcodec"], *av.library_versions["libavformat"]]
+"""What an index depends on beside its file."""
 
 _RATE_TOLERANCE = 0.1
 """Share by which a container's frame rate may differ from that of its time stamps."""
@@ -122,6 +128,31 @@ class VideoIndex:
             at -= late
         return np.where(at < 0, 0, entries[at])
 
+    def parts_of(self, frames: NDArray[np.int64], distance: int) -> list[tuple[int, int]]:
+        """List the parts of the file that are read to decode frames.
+
+        Args:
+            frames: Increasing frame numbers, (N,).
+            distance: Packets that are read and dropped, at most, rather than jumped over.
+
+        Returns:
+            First byte of each, and the one behind its last; all of the file where nobody knows.
+        """
+        known = np.flatnonzero(self.position >= 0)
+        if self.is_counted or len(known) < len(self.position):
+            return [(0, int((self.position + self.size).max()))]
+        entries = self.entries_for(frames)
+        parts: list[tuple[int, int]] = []
+        following = 0
+        for entry in np.unique(entries).tolist():
+            last = int(self.packet[frames[entries == entry]].max())
+            first = entry if entry - following > distance else min(entry, following)
+            packets = slice(first, last + 1)
+            begin = int(self.position[packets].min())
+            parts.append((begin, int((self.position[packets] + self.size[packets]).max())))
+            following = last + 1
+        return parts
+
 
 def _index_of(
     headers: Headers,
@@ -133,11 +164,10 @@ def _index_of(
     shape: tuple[int, ...],
 ) -> VideoIndex:
     """Make the index of a file's packets, once their frames are known."""
-    by_pts = stream.container_name == "matroska,webm"
     return VideoIndex(
         position=headers.position,
         size=headers.size,
-        seek_time=headers.pts if by_pts else headers.dts,
+        seek_time=headers.pts if stream.seeks_by_showing else headers.dts,
         entry=entry,
         packet=packet,
         timestamps=timestamps,

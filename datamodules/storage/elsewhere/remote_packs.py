@@ -10,8 +10,8 @@ from pathlib import Path
 
 from datamodules.atomic import locked, write_atomically
 from datamodules.errors import UserError
-from datamodules.storage.addresses import Address, is_address
 from datamodules.storage.base import Source
+from datamodules.storage.elsewhere.addresses import Address, is_address
 from datamodules.storage.packed import ABOUT, ARRAYS, INDEX, MANIFEST, ORIGIN
 from datamodules.storage.transient import retry
 

@@ -1,5 +1,6 @@
 """Files and folders elsewhere, which fsspec opens: object storage, web servers."""
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,9 @@ from datamodules.storage.base import Source
 from datamodules.storage.ranges import ranged
 
 __all__ = ["Address", "is_address"]
+
+PATIENCE = 30.0
+"""Seconds that reading a part of a file may take."""
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # What tells one content of an address from another, by the names that back ends have for it.
@@ -35,6 +39,11 @@ class Address(Source):
 
     def __truediv__(self, name: str) -> "Address":
         return Address(f"{self.url.rstrip('/')}/{name}")
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """See `Source`."""
+        return True
 
     @property
     def parent(self) -> "Address | None":
@@ -93,7 +102,7 @@ class Address(Source):
     def read(self, start: int, length: int) -> bytes:
         """See `Source`."""
         with self._opened() as (system, path):
-            content = bytes(system.cat_file(path, start=start, end=start + length))
+            content = _read_in_time(system, path, start, start + length)
         if len(content) > length:
             raise OSError(f"{self.url} is not served in parts; use a copy of it on this machine")
         return content
@@ -101,3 +110,16 @@ class Address(Source):
     def open(self) -> BinaryIO:
         """See `Source`."""
         return ranged(self.read, self.size(), self.name)
+
+
+def _read_in_time(system: Any, path: str, start: int, end: int) -> bytes:
+    """Read a part of a file, within a time where the file system can be stopped."""
+    from fsspec.asyn import AsyncFileSystem, sync
+
+    if not isinstance(system, AsyncFileSystem):
+        return bytes(system.cat_file(path, start=start, end=end))
+    try:
+        read = system._cat_file
+        return bytes(sync(system.loop, read, path, start=start, end=end, timeout=PATIENCE))
+    except TimeoutError as error:
+        raise OSError(errno.ETIMEDOUT, f"no answer in {PATIENCE:g} s") from error

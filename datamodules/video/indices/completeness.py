@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from datamodules.formats.containers import holds_chunks, torn_at
 from datamodules.video.errors import VideoError, as_unreadable
-from datamodules.video.packets import NO_TIME, Headers, PacketLog
+from datamodules.video.indices.packets import NO_TIME, Headers, PacketLog
 from datamodules.video.stream import VideoStream, is_cut
 
 SHORTER_BY = 0.05

@@ -1,8 +1,9 @@
 """The cache of video indices: recent ones in the process, costly ones on disk.
 
-An index is found by path, size and time of change of its file, or its source's own identity. One
-that cost a survey is also written to `$KINETOSCOPE_CACHE`, or `$XDG_CACHE_HOME/kinetoscope`, or
-`~/.cache/kinetoscope`, a few kilobytes per video; the folder may be deleted at any time.
+An index is found by path, size and time of change of its file, or its source's own identity; a
+packed video brings one along. A costly one is also written to `$KINETOSCOPE_CACHE`, or
+`$XDG_CACHE_HOME/kinetoscope`, or `~/.cache/kinetoscope`, a few kilobytes per video; the folder may
+be deleted at any time.
 """
 
 import contextlib
@@ -17,21 +18,16 @@ import av
 import numpy as np
 
 from datamodules.atomic import writing_binary
-from datamodules.storage.remote_packs import cache_folder
+from datamodules.storage.elsewhere.remote_packs import cache_folder
 from datamodules.storage.source import Source
-from datamodules.video.index import VideoIndex
+from datamodules.video.indices.index import MADE_BY, VERSION, VideoIndex
+from datamodules.video.indices.notes import ARRAYS, SCALARS, Note
 
 MAX_BYTES = 64 * 2**20
 """Memory that indices may take in one process: some thousand ten-second clips."""
 
-VERSION = 4
-"""Version of the files on disk, and of the rules by which a video is refused instead."""
-
 DECODER = f"PyAV {av.__version__}, rules {VERSION}"
 """The decoder and the rules of refusal, which verdicts depend on besides the file."""
-
-_ARRAYS = ("position", "size", "seek_time", "entry", "packet", "timestamps", "checksum")
-_SCALARS = ("frame_rate", "height", "width", "skipping")
 
 
 class IndexCache:
@@ -110,9 +106,7 @@ def file_key(source: Source) -> str:
     Args:
         source: An existing file.
     """
-    libraries = av.library_versions["libavcodec"], av.library_versions["libavformat"]
-    name = (VERSION, libraries, *source.identity())
-    return hashlib.sha256(repr(name).encode()).hexdigest()[:40]
+    return hashlib.sha256(repr((*MADE_BY, *source.identity())).encode()).hexdigest()[:40]
 
 
 def cached_index(source: Source) -> VideoIndex | None:
@@ -122,14 +116,19 @@ def cached_index(source: Source) -> VideoIndex | None:
         source: An existing file.
     """
     key = file_key(source)
-    index = recent.get(key)
-    if index is None and (index := _read(_path_of(key))) is not None:
+    if (index := recent.get(key)) is not None:
+        return index
+    if (index := _read(_path_of(key))) is None and (note := Note.from_bytes(source.note())):
+        index = note.index
+    if index is not None:
         recent.put(key, index)
     return index
 
 
 def remember(source: Source, index: VideoIndex) -> None:
-    """Keep the index of a file; a survey also on disk, unless its folder cannot be written.
+    """Keep the index of a file; a costly one also on disk, unless its folder cannot be written.
+
+    Costly is a survey, and to read the packets of a file that lies elsewhere.
 
     Args:
         source: The file it was made of.
@@ -137,7 +136,7 @@ def remember(source: Source, index: VideoIndex) -> None:
     """
     key = file_key(source)
     recent.put(key, index)
-    if index.is_surveyed:
+    if index.is_surveyed or source.is_elsewhere:
         with contextlib.suppress(OSError):
             _write(_path_of(key), index)
 
@@ -162,15 +161,15 @@ def _write(path: Path, index: VideoIndex) -> None:
     """Write a file that appears complete or not at all, also among many processes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with writing_binary(path) as file:
-        np.savez(file, **{name: getattr(index, name) for name in _ARRAYS + _SCALARS})
+        np.savez(file, **{name: getattr(index, name) for name in ARRAYS + SCALARS})
 
 
 def _read(path: Path) -> VideoIndex | None:
     """Read an index from disk; None if there is none that can be read."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in _ARRAYS}
-            scalars = {name: stored[name].item() for name in _SCALARS}
+            arrays = {name: stored[name] for name in ARRAYS}
+            scalars = {name: stored[name].item() for name in SCALARS}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     return VideoIndex(**arrays, **scalars)

@@ -11,8 +11,8 @@ import pytest
 from video_files import assert_exact, remux, scene, write
 
 from datamodules.health.decode_check import Part, decode_part
-from datamodules.video import index_cache
 from datamodules.video.errors import VideoError
+from datamodules.video.indices import cache as index_cache
 from datamodules.video.reader import VideoReader
 
 KINDS = {

@@ -1,0 +1,1 @@
+"""Indices of videos: made, noted, and kept."""
