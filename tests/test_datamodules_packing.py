@@ -196,7 +196,7 @@ def test_killed_pass_leaves_no_half_shard(
     def killed(*_: Any) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(shards, "_checksum_of", killed)
+    monkeypatch.setattr(shards, "checksum_of", killed)
     target = tmp_path / "killed"
     with pytest.raises(KeyboardInterrupt):
         pack(original, target)
@@ -209,7 +209,7 @@ def test_killed_pass_leaves_no_half_shard(
 def test_copy_that_differs_is_no_shard(
     original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "_checksum_of", lambda *_: 1)
+    monkeypatch.setattr(shards, "checksum_of", lambda *_: 1)
     said: list[str] = []
     report = pack_dataset(original, tmp_path / "bad", shard_bytes=20_000, say=said.append)
     assert report.failed

@@ -17,7 +17,10 @@ from datamodules.jobs.processes import Done, run_jobs
 from lightning_modules.resume import stop_signals
 
 LACKING = {
-    "os": ("O_CLOEXEC", "O_DIRECTORY", "pread", "fork", "sched_getaffinity"),
+    "os": (
+        *("O_CLOEXEC", "O_DIRECTORY", "pread", "pwrite", "fork", "register_at_fork", "killpg"),
+        *("sched_getaffinity", "getuid", "geteuid", "getpgid", "statvfs", "posix_fadvise"),
+    ),
     "signal": ("SIGUSR1", "SIGUSR2", "SIGCHLD", "SIGHUP", "SIGKILL", "pthread_sigmask", "sigwait"),
 }
 """Names of two modules that Windows does not have."""

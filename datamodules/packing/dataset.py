@@ -1,18 +1,24 @@
-"""A whole dataset packed: its videos in shards, its lists beside them, its index."""
+"""Datasets in shards: written, or indexed as they are."""
 
 import hashlib
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from datamodules.atomic import write_atomically
 from datamodules.errors import UserError
-from datamodules.jobs.dataset_jobs import Report, follow_pass, process_videos, take_shard
+from datamodules.jobs.dataset_jobs import (
+    Report,
+    VideoWork,
+    follow_pass,
+    process_videos,
+    take_shard,
+)
 from datamodules.jobs.target_folder import (
     check_apart,
     claim,
@@ -20,11 +26,19 @@ from datamodules.jobs.target_folder import (
     partial_folder,
     videos_below,
 )
-from datamodules.packing.index import Row, Shard, write_index
-from datamodules.packing.shards import Packing, ShardJob, plan_shards, shard_index
-from datamodules.storage.packed import INDEX, MANIFEST, SHARDS
+from datamodules.packing.existing import (
+    ArchiveJob,
+    Indexing,
+    find_archives,
+    unique_names,
+    write_lists,
+)
+from datamodules.packing.index import write_index
+from datamodules.packing.records import read_record, record_path
+from datamodules.packing.shards import Packing, ShardJob, plan_shards
+from datamodules.storage.packed import INDEX, MANIFEST, ORIGIN, SHARDS
 
-__all__ = ["SHARD_BYTES", "pack_dataset"]
+__all__ = ["SHARD_BYTES", "index_archives", "pack_dataset"]
 
 CONTENT, FORMAT, COMMAND = "packed videos", 2, "pack"
 SHARD_BYTES = 10**9
@@ -62,32 +76,130 @@ def pack_dataset(
     check_apart(source, target, "shards")
     files = list_files(source)
     jobs = plan_shards(files, shard_bytes)
-    wanted: dict[str, Any] = {
-        "content": CONTENT,
-        "format": FORMAT,
-        "settings": {"shard_bytes": shard_bytes},
-        "parameters": {"files": f"{len(files)} files, {_digest(files)}"},
-        "versions": {"python": platform.python_version(), "kinetoscope": version("kinetoscope")},
-    }
+    wanted = _manifest({"shard_bytes": shard_bytes}, f"{len(files)} files, {_digest(files)}")
     claim(target, wanted, COMMAND, MANIFEST)
     lists = copy_lists(source, target, {MANIFEST})
-    shared = take_shard(jobs, *shard)
-    missing = [job for job in shared if not (target / SHARDS / str(job)).is_file()]
-    part = f", {len(shared)} for this run" if len(shared) < len(jobs) else ""
-    there = len(shared) - len(missing)
-    say(
-        f"{len(files)} files in {len(jobs)} shards{part}, {there} there already, "
-        f"{len(missing)} to do; {len(lists)} lists"
-    )
+    todo = _Todo(jobs, take_shard(jobs, *shard), lambda job: target / SHARDS / str(job), say)
+    say(f"{len(files)} files in {todo}; {len(lists)} lists")
     with partial_folder(target) as partial:
-        work = Packing(source, target, partial)
-        events = process_videos(work, missing, num_workers)
-        report = follow_pass("packing", events, len(missing), noun="shards", say=say)
-    if missing:
-        say(str(report))
-    if not report.failed:
-        say(_finish(jobs, lists, target))
+        report = todo.follow("packing", Packing(source, target, partial), num_workers)
+    if not report.failed and todo.is_whole():
+        if not (target / INDEX).is_dir():
+            records = [read_record(record_path(target, job.number)) for job in jobs]
+            write_index(target, [f"{SHARDS}/{job}" for job in jobs], records, lists)
+        for job in jobs:
+            record_path(target, job.number).unlink(missing_ok=True)
+        say(f"{len(jobs)} shards are whole; give {target} as data.root")
     return report
+
+
+def index_archives(
+    source: Path,
+    target: Path,
+    *,
+    num_workers: int = 0,
+    shard: tuple[int, int] = (0, 1),
+    say: Callable[[str], None],
+) -> Report[ArchiveJob]:
+    """Write the index of archives that are there already, which stay as they are.
+
+    Args:
+        source: Folder of tar and zip files.
+        target: Folder for the index, new or begun with the same archives.
+        num_workers: Processes; 0 for this one.
+        shard: Index and number of the runs that share the archives.
+        say: Writes a line about what is there and what is done.
+
+    Returns:
+        The report of the pass.
+
+    Raises:
+        UserError: If that cannot be done; before anything is written.
+        StorageError: If files cannot be written.
+    """
+    check_apart(source, target, "the index")
+    jobs = find_archives(source)
+    if not jobs:
+        raise UserError(f"the folder {source} holds no tar or zip at any depth; check the source")
+    sizes = [(job.path, (source / job.path).stat().st_size) for job in jobs]
+    claim(target, _manifest({}, f"{len(jobs)} archives, {_digest(sizes)}"), COMMAND, MANIFEST)
+    is_whole = (target / INDEX).is_dir()
+    todo = _Todo(
+        jobs,
+        [] if is_whole else take_shard(jobs, *shard),
+        lambda job: record_path(target, job.number),
+        say,
+    )
+    say(f"{todo}")
+    with partial_folder(target) as partial:
+        report = todo.follow("indexing", Indexing(source, target, partial), num_workers)
+    if not is_whole and not report.failed and todo.is_whole():
+        records = unique_names(jobs, [read_record(record_path(target, job.number)) for job in jobs])
+        lists = copy_lists(source, target, {MANIFEST})
+        lists += write_lists(source, jobs, records, target)
+        write_atomically(target / ORIGIN, str(source.resolve()))
+        write_index(target, [job.path for job in jobs], records, lists)
+        shutil.rmtree(target / SHARDS)
+    if (target / INDEX).is_dir():
+        say(f"{len(jobs)} archives are indexed; give {target} as data.root")
+    return report
+
+
+Job = TypeVar("Job", ShardJob, ArchiveJob)
+
+
+@dataclass(frozen=True)
+class _Todo(Generic[Job]):
+    """The shards of a pass, and which of them are done.
+
+    Attributes:
+        jobs: All of them.
+        shared: Those of this run.
+        product: Gives the file that is there when a shard is done.
+        say: Writes a line.
+    """
+
+    jobs: Sequence[Job]
+    shared: Sequence[Job]
+    product: Callable[[Job], Path]
+    say: Callable[[str], None]
+
+    def __str__(self) -> str:
+        part = f", {len(self.shared)} for this run" if len(self.shared) < len(self.jobs) else ""
+        missing = len(self.missing())
+        there = len(self.shared) - missing
+        return f"{len(self.jobs)} shards{part}, {there} there already, {missing} to do"
+
+    def missing(self) -> list[Job]:
+        """List the shards of this run that are not done."""
+        return [job for job in self.shared if not self.product(job).is_file()]
+
+    def follow(self, title: str, work: VideoWork[Job], num_workers: int) -> Report[Job]:
+        """Do what is missing."""
+        missing = self.missing()
+        events = process_videos(work, missing, num_workers)
+        report = follow_pass(title, events, len(missing), noun="shards", say=self.say)
+        if missing:
+            self.say(str(report))
+        return report
+
+    def is_whole(self) -> bool:
+        """Check that all shards are done, those of other runs too; say so where they are not."""
+        missing = [job for job in self.jobs if not self.product(job).is_file()]
+        if missing:
+            left = f"{len(missing)} shards are left for other runs"
+            self.say(f"{left}; the last one writes the index")
+        return not missing
+
+
+def _manifest(settings: dict[str, Any], files: str) -> dict[str, Any]:
+    return {
+        "content": CONTENT,
+        "format": FORMAT,
+        "settings": settings,
+        "parameters": {"files": files},
+        "versions": {"python": platform.python_version(), "kinetoscope": version("kinetoscope")},
+    }
 
 
 def list_files(source: Path) -> list[tuple[str, int]]:
@@ -120,34 +232,3 @@ def _digest(files: Sequence[tuple[str, int]]) -> str:
     """Name a list of files by its content."""
     text = "\n".join(f"{path} {size}" for path, size in files)
     return hashlib.sha256(os.fsencode(text)).hexdigest()[:12]
-
-
-def _finish(jobs: Sequence[ShardJob], lists: Sequence[str], target: Path) -> str:
-    """Write the index of the dataset, if all of its shards are there; say what there is."""
-    missing = [job for job in jobs if not (target / SHARDS / str(job)).is_file()]
-    if missing:
-        return f"{len(missing)} shards are left for other runs; the last one writes the index"
-    if not (target / INDEX).is_dir():
-        shards, rows = [], list[Row]()
-        for job in jobs:
-            with np.load(shard_index(target, job.number)) as noted:
-                shards.append(_shard(job, target, noted))
-                rows += _rows(job, noted)
-        write_index(target, rows, shards, lists)
-    for job in jobs:
-        shard_index(target, job.number).unlink(missing_ok=True)
-    return f"{len(jobs)} shards are whole; give {target} as data.root"
-
-
-def _shard(job: ShardJob, target: Path, noted: Mapping[str, NDArray[Any]]) -> Shard:
-    path = f"{SHARDS}/{job}"
-    return Shard(path, (target / path).stat().st_size, noted["blocks"].tolist())
-
-
-def _rows(job: ShardJob, noted: Mapping[str, NDArray[Any]]) -> Iterator[Row]:
-    """Read what was noted of the files of a shard."""
-    columns = (noted[name].tolist() for name in ("start", "size", "crc", "note_sizes"))
-    notes, at = noted["notes"].tobytes(), 0
-    for name, start, size, crc, length in zip(job.files, *columns, strict=True):
-        yield Row(os.fsencode(name), job.number, start, size, crc, notes[at : at + length])
-        at += length

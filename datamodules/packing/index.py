@@ -3,80 +3,50 @@
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.errors import StorageError
+from datamodules.packing.records import Record
 from datamodules.storage.elsewhere.blocks import block_checksums
 from datamodules.storage.packed import ABOUT, ARRAYS, INDEX, NOTES
 
-__all__ = ["Row", "Shard", "write_index"]
-
-
-class Row(NamedTuple):
-    """A file of a packed dataset; rows are sorted by name.
-
-    Attributes:
-        name: Path in the dataset, as the file system encodes it.
-        shard: Number of its shard.
-        start: First byte in it.
-        size: Bytes.
-        crc: CRC-32 of its content.
-        note: What is noted of it.
-    """
-
-    name: bytes
-    shard: int
-    start: int
-    size: int
-    crc: int
-    note: bytes
-
-
-class Shard(NamedTuple):
-    """A shard of a packed dataset.
-
-    Attributes:
-        path: Relative to the dataset.
-        size: Bytes.
-        blocks: CRC-32 of each of its blocks.
-    """
-
-    path: str
-    size: int
-    blocks: Sequence[int]
+__all__ = ["write_index"]
 
 
 def write_index(
-    target: Path, rows: Sequence[Row], shards: Sequence[Shard], lists: Sequence[str]
+    target: Path, shards: Sequence[str], records: Sequence[Record], lists: Sequence[str]
 ) -> None:
     """Write the index of a dataset; its files appear together.
 
     Args:
         target: Folder of the dataset.
-        rows: Its files, sorted by name.
-        shards: Its shards.
+        shards: Paths of its shards, relative to where they lie.
+        records: Their records.
         lists: Paths of its lists, relative to the folder.
 
     Raises:
         StorageError: It cannot be written.
     """
-    arrays = _arrays(rows)
+    arrays = _columns(records)
     made = target / f".{INDEX}"
     try:
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir()
         notes = made / Path(NOTES).name
-        notes.write_bytes(b"".join(row.note for row in rows))
-        files = [*shards, Shard(NOTES, notes.stat().st_size, block_checksums(notes))]
-        arrays["blocks"] = np.array([crc for file in files for crc in file.blocks], np.uint32)
+        notes.write_bytes(arrays["notes"].tobytes())
+        blocks = [record.blocks for record in records] + [block_checksums(notes)]
+        arrays["blocks"] = np.array(list(chain.from_iterable(blocks)), np.uint32)
+        sizes = [record.size for record in records] + [notes.stat().st_size]
+        files = list(zip([*shards, NOTES], sizes, strict=True))
         for name in ARRAYS:
             np.save(made / f"{name}.npy", arrays[name])
-        about = {"files": [file[:2] for file in files], "lists": list(lists)}
+        about = {"files": files, "lists": list(lists)}
         (made / ABOUT).write_text(json.dumps(about))
         os.replace(made, target / INDEX)
     except OSError as error:
@@ -85,14 +55,23 @@ def write_index(
         ) from error
 
 
-def _arrays(rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
-    """Turn rows into the arrays of an index."""
+def _columns(records: Sequence[Record]) -> dict[str, NDArray[Any]]:
+    """Join the files of all shards, sorted by name."""
+    names = [os.fsencode(name) for record in records for name in record.names]
+    notes = [note for record in records for note in record.notes]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    shards = np.repeat(np.arange(len(records)), [len(record.names) for record in records])
+
+    def column(values: Iterable[int], dtype: Any) -> NDArray[Any]:
+        return np.fromiter(values, dtype)[order] if order else np.empty(0, dtype)
+
     return {
-        "names": np.frombuffer(b"".join(row.name for row in rows), np.uint8),
-        "ends": np.cumsum([len(row.name) for row in rows], dtype=np.int64),
-        "shard": np.array([row.shard for row in rows], np.int32),
-        "start": np.array([row.start for row in rows], np.int64),
-        "size": np.array([row.size for row in rows], np.int64),
-        "crc": np.array([row.crc for row in rows], np.uint32),
-        "note_ends": np.cumsum([len(row.note) for row in rows], dtype=np.int64),
+        "names": np.frombuffer(b"".join(names[place] for place in order), np.uint8),
+        "ends": np.cumsum([len(names[place]) for place in order], dtype=np.int64),
+        "shard": shards.astype(np.int32)[order],
+        "start": column(chain.from_iterable(record.starts for record in records), np.int64),
+        "size": column(chain.from_iterable(record.sizes for record in records), np.int64),
+        "crc": column(chain.from_iterable(record.checksums for record in records), np.uint32),
+        "note_ends": np.cumsum([len(notes[place]) for place in order], dtype=np.int64),
+        "notes": np.frombuffer(b"".join(notes[place] for place in order), np.uint8),
     }

@@ -1,11 +1,11 @@
 """Notes of the videos of a packed dataset; see `datamodules.video.indices.notes`."""
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from datamodules.storage.local import LocalPath
+from datamodules.storage.base import Source
 from datamodules.storage.ranges import part_of, ranged
 from datamodules.video.errors import VideoError
 from datamodules.video.indices.notes import Note, Ranges
@@ -16,46 +16,93 @@ from datamodules.video.suffixes import VIDEO_SUFFIXES
 __all__ = ["note_of"]
 
 
-def note_of(path: Path) -> bytes:
+def note_of(source: Source) -> bytes:
     """Note a video, by reading all of its packets.
 
     Args:
-        path: A file.
+        source: A file.
 
     Returns:
-        The note; empty for an image, and for a video that cannot be read.
+        The note; empty for any other file, and for a video that cannot be read.
     """
-    if path.suffix.lower() not in VIDEO_SUFFIXES:
+    if os.path.splitext(source.name)[1].lower() not in VIDEO_SUFFIXES:
         return b""
+    recorded = _Recorded(source)
     try:
-        with VideoReader(path) as video:
+        with VideoReader(source) as video:
             index = video.index
-        recorded = _Recorded(path)
         VideoStream(recorded, strict=False).close()
     except VideoError:
         return b""
     return Note(index, _joined(recorded.parts)).to_bytes()
 
 
-@dataclass(frozen=True)
-class _Recorded(LocalPath):
-    """A file that FFmpeg reads through Python, which notes the parts that are read."""
+class _Recorded(Source):
+    """A file that FFmpeg reads as if it lay elsewhere, with the parts that it reads.
 
-    parts: Ranges = field(default_factory=list)
+    Args:
+        source: The file.
+
+    Attributes:
+        parts: First byte of each, and the one behind its last.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.parts: Ranges = []
+
+    def __str__(self) -> str:
+        return str(self._source)
+
+    def __truediv__(self, name: str) -> Source:
+        return self._source / name
 
     @property
-    def path(self) -> None:  # type: ignore[override]  # so that it is not opened by name
+    def parent(self) -> Source | None:
         """See `Source`."""
+        return self._source.parent
+
+    @property
+    def path(self) -> Path | None:
+        """See `Source`; FFmpeg has to ask for what it reads."""
         return None
 
     @property
     def is_elsewhere(self) -> bool:
-        """See `Source`; read as it will be where it is."""
+        """See `Source`."""
         return True
+
+    def exists(self) -> bool:
+        """See `Source`."""
+        return self._source.exists()
+
+    def is_file(self) -> bool:
+        """See `Source`."""
+        return self._source.is_file()
+
+    def is_folder(self) -> bool:
+        """See `Source`."""
+        return self._source.is_folder()
+
+    def names(self) -> list[str]:
+        """See `Source`."""
+        return self._source.names()
+
+    def size(self) -> int:
+        """See `Source`."""
+        return self._source.size()
+
+    def identity(self) -> tuple[object, ...]:
+        """See `Source`."""
+        return self._source.identity()
+
+    def read(self, start: int, length: int) -> bytes:
+        """See `Source`."""
+        return self._source.read(start, length)
 
     def open(self) -> BinaryIO:
         """See `Source`."""
-        file = self.local.open("rb", buffering=0)
+        file = self._source.open()
         part = part_of(file, 0)
 
         def read(start: int, length: int) -> bytes:

@@ -9,18 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
 from datamodules.jobs.dataset_jobs import Step
 from datamodules.packing.noting import note_of
+from datamodules.packing.records import Record, checksum_of, write_record
 from datamodules.storage.elsewhere.blocks import block_checksums
+from datamodules.storage.local import LocalPath
 from datamodules.storage.packed import SHARDS
 from datamodules.video.errors import VideoError
 
-__all__ = ["Packing", "ShardJob", "plan_shards", "shard_index"]
-
-BLOCK = 2**20
-"""Bytes that are copied at a time."""
+__all__ = ["Packing", "ShardJob", "plan_shards"]
 
 
 def shard_name(number: int) -> str:
@@ -65,11 +62,6 @@ def plan_shards(files: Sequence[tuple[str, int]], shard_bytes: int) -> list[Shar
     return jobs
 
 
-def shard_index(target: Path, number: int) -> Path:
-    """Path of the index of one shard, which stands beside it until all are there."""
-    return target / SHARDS / f"{shard_name(number)}.npz"
-
-
 @dataclass(frozen=True)
 class Packing:
     """Writes a shard of a dataset, a step for each member; whole and checked or not at all.
@@ -93,21 +85,11 @@ class Packing:
         made = self.partial / str(job)
         checksums = yield from self._write(job, made)
         starts, sizes = self._check(job, made, checksums)
-        notes = [note_of(self.source / name) for name in job.files]
-        index = self.partial / f"{job}.npz"
-        np.savez(
-            index,
-            start=starts,
-            size=sizes,
-            crc=checksums,
-            blocks=block_checksums(made),
-            notes=np.frombuffer(b"".join(notes), np.uint8),
-            note_sizes=[len(note) for note in notes],
-        )
-        folder = self.target / SHARDS
-        folder.mkdir(exist_ok=True)
-        os.replace(index, shard_index(self.target, job.number))
-        os.replace(made, folder / str(job))  # last: a shard that is there has its index
+        notes = [note_of(LocalPath(self.source / name)) for name in job.files]
+        size, blocks = made.stat().st_size, block_checksums(made)
+        record = Record(size, blocks, list(job.files), starts, sizes, checksums, notes)
+        write_record(record, self.partial, self.target, job.number)
+        os.replace(made, self.target / SHARDS / str(job))  # last: what is there has its record
 
     def _write(self, job: ShardJob, made: Path) -> Generator[Step, None, list[int]]:
         """Copy the members into a tar; returns the checksum of each as it was read."""
@@ -140,7 +122,7 @@ class Packing:
             for entry, name, checksum in zip(entries, job.files, checksums, strict=True):
                 starts.append(entry.offset_data)
                 sizes.append(entry.size)
-                found = _checksum_of(file.fileno(), entry.offset_data, entry.size)
+                found = checksum_of(file, entry.offset_data, entry.size)
                 if (entry.name, found) != (name, checksum):
                     detail = f"{self.source / name}: its copy in {job} differs; check the disk"
                     raise VideoError(self.source / name, "damaged", detail)
@@ -186,20 +168,3 @@ class _Checked:
             raise VideoError(self._path, "truncated", detail)
         self.checksum = zlib.crc32(content, self.checksum)
         return content
-
-
-def _checksum_of(handle: int, start: int, size: int) -> int:
-    checksum = 0
-    for block in _blocks(handle, start, size):
-        checksum = zlib.crc32(block, checksum)
-    return checksum
-
-
-def _blocks(handle: int, start: int, size: int) -> Iterator[bytes]:
-    end = start + size
-    while start < end:
-        block = os.pread(handle, min(BLOCK, end - start), start)
-        if not block:
-            return
-        start += len(block)
-        yield block

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from datamodules.errors import ShardError
 from datamodules.storage.base import Source, Span
-from datamodules.storage.elsewhere.addresses import Address
+from datamodules.storage.elsewhere.addresses import Address, is_address
 from datamodules.storage.elsewhere.blocks import BlockFile, process_blocks
 from datamodules.storage.elsewhere.node_cache import BLOCK
 from datamodules.storage.local import LocalPath
@@ -38,7 +38,7 @@ INDEX, SHARDS = "index", "shards"
 ABOUT = "about.json"
 """File of the index that names shards and lists: elsewhere nothing may list a folder."""
 ORIGIN = "origin.txt"
-"""File of a copy without shards that holds the address of the dataset."""
+"""File of an index without shards that tells where they are: an address, or a folder."""
 COLUMNS = ("ends", "shard", "start", "size", "crc", "note_ends")
 """Arrays of the index with a value for each file: end of its name, number of the shard, first byte
 in it, bytes, CRC-32, and end of its note."""
@@ -273,8 +273,8 @@ class PackedPath(Source):
         return "packed", self.member, found.size, found.crc
 
     def is_away(self) -> bool:
-        """See `Source`; elsewhere than on this machine nothing may list a folder."""
-        return not (self.place / MANIFEST).exists()
+        """See `Source`; of what lies elsewhere every fault is told by itself."""
+        return not self.is_elsewhere and self.place.is_away()
 
     def read(self, start: int, length: int) -> bytes:
         """See `Source`.
@@ -322,7 +322,7 @@ class PackedPath(Source):
         start, end = self._found().note
         if self.is_elsewhere:
             return process_blocks().read(self._blocks(-1), start, end - start)
-        return (self.place / NOTES).read(start, end - start) if end > start else b""
+        return LocalPath(self.root / NOTES).read(start, end - start) if end > start else b""
 
     def fetch(self, parts: Iterable[tuple[int, int]]) -> None:
         """See `Source`."""
@@ -348,8 +348,15 @@ def open_pack(root: Path) -> PackedPath | None:
         return None
     if not (root / INDEX).is_dir():
         raise OSError(f"{root} is not packed to its end; go on with `kinetoscope pack`")
-    origin = root / ORIGIN
-    place = Address(origin.read_text()) if origin.is_file() else LocalPath(root.absolute())
-    found = PackedPath(root.absolute(), place)
+    found = PackedPath(root.absolute(), _place_of(root))
     len(found.contents)  # opens the index, so that a fault of it is told here
     return found
+
+
+def _place_of(root: Path) -> Source:
+    """Find the folder or address that the shards of an index lie in."""
+    origin = root / ORIGIN
+    if not origin.is_file():
+        return LocalPath(root.absolute())
+    place = origin.read_text()
+    return Address(place) if is_address(place) else LocalPath(Path(place))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from datamodules.jobs.dataset_jobs import read_shard
 from datamodules.jobs.processes import num_cores
-from datamodules.packing.dataset import SHARD_BYTES, pack_dataset
+from datamodules.packing.dataset import SHARD_BYTES, index_archives, pack_dataset
 from lightning_modules.console import ToolParser, fail_for, num_processes, say
 
 
@@ -20,15 +20,15 @@ def run(words: Sequence[str]) -> None:
         KeyboardInterrupt: Ctrl-C, after what is under way was put away.
     """
     options = _parser().parse_args(words[1:])
-    report = pack_dataset(
-        options.source,
-        options.target,
-        shard_bytes=round(options.shard_mb * 1e6),
-        num_workers=num_processes(options.workers, num_cores()),
-        shard=read_shard(options.shard),
-        say=say,
-    )
-    fail_for([(str(job), reason) for job, reason in report.failed], "are not there", "shard")
+    workers, shard = num_processes(options.workers, num_cores()), read_shard(options.shard)
+    places = options.source, options.target
+    if options.index_only:
+        indexed = index_archives(*places, num_workers=workers, shard=shard, say=say)
+        fail_for([(str(job), reason) for job, reason in indexed.failed], "have no index", "shard")
+        return
+    size = round(options.shard_mb * 1e6)
+    made = pack_dataset(*places, shard_bytes=size, num_workers=workers, shard=shard, say=say)
+    fail_for([(str(job), reason) for job, reason in made.failed], "are not there", "shard")
 
 
 def _parser() -> ToolParser:
@@ -39,11 +39,17 @@ def _parser() -> ToolParser:
         "copy of it such as s3://bucket/DST, as data.root; lists are taken over. The shards are "
         "plain tars, named as WebDataset does. Each is read back and compared before it counts. A "
         "run that was stopped is continued by the same command. Several machines share the work "
-        "with --shard.",
+        "with --shard.\n\n"
+        "What is packed already, in webdataset's tars or in zip files that store their videos as "
+        "they are, is only indexed with --index_only: SRC stays as it is, and DST, which holds the "
+        "index, is given as data.root. Labels of webdataset (a .cls beside each video) become "
+        "lists.",
     )
     add = parser.add_argument
     add("source", type=Path, metavar="SRC", help="folder of videos and frame folders, at any depth")
-    add("target", type=Path, metavar="DST", help="folder for the shards")
+    add("target", type=Path, metavar="DST", help="folder for the shards, or for the index alone")
+    text = "make an index of the tar and zip files in SRC, and nothing else"
+    add("--index_only", action="store_true", help=text)
     text = "megabytes from which a shard is full"
     add("--shard_mb", type=float, default=SHARD_BYTES / 1e6, help=text)
     text = "processes, 0 for none but this one (one per core)"

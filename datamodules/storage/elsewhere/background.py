@@ -1,10 +1,11 @@
 """Tasks that a process does beside its own work, in a few threads."""
 
-import os
 import queue
 import threading
 from collections.abc import Callable
 from functools import cache
+
+from datamodules.forks import after_fork
 
 __all__ = ["Background", "process_background"]
 
@@ -47,4 +48,4 @@ def process_background() -> Background:
     return Background(threads=8)
 
 
-os.register_at_fork(after_in_child=process_background.cache_clear)
+after_fork(process_background.cache_clear)

@@ -10,7 +10,6 @@ told in one sentence with the name of the file.
 """
 
 import errno
-import os
 import threading
 import zlib
 from collections import OrderedDict
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.errors import ShardError
+from datamodules.forks import after_fork
 from datamodules.storage.base import Source
 from datamodules.storage.elsewhere.node_cache import BLOCK, NodeCache, node_cache
 from datamodules.storage.transient import retry, tell
@@ -242,4 +242,4 @@ def process_blocks() -> Blocks:
     return Blocks(node_cache())
 
 
-os.register_at_fork(after_in_child=process_blocks.cache_clear)
+after_fork(process_blocks.cache_clear)

@@ -43,7 +43,7 @@ class NodeCache:
     def __init__(self, folder: Path, max_bytes: int | None = None) -> None:
         self.folder = folder
         self._max_bytes = max_bytes
-        self._is_off = max_bytes == 0
+        self._is_off = max_bytes == 0 or not hasattr(os, "pread")  # as on Windows
         self._room = 0  # bytes to write before it is looked again at how much is kept
         self._open: OrderedDict[str, tuple[int, float]] = OrderedDict()  # handle, when touched
 

@@ -8,7 +8,6 @@ be deleted at any time.
 
 import contextlib
 import hashlib
-import os
 import threading
 import zipfile
 from collections import OrderedDict
@@ -18,6 +17,7 @@ import av
 import numpy as np
 
 from datamodules.atomic import writing_binary
+from datamodules.forks import after_fork
 from datamodules.storage.elsewhere.remote_packs import cache_folder
 from datamodules.storage.source import Source
 from datamodules.video.indices.index import MADE_BY, VERSION, VideoIndex
@@ -97,7 +97,7 @@ class IndexCache:
 recent = IndexCache(MAX_BYTES)
 """The indices of this process."""
 
-os.register_at_fork(after_in_child=recent.renew_lock)
+after_fork(recent.renew_lock)
 
 
 def file_key(source: Source) -> str:
