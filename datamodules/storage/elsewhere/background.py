@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from functools import cache
 
-from datamodules.forks import after_fork
+from datamodules.storage.forks import after_fork
 
 __all__ = ["Background", "process_background"]
 

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.errors import ShardError
-from datamodules.forks import after_fork
 from datamodules.storage.base import Source
 from datamodules.storage.elsewhere.node_cache import BLOCK, NodeCache, node_cache
+from datamodules.storage.forks import after_fork
 from datamodules.storage.transient import retry, tell
 
 __all__ = ["BlockFile", "Blocks", "block_checksums"]

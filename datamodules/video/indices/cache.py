@@ -17,8 +17,8 @@ import av
 import numpy as np
 
 from datamodules.atomic import writing_binary
-from datamodules.forks import after_fork
 from datamodules.storage.elsewhere.remote_packs import cache_folder
+from datamodules.storage.forks import after_fork
 from datamodules.storage.source import Source
 from datamodules.video.indices.index import MADE_BY, VERSION, VideoIndex
 from datamodules.video.indices.notes import ARRAYS, SCALARS, Note
