@@ -12,8 +12,9 @@ from datamodules.annotations.listed_videos import ListedVideo, ListedVideos, Spl
 from datamodules.augmentation.mirrors import ClassInfo, told_by_names
 from datamodules.clips.figures import FigureSource
 from datamodules.errors import UserError
-from datamodules.storage.packed import PackedPath, open_pack
-from datamodules.storage.source import LocalPath, Source
+from datamodules.storage.elsewhere.remote_packs import open_dataset
+from datamodules.storage.packed import PackedPath
+from datamodules.storage.source import Source
 
 
 class AnnotatedDataset(ABC):
@@ -107,10 +108,7 @@ class AnnotatedDataset(ABC):
         Raises:
             UserError: If a packed dataset cannot be read.
         """
-        try:
-            return open_pack(self.root) or LocalPath(self.root)
-        except OSError as error:
-            raise UserError(f"the packed dataset {self.root} cannot be read: {error}") from error
+        return open_dataset(self.root)
 
     @property
     def place(self) -> str:

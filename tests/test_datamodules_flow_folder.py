@@ -16,6 +16,7 @@ from datamodules.flow.folder import (
 )
 from datamodules.jobs.dataset_jobs import take_shard
 from datamodules.jobs.target_folder import partial_folder
+from datamodules.storage.local import LocalPath
 
 
 class Method:
@@ -48,9 +49,9 @@ def test_videos_are_found_at_any_depth_in_any_form(tmp_path: Path) -> None:
     frame_folder(source / "deep" / "frames")
     (source / "deep" / "loop").symlink_to(source)
 
-    root, jobs = find_jobs(source, tmp_path / "flow")
+    root, jobs = find_jobs(LocalPath(source), tmp_path / "flow")
 
-    assert root == source
+    assert root == LocalPath(source)
     assert jobs == [
         FlowJob("deep/er/v.2.MP4", "deep/er/v.2"),
         FlowJob("deep/frames", "deep/frames"),
@@ -64,7 +65,8 @@ def test_a_single_video_is_a_source_too(tmp_path: Path) -> None:
 
     for video, folder in (("a/v1.avi", "v1"), ("b/v3", "v3")):
         path = tmp_path / video
-        assert find_jobs(path, tmp_path / "f") == (path.parent, [FlowJob(path.name, folder)])
+        found = find_jobs(LocalPath(path), tmp_path / "f")
+        assert found == (LocalPath(path.parent), [FlowJob(path.name, folder)])
 
 
 @pytest.mark.parametrize(
@@ -85,12 +87,12 @@ def test_sources_without_a_clear_place_for_flow_are_refused(
     touch(tmp_path / "a", *names)
 
     with pytest.raises(ValueError, match=sentence):
-        find_jobs(tmp_path / "a", tmp_path / target)
+        find_jobs(LocalPath(tmp_path / "a"), tmp_path / target)
 
 
 def test_file_that_is_no_video_is_refused_as_source(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"list.txt is no video"):
-        find_jobs(touch(tmp_path, "list.txt") / "list.txt", tmp_path / "flow")
+        find_jobs(LocalPath(touch(tmp_path, "list.txt") / "list.txt"), tmp_path / "flow")
 
 
 def test_shards_share_the_videos_by_name_alone() -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -284,14 +285,37 @@ def test_other_files_or_settings_are_refused(original: Path, packed: Path) -> No
         pack_dataset(original, packed, shard_bytes=0, say=print)
 
 
-@pytest.mark.parametrize("command", ["flow", "transcode", "pack"])
-def test_commands_that_need_files_say_how_to_have_them(
-    packed: Path, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+def test_packed_dataset_is_not_packed_again(
+    packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        main([command, str(packed), str(tmp_path / "made")])
-    assert "is a packed dataset; unpack it" in capsys.readouterr().err
+        main(["pack", str(packed), str(tmp_path / "made")])
+    assert "is packed already; give the folder" in capsys.readouterr().err
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("where", ["disk", "server"])
+def test_flow_and_transcoding_equal_those_of_the_files(
+    original: Path, packed: Path, served: str, tmp_path: Path, where: str
+) -> None:
+    source = str(packed) if where == "disk" else served
+    for command, options in (
+        ("flow", ["--method=dis", "--short_side=32", "--storage=jpeg"]),
+        ("transcode", ["--short_side=32"]),
+    ):
+        if command == "transcode":  # which takes no frame folders
+            shutil.rmtree(original / "grow" / "frames")
+            pack(original, tmp_path / "files_only")
+            source = source.replace("packed", "files_only")
+        found, expected = tmp_path / f"{command}_packed", tmp_path / f"{command}_files"
+        main([command, source, str(found), "--workers=0", *options])
+        main([command, str(original), str(expected), "--workers=0", *options])
+        names = sorted(p.relative_to(expected) for p in expected.rglob("*") if p.is_file())
+        assert names == sorted(p.relative_to(found) for p in found.rglob("*") if p.is_file())
+        assert Path("list.txt") in names or command == "flow"
+        for name in names:
+            if name.suffix in (".jpg", ".txt"):  # x264 does not write the same bytes twice
+                assert (found / name).read_bytes() == (expected / name).read_bytes()
 
 
 def test_cut_and_missing_shards_are_named(packed: Path) -> None:

@@ -8,12 +8,14 @@ from datamodules.flow.folder import claim_folder, find_jobs, missing_jobs
 from datamodules.flow.methods import make_flow_method
 from datamodules.jobs.dataset_jobs import Report, follow_pass, process_videos, take_shard
 from datamodules.jobs.target_folder import partial_folder
+from datamodules.storage.elsewhere.remote_packs import open_dataset
+from datamodules.storage.source import Place
 
 __all__ = ["make_dataset_flow"]
 
 
 def make_dataset_flow(
-    source: Path,
+    source: Place,
     target: Path,
     settings: FlowSettings,
     *,
@@ -26,7 +28,7 @@ def make_dataset_flow(
     """Compute and store the flow of every video that has none yet.
 
     Args:
-        source: A folder of videos or frame folders at any depth, or a single one of these.
+        source: A folder of videos or frame folders at any depth, packed or not, or a single video.
         target: Folder for the flow, new or begun with the same settings.
         settings: Method, size and storage of the flow.
         weights: See `make_flow_method`.
@@ -43,7 +45,7 @@ def make_dataset_flow(
         StorageError: If the flow cannot be written.
     """
     method = make_flow_method(settings.method, weights, device)
-    root, jobs = find_jobs(source, target)
+    root, jobs = find_jobs(open_dataset(source), target)
     changed = claim_folder(target, settings, method)
     if changed:
         say(f"other versions than the flow in {target} began with: {'; '.join(changed)}")

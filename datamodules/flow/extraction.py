@@ -20,6 +20,7 @@ from datamodules.flow.coding import FlowCoding
 from datamodules.flow.methods import FlowMethodName, make_flow_method
 from datamodules.flow.storage import FlowRecord, FlowStorage, open_flow_writer
 from datamodules.jobs.dataset_jobs import Step
+from datamodules.storage.source import Source
 from datamodules.video.errors import VideoError
 from datamodules.video.frame_folder import FrameFolderReader
 from datamodules.video.reader import VideoReader, open_video
@@ -99,7 +100,7 @@ class FlowExtraction:
             as torch likes.
     """
 
-    source: Path
+    source: Source
     target: Path
     partial: Path
     settings: FlowSettings
@@ -130,7 +131,7 @@ class FlowExtraction:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _extract(self, video: Path, folder: Path) -> Iterator[Step]:
+    def _extract(self, video: Source, folder: Path) -> Iterator[Step]:
         """Write the flow of a video and its record into a folder."""
         coding = FlowCoding(self.settings.bound)
         method = _method(self.settings.method, self.weights, self.device)

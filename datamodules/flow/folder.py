@@ -19,6 +19,7 @@ from datamodules.flow.extraction import FlowJob, FlowSettings
 from datamodules.flow.methods import FlowMethod
 from datamodules.flow.storage import is_stored
 from datamodules.jobs.target_folder import MANIFEST, check_apart, claim, read_manifest, videos_below
+from datamodules.storage.source import Source
 from datamodules.video.suffixes import is_video, stem_of
 
 __all__ = [
@@ -32,7 +33,7 @@ CONTENT, FORMAT, COMMAND = "optical flow", 1, "flow"
 """What the manifest calls it, the version of its form, and what makes it."""
 
 
-def find_jobs(source: Path, target: Path) -> tuple[Path, list[FlowJob]]:
+def find_jobs(source: Source, target: Path) -> tuple[Source, list[FlowJob]]:
     """Find the videos of a source and the folders for their flow.
 
     Args:
@@ -47,9 +48,9 @@ def find_jobs(source: Path, target: Path) -> tuple[Path, list[FlowJob]]:
             videos would get into each other's way.
     """
     check_apart(source, target, "flow")
-    if is_video(source):
-        return source.parent, [FlowJob(source.name, stem_of(source.name))]
-    if not source.is_dir():
+    if is_video(source) and (folder := source.parent) is not None:
+        return folder, [FlowJob(source.name, stem_of(source.name))]
+    if not source.is_folder():
         raise UserError(f"{source} is no video; set the source to a video or a folder of videos")
     jobs = [FlowJob(path, stem_of(path)) for path in sorted(videos_below(source))]
     if not jobs:

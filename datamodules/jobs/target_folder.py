@@ -16,6 +16,7 @@ from typing import Any
 from datamodules.atomic import locked, write_atomically
 from datamodules.errors import UserError
 from datamodules.storage import packed
+from datamodules.storage.source import Source
 from datamodules.video.suffixes import VIDEO_SUFFIXES, is_video
 
 __all__ = [
@@ -34,8 +35,8 @@ LISTS = frozenset({".txt", ".csv", ".json", ".jsonl", ".list", ".yaml", ".yml"})
 PARTIAL = ".partial"
 
 
-def check_apart(source: Path, target: Path, made: str) -> None:
-    """Refuse folders of which one lies in the other, and a source that is packed.
+def check_apart(source: Source, target: Path, made: str) -> None:
+    """Refuse folders of which one lies in the other.
 
     Args:
         source: What is read.
@@ -43,16 +44,14 @@ def check_apart(source: Path, target: Path, made: str) -> None:
         made: What is made, in a word.
 
     Raises:
-        UserError: If there is no source, it is packed, or one lies in the other.
+        UserError: If there is no source, or one lies in the other.
     """
     if not source.exists():
         raise UserError(f"there is nothing at {source}; set the source to a folder of videos")
-    if (source / packed.MANIFEST).is_file():
-        raise UserError(
-            f"{source} is a packed dataset; unpack it to a folder of videos first, with "
-            f"`for s in {source}/shards/*.tar; do tar -xf $s -C FOLDER; done`"
-        )
-    inner, outer = sorted((source.resolve(), target.resolve()), key=lambda p: -len(p.parts))
+    folder = _folder_of(source)
+    if folder is None:
+        return
+    inner, outer = sorted((folder.resolve(), target.resolve()), key=lambda p: -len(p.parts))
     if inner.is_relative_to(outer):
         raise UserError(
             f"of {source} and {target} one lies in the other, so {made} would be taken for "
@@ -60,7 +59,12 @@ def check_apart(source: Path, target: Path, made: str) -> None:
         )
 
 
-def videos_below(root: Path, folder: str = "", above: tuple[str, ...] = ()) -> Iterator[str]:
+def _folder_of(source: Source) -> Path | None:
+    """Find the folder of this machine that a dataset's lists lie in."""
+    return source.root if isinstance(source, packed.PackedPath) else source.path
+
+
+def videos_below(root: Source, folder: str = "", above: tuple[str, ...] = ()) -> Iterator[str]:
     """Find video files and frame folders at any depth, without hidden ones.
 
     Args:
@@ -68,43 +72,47 @@ def videos_below(root: Path, folder: str = "", above: tuple[str, ...] = ()) -> I
         folder: Where to look in it, empty or ending in a slash.
         above: Folders that this one lies in.
     """
-    real = os.path.realpath(root / folder)
+    place = root / folder if folder else root
+    real = os.path.realpath(place.path) if place.path is not None else str(place)
     if real in above:  # a link to a folder that it lies in
         return
-    with os.scandir(root / folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            path = folder + entry.name
-            if not entry.is_dir():
-                if os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES:
-                    yield path
-            elif is_video(Path(entry.path)):
+    for name, is_folder in place.entries():
+        if name.startswith("."):
+            continue
+        path = folder + name
+        if not is_folder:
+            if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES:
                 yield path
-            else:
-                yield from videos_below(root, f"{path}/", (*above, real))
+        elif is_video(place / name):
+            yield path
+        else:
+            yield from videos_below(root, f"{path}/", (*above, real))
 
 
-def copy_lists(source: Path, target: Path, others: Container[str]) -> list[str]:
+def copy_lists(source: Source, target: Path, others: Container[str]) -> list[str]:
     """Copy the lists of a dataset that are not there yet, and name them all.
 
     Args:
         source: The dataset.
         target: Where they go, under their paths.
-        others: Names of files that are no lists.
+        others: Names of files that are no lists, beside those of a packed dataset.
     """
+    folder = _folder_of(source)
+    if folder is None:
+        return []
     lists = [
-        path.relative_to(source)
-        for path in sorted(source.rglob("*"))
+        path.relative_to(folder)
+        for path in sorted(folder.rglob("*"))
         if path.suffix.lower() in LISTS
         and path.is_file()
         and not path.name.startswith(".")
         and path.name not in others
+        and path.relative_to(folder).as_posix() not in packed.OWN_FILES
     ]
     for path in lists:
         if not (target / path).exists():
             (target / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source / path, target / path)
+            shutil.copy2(folder / path, target / path)
     return [path.as_posix() for path in lists]
 
 

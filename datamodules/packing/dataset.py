@@ -36,6 +36,7 @@ from datamodules.packing.existing import (
 from datamodules.packing.index import write_index
 from datamodules.packing.records import read_record, record_path
 from datamodules.packing.shards import Packing, ShardJob, plan_shards
+from datamodules.storage.local import LocalPath
 from datamodules.storage.packed import INDEX, MANIFEST, ORIGIN, SHARDS
 
 __all__ = ["SHARD_BYTES", "index_archives", "pack_dataset"]
@@ -73,12 +74,14 @@ def pack_dataset(
     """
     if shard_bytes < 1:
         raise UserError(f"shards of {shard_bytes} bytes are not possible; give at least 1")
-    check_apart(source, target, "shards")
+    if (source / MANIFEST).is_file():
+        raise UserError(f"{source} is packed already; give the folder that it was made of")
+    check_apart(LocalPath(source), target, "shards")
     files = list_files(source)
     jobs = plan_shards(files, shard_bytes)
     wanted = _manifest({"shard_bytes": shard_bytes}, f"{len(files)} files, {_digest(files)}")
     claim(target, wanted, COMMAND, MANIFEST)
-    lists = copy_lists(source, target, {MANIFEST})
+    lists = copy_lists(LocalPath(source), target, ())
     todo = _Todo(jobs, take_shard(jobs, *shard), lambda job: target / SHARDS / str(job), say)
     say(f"{len(files)} files in {todo}; {len(lists)} lists")
     with partial_folder(target) as partial:
@@ -117,7 +120,7 @@ def index_archives(
         UserError: If that cannot be done; before anything is written.
         StorageError: If files cannot be written.
     """
-    check_apart(source, target, "the index")
+    check_apart(LocalPath(source), target, "the index")
     jobs = find_archives(source)
     if not jobs:
         raise UserError(f"the folder {source} holds no tar or zip at any depth; check the source")
@@ -135,7 +138,7 @@ def index_archives(
         report = todo.follow("indexing", Indexing(source, target, partial), num_workers)
     if not is_whole and not report.failed and todo.is_whole():
         records = unique_names(jobs, [read_record(record_path(target, job.number)) for job in jobs])
-        lists = copy_lists(source, target, {MANIFEST})
+        lists = copy_lists(LocalPath(source), target, ())
         lists += write_lists(source, jobs, records, target)
         write_atomically(target / ORIGIN, str(source.resolve()))
         write_index(target, [job.path for job in jobs], records, lists)
@@ -217,7 +220,7 @@ def list_files(source: Path) -> list[tuple[str, int]]:
 
 
 def _files_of(source: Path) -> Iterator[tuple[str, int]]:
-    for video in videos_below(source):
+    for video in videos_below(LocalPath(source)):
         path = source / video
         if not path.is_dir():
             yield video, path.stat().st_size

@@ -47,6 +47,8 @@ ARRAYS = ("names", "blocks", *COLUMNS)
 last of the notes; and the columns."""
 NOTES = f"{INDEX}/notes.bin"
 """The notes of all files (see `Source.note`) behind each other."""
+OWN_FILES = frozenset((MANIFEST, ORIGIN, f"{INDEX}/{ABOUT}"))
+"""Files of a packed dataset that could be taken for lists."""
 
 
 class _Names:

@@ -16,6 +16,8 @@ from datamodules.jobs.target_folder import (
     partial_folder,
     videos_below,
 )
+from datamodules.storage.elsewhere.remote_packs import open_dataset
+from datamodules.storage.source import Place, Source
 from datamodules.transcoding.settings import MANIFEST, TranscodeSettings
 from datamodules.transcoding.work import RECORDS, TranscodeJob, Transcoding, read_records
 from datamodules.video.suffixes import stem_of
@@ -26,7 +28,7 @@ CONTENT, FORMAT, COMMAND = "transcoded videos", 1, "transcode"
 
 
 def transcode_dataset(
-    source: Path,
+    source: Place,
     target: Path,
     settings: TranscodeSettings,
     *,
@@ -37,7 +39,7 @@ def transcode_dataset(
     """Transcode every video of a folder that is not there yet, and take its lists over.
 
     Args:
-        source: A folder of videos at any depth.
+        source: A folder of videos at any depth, packed or not.
         target: Folder for the new files, new or begun with the same settings.
         settings: Size and encoding.
         num_workers: Processes, each with one thread; 0 for this one.
@@ -51,7 +53,8 @@ def transcode_dataset(
         UserError: If that cannot be done; before anything is written.
         StorageError: If files cannot be written.
     """
-    jobs = find_videos(source, target)
+    store = open_dataset(source)
+    jobs = find_videos(store, target)
     wanted: dict[str, Any] = {
         "content": CONTENT,
         "format": FORMAT,
@@ -63,7 +66,7 @@ def transcode_dataset(
     if changed:
         say(f"other versions than {target} began with: {'; '.join(changed)}")
     # records of an earlier transcoding are not of this one
-    lists = copy_lists(source, target, {MANIFEST, RECORDS})
+    lists = copy_lists(store, target, {MANIFEST, RECORDS})
     shared = take_shard(jobs, *shard)
     missing = [job for job in shared if not (target / job.file).is_file()]
     index, count = shard
@@ -73,7 +76,7 @@ def transcode_dataset(
         f"{len(jobs)} videos{part}, {there} there already, {len(missing)} to do; {len(lists)} lists"
     )
     with partial_folder(target) as partial:
-        work = Transcoding(source, target, partial, settings, 1 if num_workers else None)
+        work = Transcoding(store, target, partial, settings, 1 if num_workers else None)
         report = follow_pass(
             "transcoding", process_videos(work, missing, num_workers), len(missing), say=say
         )
@@ -83,7 +86,7 @@ def transcode_dataset(
     return report
 
 
-def find_videos(source: Path, target: Path) -> list[TranscodeJob]:
+def find_videos(source: Source, target: Path) -> list[TranscodeJob]:
     """Find the videos of a folder, and the files that are made of them.
 
     Args:
@@ -95,12 +98,12 @@ def find_videos(source: Path, target: Path) -> list[TranscodeJob]:
             become one file, or a video is a folder of images.
     """
     check_apart(source, target, "new videos")
-    if not source.is_dir():
+    if not source.is_folder():
         raise UserError(f"{source} is no folder; give the folder of the dataset's videos")
     videos = sorted(videos_below(source))
     if not videos:
         raise UserError(f"the folder {source} holds no video at any depth; check the source")
-    folders = [video for video in videos if (source / video).is_dir()]
+    folders = [video for video in videos if (source / video).is_folder()]
     if folders:
         raise UserError(
             f"{folders[0]} is a folder of images, which are found and decoded one by one as fast "

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from datamodules.clips.boxes import working_size
 from datamodules.jobs.dataset_jobs import Step
+from datamodules.storage.source import Source
 from datamodules.streaming.writing import TICKS, VideoWriter
 from datamodules.transcoding.settings import TranscodeSettings
 from datamodules.video.errors import VideoError
@@ -79,7 +80,7 @@ class Transcoding:
             as torch likes.
     """
 
-    source: Path
+    source: Source
     target: Path
     partial: Path
     settings: TranscodeSettings
@@ -135,7 +136,7 @@ class Transcoding:
         """Put a finished file in its place, and note what became of the video."""
         target = self.target / job.file
         target.parent.mkdir(parents=True, exist_ok=True)
-        sizes = (self.source / job.video).stat().st_size, part.stat().st_size
+        sizes = (self.source / job.video).size(), part.stat().st_size
         os.replace(part, target)
         line = json.dumps(asdict(Record(job.file, frames, *sizes, round(psnr, 3)))) + "\n"
         with (self.target / RECORDS).open("a", encoding="utf-8") as file:

@@ -45,7 +45,7 @@ def _parser() -> ToolParser:
         "--shard.",
     )
     add = parser.add_argument
-    add("source", type=Path, metavar="SRC", help="folder of videos or frame folders, at any depth")
+    add("source", metavar="SRC", help="folder of videos or frame folders, at any depth, or packed")
     add("target", type=Path, metavar="DST", help="folder for the flow, with SRC's own structure")
     methods, storages = get_args(FlowMethodName), get_args(FlowStorage)
     text = "the papers' TV-L1, the far faster DIS, or RAFT with --weights"

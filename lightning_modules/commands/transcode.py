@@ -57,7 +57,7 @@ def _parser() -> ToolParser:
         "continued by the same command. Several machines share the work with --shard.",
     )
     add = parser.add_argument
-    add("source", type=Path, metavar="SRC", help="folder of video files, at any depth")
+    add("source", metavar="SRC", help="folder of video files, at any depth")
     add("target", type=Path, metavar="DST", help="folder for the new files, with SRC's structure")
     text = "config of a fit, whose crops give the short side; --data.KEY of a fit change it"
     add("--config", metavar="FILE", help=text)

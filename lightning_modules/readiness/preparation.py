@@ -94,7 +94,7 @@ def _prepare_flow(data: VideoDataModule, num_workers: int, say: Callable[[str], 
     side, bound = wanted.short_side or default.short_side, wanted.bound or default.bound
     settings = FlowSettings(method, side, bound)
     root = Path(wanted.root)
-    report = make_dataset_flow(data.root, root, settings, num_workers=num_workers, say=say)
+    report = make_dataset_flow(data.store, root, settings, num_workers=num_workers, say=say)
     _tell_faults(report.failed, "have no flow", say)
     say(f"flow: {root}")
 

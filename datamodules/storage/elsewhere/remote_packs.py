@@ -1,4 +1,4 @@
-"""Packed datasets elsewhere: their index and lists are copied, their shards are read in parts."""
+"""Datasets elsewhere: their index and lists are copied, their shards are read in parts."""
 
 import hashlib
 import json
@@ -12,10 +12,11 @@ from datamodules.atomic import locked, write_atomically
 from datamodules.errors import UserError
 from datamodules.storage.base import Source
 from datamodules.storage.elsewhere.addresses import Address, is_address
-from datamodules.storage.packed import ABOUT, ARRAYS, INDEX, MANIFEST, ORIGIN
+from datamodules.storage.packed import ABOUT, ARRAYS, INDEX, MANIFEST, ORIGIN, open_pack
+from datamodules.storage.source import Place, as_source
 from datamodules.storage.transient import retry
 
-__all__ = ["cache_folder", "local_root"]
+__all__ = ["cache_folder", "local_root", "open_dataset"]
 
 
 def cache_folder() -> Path:
@@ -47,6 +48,25 @@ def local_root(root: str) -> Path:
             f"there is no packed dataset at {address} ({error}); give the address of a copy of a "
             "folder of `kinetoscope pack`, and credentials in the environment where it needs some"
         ) from error
+
+
+def open_dataset(place: Place) -> Source:
+    """Open the folder of a dataset's videos, in which they lie under their paths.
+
+    Args:
+        place: A folder, packed or not, the address of a packed one, or a source.
+
+    Raises:
+        UserError: If a packed dataset cannot be read, or an address leads to none.
+    """
+    if isinstance(place, str) and is_address(place):
+        return open_dataset(local_root(place))
+    try:
+        source = as_source(place)
+        packed = None if source.path is None else open_pack(source.path)
+    except OSError as error:
+        raise UserError(f"the packed dataset {place} cannot be read: {error}") from error
+    return source if packed is None else packed
 
 
 def _copied(address: Address) -> Path:
