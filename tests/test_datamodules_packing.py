@@ -25,6 +25,7 @@ from datamodules.storage.source import as_source
 from datamodules.video.errors import VideoError
 from datamodules.video.reader import open_video
 from lightning_modules.cli import main, told_in_a_sentence
+from lightning_modules.prediction.videos import find_videos
 
 pytestmark = pytest.mark.usefixtures("fork_server")
 FORM = {"num_frames": 4, "frame_stride": 2, "batch_size": 4, "val_fraction": 0.2}
@@ -316,6 +317,17 @@ def test_flow_and_transcoding_equal_those_of_the_files(
         for name in names:
             if name.suffix in (".jpg", ".txt"):  # x264 does not write the same bytes twice
                 assert (found / name).read_bytes() == (expected / name).read_bytes()
+
+
+def test_videos_in_it_are_found_by_their_paths(packed: Path, original: Path) -> None:
+    found = find_videos([str(packed)])
+    files = [*original.rglob("*.mp4"), original / "grow" / "frames"]
+    names = sorted(path.relative_to(original).as_posix() for path in files)
+    assert found == sorted(f"{packed}!/{name}" for name in names)
+    some = [f"{packed}!/move_up"]
+    assert find_videos(some) == [video for video in found if "!/move_up/" in video]
+    (packed / "few.txt").write_text("grow/frames 0\n")
+    assert find_videos([str(packed / "few.txt")]) == [f"{packed}!/grow/frames"]
 
 
 def test_cut_and_missing_shards_are_named(packed: Path) -> None:

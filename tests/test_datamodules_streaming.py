@@ -21,6 +21,7 @@ from datamodules.batch import Views
 from datamodules.clips.input_spec import InputSpec
 from datamodules.dataset import VideoDataset
 from datamodules.flow.sources import ComputedFlow
+from datamodules.storage.source import Here
 from datamodules.streaming.sliding import Window, WindowViews, slide
 from datamodules.streaming.sources import FileFrames, TensorFrames, frames_at_rate
 from datamodules.streaming.windows import (
@@ -122,7 +123,7 @@ def item_of(path: Path, spec: InputSpec, clips: int, crops: int, flow: FlowSpec 
     """The views that a test has of a whole video."""
     names = PackedStrings([str(path)])
     table = VideoTable(names, names, np.zeros(1, np.int64), np.arange(1))
-    source = None if flow is None else ComputedFlow(Path(), flow)
+    source = None if flow is None else ComputedFlow(Here(), flow)
     dataset = VideoDataset(
         table,
         Path(),

@@ -22,7 +22,8 @@ TINY = [
     "--data.sampling.frame_stride=2",
     "--data.crops.size=32", "--data.crops.short_side=32",
     "--trainer.limit_train_batches=1.0", "--trainer.limit_val_batches=1.0",
-    "--trainer.max_epochs=4", "--trainer.logger=true", "--trainer.log_every_n_steps=1",
+    "--trainer.num_sanity_val_steps=1", "--trainer.max_epochs=4",
+    "--trainer.logger=true", "--trainer.log_every_n_steps=1",
     "--model.optimization.ema_decay=0.9", "--model.dropout=0.2", "--run.name=job",
 ]  # fmt: skip
 """Four epochs of four steps on two ranks."""

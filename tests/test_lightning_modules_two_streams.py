@@ -12,6 +12,7 @@ from test_configs import DEBUG, ucf101_form
 from datamodules.clips.input_spec import FlowSpec
 from datamodules.flow.reading import open_flow
 from datamodules.flow.sources import ComputedFlow
+from datamodules.storage.source import LocalPath
 from lightning_modules.cli import main
 
 cv2 = pytest.importorskip("cv2", reason="needs the extra `flow`")
@@ -103,7 +104,7 @@ def test_computed_flow_is_the_stored_flow(class_folders: Path, tmp_path: Path) -
     video = sorted(class_folders.glob("move_up/*.mp4"))[0]
     path = str(video.relative_to(class_folders))
     fields = [7, 3, 4, 7, 20]
-    source = ComputedFlow(class_folders, FlowSpec(4, "dis", 20.0, 72))
+    source = ComputedFlow(LocalPath(class_folders), FlowSpec(4, "dis", 20.0, 72))
     with source.open(path, 25) as computed, open_flow(flow / path.removesuffix(".mp4")) as stored:
         off = computed.get_flow(fields).int() - stored.get_flow(fields).int()
     assert off.shape == (5, 2, 72, 72)

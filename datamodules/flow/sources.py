@@ -29,7 +29,7 @@ from datamodules.flow.folder import read_flow_settings
 from datamodules.flow.methods import FlowMethodName, make_flow_method
 from datamodules.flow.reading import open_flow
 from datamodules.jobs.target_folder import MANIFEST
-from datamodules.storage.source import Place
+from datamodules.storage.source import Place, Source
 from datamodules.video.errors import VideoError
 from datamodules.video.frame_folder import Indices
 from datamodules.video.reader import open_video
@@ -258,7 +258,7 @@ class ComputedFlow:
         spec: The settings to make it with, by `tvl1` or `dis`; its short side is known.
     """
 
-    root: Path
+    root: Source
     spec: FlowSpec
 
     def open(self, path: str, num_frames: int) -> FlowReading:
@@ -279,7 +279,7 @@ class _ComputedFields:
         spec: The settings to make it with.
     """
 
-    def __init__(self, path: Path, spec: FlowSpec) -> None:
+    def __init__(self, path: Source, spec: FlowSpec) -> None:
         self._method = _method(cast(FlowMethodName, spec.method))
         self._coding = FlowCoding(spec.bound)
         self._video = open_video(path)

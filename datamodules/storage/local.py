@@ -20,7 +20,7 @@ class LocalPath(Source):
     def __str__(self) -> str:
         return str(self.local)
 
-    def __truediv__(self, name: str) -> "LocalPath":
+    def __truediv__(self, name: str) -> Source:
         return LocalPath(self.local / name)
 
     @property

@@ -11,6 +11,7 @@ local file: only a user's own words can be an address.
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -20,10 +21,21 @@ from datamodules.storage.local import LocalPath
 from datamodules.storage.members import ArchiveMember
 from datamodules.storage.packed import open_pack
 
-__all__ = ["Address", "ArchiveMember", "LocalPath", "Place", "Source", "as_source"]
+__all__ = ["Address", "ArchiveMember", "Here", "LocalPath", "Place", "Source", "as_source"]
 
 _MEMBER = re.compile(r"(.+?\.(?:zip|tar))!/(.*)", re.IGNORECASE | re.DOTALL)
 _PACKED = re.compile(r"(.+?)!/(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Here(LocalPath):
+    """The current folder, from which any path or address leads on."""
+
+    local: Path = Path()
+
+    def __truediv__(self, name: str) -> Source:
+        return as_source(name)
+
 
 Place: TypeAlias = str | os.PathLike[str] | Source
 

@@ -14,6 +14,7 @@ from datamodules.jobs.dataset_jobs import (
     read_shard,
     take_shard,
 )
+from datamodules.storage.elsewhere.remote_packs import open_dataset
 from datamodules.streaming.windows import Spacing
 from datamodules.video.suffixes import is_video
 from lightning_modules.checkpoints import open_checkpoint
@@ -82,8 +83,9 @@ def _videos(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Find the videos, and the folder of each that was found in a folder."""
     roots: dict[str, str] = {}
     for word in words:
-        if Path(word).is_dir() and not is_video(Path(word)):
-            roots |= dict.fromkeys(find_videos([word]), word)
+        folder = open_dataset(word)
+        if folder.is_folder() and not is_video(folder):
+            roots |= dict.fromkeys(find_videos([word]), str(folder))
     return find_videos(words), roots
 
 

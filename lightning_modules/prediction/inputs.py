@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from datamodules.flow.methods import FlowMethodName, make_flow_method
 from datamodules.flow.sources import ComputedFlow
 from datamodules.plugins.described import rebuild
 from datamodules.samplers import EvaluationSampler
+from datamodules.storage.source import Here
 from datamodules.streaming.sliding import WindowViews
 from datamodules.streaming.sources import FrameSource
 from datamodules.streaming.windows import Spacing, WindowGrid
@@ -109,12 +109,12 @@ class NetworkInput:
         )
         dataset = VideoDataset(
             table,
-            Path(),
+            Here(),
             self.spec,
             train=False,
             num_clips=self.num_clips,
             num_crops=self.num_crops,
-            flow=None if self.flow is None else ComputedFlow(Path(), self.flow),
+            flow=None if self.flow is None else ComputedFlow(Here(), self.flow),
         )
         return DataLoader(
             dataset,

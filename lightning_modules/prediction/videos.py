@@ -14,6 +14,8 @@ from datamodules.annotations.video_lists import read_video_list
 from datamodules.atomic import writing_text
 from datamodules.csv_tables import write_rows
 from datamodules.errors import UserError
+from datamodules.jobs.target_folder import videos_below
+from datamodules.storage.elsewhere.remote_packs import open_dataset
 from datamodules.video.suffixes import is_video
 from lightning_modules.console import say
 from lightning_modules.prediction.answers import Answers
@@ -53,8 +55,9 @@ def find_videos(given: Sequence[str]) -> list[str]:
     """List every video that the words of a command line name, in order, each once.
 
     Args:
-        given: Files, frame folders, folders (searched to any depth), list files, glob patterns. A
-            path that does not exist stays, to be reported in its order.
+        given: Files, frame folders, folders (searched to any depth), packed datasets and what lies
+            in them (`PACKED!/PATH`), list files, glob patterns. A path that does not exist stays,
+            to be reported in its order.
 
     Raises:
         UserError: If a folder or a list holds no video.
@@ -63,19 +66,22 @@ def find_videos(given: Sequence[str]) -> list[str]:
     for word in given:
         matches = [word] if os.path.exists(word) else sorted(glob.glob(word, recursive=True))
         for path in matches or [word]:
-            found |= dict.fromkeys(_videos_at(Path(path)))
+            found |= dict.fromkeys(_videos_at(path))
     return list(found)
 
 
-def _videos_at(path: Path) -> list[str]:
+def _videos_at(word: str) -> list[str]:
+    path = Path(word)
     if path.is_file() and path.suffix.lower() in LIST_SUFFIXES:
-        return [str(path.parent / video.path) for video in read_video_list(path)]
-    if not path.is_dir() or is_video(path):
-        return [str(path)]
-    inside = [p for p in sorted(path.rglob("*")) if is_video(p)]
+        folder = open_dataset(path.parent)
+        return [str(folder / video.path) for video in read_video_list(path)]
+    source = open_dataset(word)
+    if not source.is_folder() or is_video(source):
+        return [str(source)]
+    inside = sorted(videos_below(source), key=lambda video: video.split("/"))
     if not inside:
-        raise UserError(f"the folder {path} holds no video at any depth; check the path")
-    return [str(p) for p in inside if not (p.is_file() and p.parent in inside)]
+        raise UserError(f"the folder {word} holds no video at any depth; check the path")
+    return [str(source / video) for video in inside]
 
 
 def label(scorer: Scorer, loader: DataLoader[Any], answers: Answers) -> Iterator[Prediction]:
