@@ -146,16 +146,24 @@ from pathlib import Path
 import wandb
 from lightning_modules.runs.wandb_runs import RunLogger, finish_wandb, outlive_service
 
+def wandbs_processes():
+    ours = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # another process may end while it is looked at
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            if int(parent) == os.getpid() and b"wandb" in (folder / "cmdline").read_bytes():
+                ours.append(int(folder.name))
+    return ours
+
 logger = RunLogger(save_dir=sys.argv[1], offline=True, settings=wandb.Settings(quiet=True))
 outlive_service(logger, stopping=lambda: False)
 logger.log_metrics({"a": 1.0}, 0)
-ours = []
-for folder in Path("/proc").glob("[0-9]*"):
-    with suppress(OSError):  # another process may end while it is looked at
-        parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
-        if int(parent) == os.getpid() and b"wandb" in (folder / "cmdline").read_bytes():
-            ours.append(int(folder.name))
+ours = wandbs_processes()
 assert ours, "W&B has no process of its own"
+if sys.argv[2] == "leaving":
+    finish_wandb(75)
+    assert not wandbs_processes()
+    sys.exit(75)
 for process in ours:
     os.kill(process, signal.SIGKILL)
 time.sleep(1)
@@ -169,16 +177,27 @@ print("went on")
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds W&B's process in /proc")
 def test_a_fit_outlives_wandbs_process(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", WITHOUT_SERVICE, str(tmp_path)]
-    environment = {**os.environ, "WANDB_MODE": "offline"}
-    environment.pop("WANDB_SERVICE", None)  # of another test's run, in this process
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, cwd=PROJECT_ROOT, env=environment
-    )
+    done = without_service(tmp_path, "going on")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("W&B has ended") == 2, done.stdout
     assert "the run goes on without it" in done.stdout
     assert "went on" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds W&B's process in /proc")
+def test_a_job_that_leaves_ends_wandbs_process_first(tmp_path: Path) -> None:
+    done = without_service(tmp_path, "leaving")
+    assert done.returncode == 75, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def without_service(folder: Path, what: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WITHOUT_SERVICE, str(folder), what]
+    environment = {**os.environ, "WANDB_MODE": "offline"}
+    environment.pop("WANDB_SERVICE", None)  # of another test's run, in this process
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, cwd=PROJECT_ROOT, env=environment
+    )
 
 
 def test_login_is_found_in_environment_and_netrc(

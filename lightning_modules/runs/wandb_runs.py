@@ -245,13 +245,19 @@ def outlive_service(logger: WandbLogger, stopping: Callable[[], bool]) -> None:
 
 
 def finish_wandb(exit_code: int = 0) -> None:
-    """Close the W&B run, if there is one; it may be unfinished, but never ends the process."""
+    """Close the W&B run, if there is one; it may be unfinished, but never ends the process.
+
+    Args:
+        exit_code: Of this process, which ends now; 0 where it goes on.
+    """
     if wandb.run is None or wandb.run.id in _lost_runs:
         return
     try:
         if exit_code:
             wandb.run.mark_preempting()
         wandb.finish(exit_code=exit_code)
+        if exit_code:  # W&B's process may be killed with the job before this one ends
+            _forget_service()
     except Exception as error:
         if not is_of_wandb(error):
             raise
@@ -261,7 +267,7 @@ def finish_wandb(exit_code: int = 0) -> None:
 
 
 def _forget_service() -> None:
-    """Take back what W&B would do at the end of this process, and fail at."""
+    """End W&B's process, and take back what W&B would do at the end of this one, and fail at."""
     try:
         wandb.teardown()
     except Exception as error:
