@@ -34,6 +34,8 @@ from datamodules.video.patience import await_root
 from datamodules.video.quarantine import Quarantine
 from datamodules.video.segment import VideoSegment
 
+FETCHED = 1024
+"""Items of which it is remembered that they were fetched ahead."""
 MAX_REPLACEMENTS = 20
 """Broken videos in a row after which training on others makes no sense."""
 
@@ -95,6 +97,7 @@ class VideoDataset(Dataset[VideoItem]):
         self.groups = PackedStrings([""] * len(table)) if groups is None else groups
         self.figures = figures
         self.quarantine = Quarantine()
+        self._fetched: dict[SampleKey, None] = {}  # keys that were fetched last, in order
 
     @property
     def video_ids(self) -> PackedStrings:
@@ -125,11 +128,30 @@ class VideoDataset(Dataset[VideoItem]):
         """
         if not isinstance(key, SampleKey):
             key = SampleKey(0, range(len(self))[key])
-        if key.ahead is not None and key.ahead.valid:
-            process_background().add(partial(self._fetch, key.ahead))
+        if key.ahead is not None:
+            self._fetch_soon(key.ahead)
         with heard() as waits, stopwatch() as seconds, during("rest"):
             item = self._read(key)
         return {**item, "waits": waits, "seconds": dict(seconds)}
+
+    def __getitems__(self, keys: Sequence[SampleKey | int]) -> list[VideoItem]:
+        """Read a batch; where videos lie elsewhere, what nobody fetched ahead comes at once.
+
+        Args:
+            keys: See `__getitem__`.
+        """
+        for key in keys:
+            if isinstance(key, SampleKey) and self.root.is_elsewhere:
+                self._fetch_soon(key)
+        return [self[key] for key in keys]
+
+    def _fetch_soon(self, key: SampleKey) -> None:
+        """Have what an item is read from fetched in the background, once."""
+        if key.valid and key not in self._fetched:
+            self._fetched[key] = None
+            process_background().add(partial(self._fetch, key))
+            if len(self._fetched) > FETCHED:
+                self._fetched.pop(next(iter(self._fetched)))
 
     def _read(self, key: SampleKey) -> VideoItem:
         """Read all views of one video; see `__getitem__`."""

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from time import sleep
 from typing import Any, ClassVar
 
 
@@ -14,6 +15,8 @@ class Ranges(SimpleHTTPRequestHandler):
     serves_parts = True
     statuses: ClassVar[list[int]] = []
     """Answers to the next requests for parts, other than the part."""
+    delay = 0.0
+    """Seconds before a part is sent."""
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
@@ -23,6 +26,7 @@ class Ranges(SimpleHTTPRequestHandler):
         if not path.is_file() or wanted is None or not self.serves_parts:
             super().do_GET()
             return
+        sleep(self.delay)
         if self.statuses:
             self.send_error(self.statuses.pop())
             return

@@ -330,6 +330,13 @@ def test_videos_in_it_are_found_by_their_paths(packed: Path, original: Path) -> 
     assert find_videos([str(packed / "few.txt")]) == [f"{packed}!/grow/frames"]
 
 
+def test_index_of_another_version_is_refused(packed: Path) -> None:
+    about = packed / "index" / "about.json"
+    about.write_text(about.read_text().replace('"block_bytes": 8192', '"block_bytes": 4096'))
+    with pytest.raises(UserError, match="is of another version; make it anew"):
+        batches(str(packed))
+
+
 def test_cut_and_missing_shards_are_named(packed: Path) -> None:
     pack_root = open_pack(packed)
     assert pack_root is not None

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from datamodules.samplers import EvaluationSampler, SampleKey, TrainSampler
+from datamodules.samplers import EvaluationSampler, LookAhead, SampleKey, TrainSampler
 
 
 def train_order(world_size: int, batch_size: int, epoch: int, seed: int = 3) -> list[int]:
@@ -71,3 +71,13 @@ def test_evaluation_shows_each_video_once_in_equal_lengths(count: int, world_siz
 
 def test_sample_keys_are_plain_values() -> None:
     assert SampleKey(1, 2) == SampleKey(1, 2, True)
+
+
+@pytest.mark.parametrize("distance", [1, 4, 30])
+def test_keys_that_look_ahead_are_the_same_keys(distance: int) -> None:
+    plain = TrainSampler(np.arange(20), 4, seed=3, position=lambda: (2, 0))
+    keys = list(LookAhead(plain, distance))
+    assert len(LookAhead(plain, distance)) == len(plain)
+    assert keys == list(plain)
+    ahead = [key.ahead for key in keys]
+    assert ahead == [*keys[distance:], *[None] * min(distance, len(keys))]

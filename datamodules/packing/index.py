@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from datamodules.errors import StorageError
 from datamodules.packing.records import Record
 from datamodules.storage.elsewhere.blocks import block_checksums
+from datamodules.storage.elsewhere.node_cache import BLOCK
 from datamodules.storage.packed import ABOUT, ARRAYS, INDEX, NOTES
 
 __all__ = ["write_index"]
@@ -46,7 +47,7 @@ def write_index(
         files = list(zip([*shards, NOTES], sizes, strict=True))
         for name in ARRAYS:
             np.save(made / f"{name}.npy", arrays[name])
-        about = {"files": files, "lists": list(lists)}
+        about = {"files": files, "lists": list(lists), "block_bytes": BLOCK}
         (made / ABOUT).write_text(json.dumps(about))
         os.replace(made, target / INDEX)
     except OSError as error:

@@ -95,9 +95,10 @@ class PackIndex:
 
     def __init__(self, folder: Path) -> None:
         try:
-            found = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+            mapped = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
         except ValueError as error:  # numpy's word for no array
             raise OSError(f"the index in {folder} is damaged ({error})") from error
+        found = {name: array.view(np.ndarray) for name, array in mapped.items()}  # faster to index
         lengths = {len(found[name]) for name in COLUMNS}
         ends = found["ends"]
         if len(lengths) != 1 or (len(ends) and int(ends[-1]) != len(found["names"])):
@@ -106,6 +107,8 @@ class PackIndex:
         try:
             about = json.loads((folder / ABOUT).read_text())
             self.files: list[tuple[str, int]] = [(str(n), int(b)) for n, b in about["files"]]
+            if about["block_bytes"] != BLOCK:
+                raise OSError(f"the index in {folder} is of another version; make it anew")
         except (ValueError, KeyError, TypeError) as error:
             raise OSError(f"the index in {folder} is damaged ({error})") from error
         *self._columns, self._note_ends = (found[name] for name in COLUMNS[1:])
@@ -296,9 +299,14 @@ class PackedPath(Source):
     def open(self) -> BinaryIO:
         """See `Source`."""
         found = self._found()
-        if self.is_elsewhere:
-            return ranged(self.read, found.size, self.name, buffer=BLOCK)
-        return self._part(found)
+        if not self.is_elsewhere:
+            return self._part(found)
+        blocks, file = process_blocks(), self._blocks(found.shard)
+
+        def read(start: int, length: int) -> bytes:
+            return blocks.read(file, found.start + start, length)
+
+        return ranged(read, found.size, self.name, buffer=BLOCK)
 
     def _part(self, found: Member) -> BinaryIO:
         """Open this file within its shard, on this machine."""

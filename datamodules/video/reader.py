@@ -28,7 +28,7 @@ from datamodules.video.indices.index import VideoIndex, build_index, survey
 from datamodules.video.indices.notes import Note
 from datamodules.video.indices.packets import NO_TIME
 from datamodules.video.patience import patiently
-from datamodules.video.stream import VideoStream, check_file, upright_shape
+from datamodules.video.stream import BUFFER_ELSEWHERE, VideoStream, check_file, upright_shape
 
 __all__ = ["VideoError", "VideoReader", "open_video"]
 
@@ -139,7 +139,10 @@ class VideoReader:
         if self.source.is_elsewhere and len(order):
             note = Note.from_bytes(self.source.note())
             opening = note.opening if note is not None else []
-            self.source.fetch([*opening, *self._index.parts_of(order, self._seek_distance)])
+            parts = self._index.parts_of(order, self._seek_distance)
+            # the last packet of a part is read with what fills a buffer
+            ends = [(start, end + BUFFER_ELSEWHERE) for start, end in parts]
+            self.source.fetch([*opening, *ends])
 
     def get_frames(
         self, indices: Indices, change: Change | None = None, *, more: bool = False

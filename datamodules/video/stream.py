@@ -27,7 +27,7 @@ from datamodules.video.errors import MAX_PIXELS, VideoError, as_unreadable
 
 # Containers in which a packet keeps its byte position and a seek lands on a listed packet.
 _SEEKABLE = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
-_BUFFER, _BUFFER_ELSEWHERE = 2**15, 2**13
+BUFFER, BUFFER_ELSEWHERE = 2**15, 2**13
 """Bytes that FFmpeg asks a Python file for; fewer where more than is needed would be fetched."""
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
@@ -99,7 +99,7 @@ class VideoStream:
             self._container: InputContainer = av.open(
                 self._file or address,
                 mode="r",
-                buffer_size=_BUFFER_ELSEWHERE if self.source.is_elsewhere else _BUFFER,
+                buffer_size=BUFFER_ELSEWHERE if self.source.is_elsewhere else BUFFER,
                 options={"protocol_whitelist": protocols},
                 **ANY_METADATA,
             )

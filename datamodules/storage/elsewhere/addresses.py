@@ -2,18 +2,18 @@
 
 import errno
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from datamodules.storage.base import Source
+from datamodules.storage.forks import after_fork
 from datamodules.storage.ranges import ranged
 
 __all__ = ["Address", "is_address"]
 
 PATIENCE = 30.0
-"""Seconds that reading a part of a file may take."""
+"""Seconds that an answer may take."""
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # What tells one content of an address from another, by the names that back ends have for it.
@@ -52,13 +52,24 @@ class Address(Source):
         above = rest.rpartition("/")[0]
         return Address(f"{protocol}://{above}") if above else None
 
-    @contextmanager
-    def _opened(self) -> Iterator[tuple[Any, str]]:
-        """Give the file system and the path in it; every fault of theirs is an `OSError`."""
-        from fsspec.core import url_to_fs  # not before there is an address
+    def _ask(self, question: str, **more: Any) -> Any:
+        """Ask the file system that the address belongs to; every fault is an `OSError`.
+
+        Args:
+            question: Name of a method of `fsspec.AbstractFileSystem` that takes a path.
+            more: Further arguments.
+        """
+        from fsspec.asyn import AsyncFileSystem, sync
+        from fsspec.core import url_to_fs  # neither before there is an address
 
         try:
-            yield url_to_fs(self.url, use_listings_cache=False)
+            system, path = url_to_fs(self.url, use_listings_cache=False)
+            if not isinstance(system, AsyncFileSystem):
+                return getattr(system, question)(path, **more)
+            asked = getattr(system, f"_{question}")
+            return sync(system.loop, asked, path, timeout=PATIENCE, **more)
+        except TimeoutError as error:
+            raise OSError(errno.ETIMEDOUT, f"no answer in {PATIENCE:g} s") from error
         except OSError:
             raise
         except Exception as error:  # each back end has faults of its own
@@ -66,43 +77,37 @@ class Address(Source):
 
     def exists(self) -> bool:
         """See `Source`."""
-        with self._opened() as (system, path):
-            return bool(system.exists(path))
+        return bool(self._ask("exists"))
 
     def is_file(self) -> bool:
         """See `Source`."""
-        with self._opened() as (system, path):
-            return bool(system.isfile(path))
+        return bool(self._ask("isfile"))
 
     def is_folder(self) -> bool:
         """See `Source`; asked last, as a web server would send a whole file for a list."""
-        with self._opened() as (system, path):
-            return not system.isfile(path) and bool(system.isdir(path))
+        return not self._ask("isfile") and bool(self._ask("isdir"))
 
     def names(self) -> list[str]:
         """See `Source`."""
-        with self._opened() as (system, path):
-            found = [str(name).rstrip("/") for name in system.ls(path, detail=False)]
-            return [name.rpartition("/")[2] for name in found if name != path.rstrip("/")]
+        own = self.url.rstrip("/").rpartition("://")[2]
+        found = [str(name).rstrip("/") for name in self._ask("ls", detail=False)]
+        return [name.rpartition("/")[2] for name in found if name.rpartition("://")[2] != own]
 
     def size(self) -> int:
         """See `Source`."""
-        with self._opened() as (system, path):
-            found = system.size(path)
+        found = self._ask("size")
         if found is None:
             raise OSError(f"{self.url} does not tell its size")
         return int(found)
 
     def identity(self) -> tuple[object, ...]:
         """See `Source`."""
-        with self._opened() as (system, path):
-            told = system.info(path)
+        told = self._ask("info")
         return self.url, *(str(told[mark]) for mark in _MARKS if mark in told)
 
     def read(self, start: int, length: int) -> bytes:
         """See `Source`."""
-        with self._opened() as (system, path):
-            content = _read_in_time(system, path, start, start + length)
+        content = bytes(self._ask("cat_file", start=start, end=start + length))
         if len(content) > length:
             raise OSError(f"{self.url} is not served in parts; use a copy of it on this machine")
         return content
@@ -112,14 +117,22 @@ class Address(Source):
         return ranged(self.read, self.size(), self.name)
 
 
-def _read_in_time(system: Any, path: str, start: int, end: int) -> bytes:
-    """Read a part of a file, within a time where the file system can be stopped."""
-    from fsspec.asyn import AsyncFileSystem, sync
+_parents: list[object] = []  # file systems of the process that this one was forked off
 
-    if not isinstance(system, AsyncFileSystem):
-        return bytes(system.cat_file(path, start=start, end=end))
-    try:
-        read = system._cat_file
-        return bytes(sync(system.loop, read, path, start=start, end=end, timeout=PATIENCE))
-    except TimeoutError as error:
-        raise OSError(errno.ETIMEDOUT, f"no answer in {PATIENCE:g} s") from error
+
+def _keep_parents() -> None:
+    """Keep the connections of the parent from being closed here.
+
+    That would take them out of what the parent waits for, as both share it (epoll).
+    """
+    if "fsspec.spec" in sys.modules:
+        from fsspec.spec import AbstractFileSystem
+
+        kinds = [AbstractFileSystem]
+        while kinds:
+            kind = kinds.pop()
+            kinds += kind.__subclasses__()
+            _parents.extend(kind._cache.values())
+
+
+after_fork(_keep_parents)
