@@ -113,7 +113,7 @@ def test_pass_is_shared_resumed_and_held_to_its_settings(
     for shard in ("0/2", "1/2"):
         features(out, *WINDOWS, f"--shard={shard}", str(root))
     said = capsys.readouterr().out
-    assert "in shard 0/2, 0 there already" in said
+    assert "in part 0/2, 0 there already" in said
     assert sorted(path.name for path in out.iterdir()) == [f"{i}.npz" for i in range(6)]
     (out / "3.npz").unlink()
     work, done = FeatureExtraction.__call__, list[str]()

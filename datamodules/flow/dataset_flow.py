@@ -1,12 +1,15 @@
 """The optical flow of a whole dataset, made for the videos that have none."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from datamodules.flow.extraction import FlowExtraction, FlowJob, FlowSettings
-from datamodules.flow.folder import claim_folder, find_jobs, missing_jobs
+from datamodules.flow.folder import claim_folder, find_jobs
 from datamodules.flow.methods import make_flow_method
-from datamodules.jobs.dataset_jobs import Report, follow_pass, process_videos, take_shard
+from datamodules.flow.storage import is_stored
+from datamodules.jobs.dataset_jobs import Report
+from datamodules.jobs.shared_pass import SharedPass
 from datamodules.jobs.target_folder import partial_folder
 from datamodules.storage.elsewhere.remote_packs import open_dataset
 from datamodules.storage.source import Place
@@ -49,17 +52,14 @@ def make_dataset_flow(
     changed = claim_folder(target, settings, method)
     if changed:
         say(f"other versions than the flow in {target} began with: {'; '.join(changed)}")
-    shared = take_shard(jobs, *shard)
-    missing = missing_jobs(target, shared, settings)
-    index, count = shard
-    part = f", {len(shared)} in shard {index}/{count}" if count > 1 else ""
-    there = len(shared) - len(missing)
-    say(f"{len(jobs)} videos{part}, {there} there already, {len(missing)} to do")
+    is_there = partial(_is_there, target, settings)
+    todo = SharedPass(jobs, shard, is_there, say)
+    say(str(todo))
     threads = 1 if num_workers else None
-    with partial_folder(target) as partial:
-        work = FlowExtraction(root, target, partial, settings, weights, device, threads)
-        events = process_videos(work, missing, num_workers)
-        report = follow_pass("optical flow", events, len(missing), say=say)
-    if missing:
-        say(str(report))
-    return report
+    with partial_folder(target) as unfinished:
+        work = FlowExtraction(root, target, unfinished, settings, weights, device, threads)
+        return todo.run("optical flow", work, num_workers)
+
+
+def _is_there(target: Path, settings: FlowSettings, job: FlowJob) -> bool:
+    return is_stored(target / job.folder, settings.storage)

@@ -17,7 +17,6 @@ from typing import Any
 from datamodules.errors import UserError
 from datamodules.flow.extraction import FlowJob, FlowSettings
 from datamodules.flow.methods import FlowMethod
-from datamodules.flow.storage import is_stored
 from datamodules.jobs.target_folder import MANIFEST, check_apart, claim, read_manifest, videos_below
 from datamodules.storage.source import Source
 from datamodules.video.suffixes import is_video, stem_of
@@ -25,7 +24,6 @@ from datamodules.video.suffixes import is_video, stem_of
 __all__ = [
     "claim_folder",
     "find_jobs",
-    "missing_jobs",
     "read_flow_settings",
 ]
 
@@ -75,17 +73,6 @@ def _check_separate(jobs: Sequence[FlowJob]) -> None:
                     f"the flow of {job.video} would lie among that of {owners[str(parent)]}; "
                     "rename one of them"
                 )
-
-
-def missing_jobs(root: Path, jobs: Sequence[FlowJob], settings: FlowSettings) -> list[FlowJob]:
-    """Select the videos whose flow is not there or not complete.
-
-    Args:
-        root: Folder of the flow.
-        jobs: The videos.
-        settings: Settings of the flow in the folder.
-    """
-    return [job for job in jobs if not is_stored(root / job.folder, settings.storage)]
 
 
 def claim_folder(root: Path, settings: FlowSettings, method: FlowMethod) -> list[str]:

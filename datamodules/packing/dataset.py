@@ -5,20 +5,14 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from datamodules.atomic import write_atomically
 from datamodules.errors import UserError
-from datamodules.jobs.dataset_jobs import (
-    Report,
-    VideoWork,
-    follow_pass,
-    process_videos,
-    take_shard,
-)
+from datamodules.jobs.dataset_jobs import Report
+from datamodules.jobs.shared_pass import SharedPass
 from datamodules.jobs.target_folder import (
     check_apart,
     claim,
@@ -82,11 +76,12 @@ def pack_dataset(
     wanted = _manifest({"shard_bytes": shard_bytes}, f"{len(files)} files, {_digest(files)}")
     claim(target, wanted, COMMAND, MANIFEST)
     lists = copy_lists(LocalPath(source), target, ())
-    todo = _Todo(jobs, take_shard(jobs, *shard), lambda job: target / SHARDS / str(job), say)
+    folder = target / SHARDS
+    todo = SharedPass(jobs, shard, lambda job: (folder / str(job)).is_file(), say, "shards")
     say(f"{len(files)} files in {todo}; {len(lists)} lists")
     with partial_folder(target) as partial:
-        report = todo.follow("packing", Packing(source, target, partial), num_workers)
-    if not report.failed and todo.is_whole():
+        report = todo.run("packing", Packing(source, target, partial), num_workers)
+    if not report.failed and _is_whole(todo):
         if not (target / INDEX).is_dir():
             records = [read_record(record_path(target, job.number)) for job in jobs]
             write_index(target, [f"{SHARDS}/{job}" for job in jobs], records, lists)
@@ -127,16 +122,17 @@ def index_archives(
     sizes = [(job.path, (source / job.path).stat().st_size) for job in jobs]
     claim(target, _manifest({}, f"{len(jobs)} archives, {_digest(sizes)}"), COMMAND, MANIFEST)
     is_whole = (target / INDEX).is_dir()
-    todo = _Todo(
+    todo = SharedPass(
         jobs,
-        [] if is_whole else take_shard(jobs, *shard),
-        lambda job: record_path(target, job.number),
+        shard,
+        lambda job: is_whole or record_path(target, job.number).is_file(),
         say,
+        "archives",
     )
-    say(f"{todo}")
+    say(str(todo))
     with partial_folder(target) as partial:
-        report = todo.follow("indexing", Indexing(source, target, partial), num_workers)
-    if not is_whole and not report.failed and todo.is_whole():
+        report = todo.run("indexing", Indexing(source, target, partial), num_workers)
+    if not is_whole and not report.failed and _is_whole(todo):
         records = unique_names(jobs, [read_record(record_path(target, job.number)) for job in jobs])
         lists = copy_lists(LocalPath(source), target, ())
         lists += write_lists(source, jobs, records, target)
@@ -148,51 +144,11 @@ def index_archives(
     return report
 
 
-Job = TypeVar("Job", ShardJob, ArchiveJob)
-
-
-@dataclass(frozen=True)
-class _Todo(Generic[Job]):
-    """The shards of a pass, and which of them are done.
-
-    Attributes:
-        jobs: All of them.
-        shared: Those of this run.
-        product: Gives the file that is there when a shard is done.
-        say: Writes a line.
-    """
-
-    jobs: Sequence[Job]
-    shared: Sequence[Job]
-    product: Callable[[Job], Path]
-    say: Callable[[str], None]
-
-    def __str__(self) -> str:
-        part = f", {len(self.shared)} for this run" if len(self.shared) < len(self.jobs) else ""
-        missing = len(self.missing())
-        there = len(self.shared) - missing
-        return f"{len(self.jobs)} shards{part}, {there} there already, {missing} to do"
-
-    def missing(self) -> list[Job]:
-        """List the shards of this run that are not done."""
-        return [job for job in self.shared if not self.product(job).is_file()]
-
-    def follow(self, title: str, work: VideoWork[Job], num_workers: int) -> Report[Job]:
-        """Do what is missing."""
-        missing = self.missing()
-        events = process_videos(work, missing, num_workers)
-        report = follow_pass(title, events, len(missing), noun="shards", say=self.say)
-        if missing:
-            self.say(str(report))
-        return report
-
-    def is_whole(self) -> bool:
-        """Check that all shards are done, those of other runs too; say so where they are not."""
-        missing = [job for job in self.jobs if not self.product(job).is_file()]
-        if missing:
-            left = f"{len(missing)} shards are left for other runs"
-            self.say(f"{left}; the last one writes the index")
-        return not missing
+def _is_whole(todo: SharedPass[Any]) -> bool:
+    """Check that all shards are done, those of other runs too; say so where they are not."""
+    if left := todo.left():
+        todo.say(f"{left} {todo.noun} are left for other runs; the last one writes the index")
+    return not left
 
 
 def _manifest(settings: dict[str, Any], files: str) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.errors import UserError
-from datamodules.jobs.dataset_jobs import Report, follow_pass, process_videos, take_shard
+from datamodules.jobs.dataset_jobs import Report
+from datamodules.jobs.shared_pass import SharedPass
 from datamodules.jobs.target_folder import (
     check_apart,
     claim,
@@ -67,21 +68,11 @@ def transcode_dataset(
         say(f"other versions than {target} began with: {'; '.join(changed)}")
     # records of an earlier transcoding are not of this one
     lists = copy_lists(store, target, {MANIFEST, RECORDS})
-    shared = take_shard(jobs, *shard)
-    missing = [job for job in shared if not (target / job.file).is_file()]
-    index, count = shard
-    part = f", {len(shared)} in shard {index}/{count}" if count > 1 else ""
-    there = len(shared) - len(missing)
-    say(
-        f"{len(jobs)} videos{part}, {there} there already, {len(missing)} to do; {len(lists)} lists"
-    )
+    todo = SharedPass(jobs, shard, lambda job: (target / job.file).is_file(), say)
+    say(f"{todo}; {len(lists)} lists")
     with partial_folder(target) as partial:
         work = Transcoding(store, target, partial, settings, 1 if num_workers else None)
-        report = follow_pass(
-            "transcoding", process_videos(work, missing, num_workers), len(missing), say=say
-        )
-    if missing:
-        say(str(report))
+        report = todo.run("transcoding", work, num_workers)
     say(summary(target))
     return report
 

@@ -72,7 +72,7 @@ def run(words: Sequence[str]) -> None:
     with as_storage_error(options.out, ADVICE):
         check_room(options.out)
     todo = [job for job in jobs if not work.is_done(job)]
-    part = f" in shard {options.shard}" if shard[1] > 1 else ""
+    part = f" in part {options.shard}" if shard[1] > 1 else ""
     say(f"{len(jobs)} videos{part}, {len(jobs) - len(todo)} there already, {len(todo)} to do")
     report = follow_pass("features", process_videos(work, todo, 0), len(todo), say=say)
     say(f"{report}, written to {options.out}")
