@@ -34,8 +34,6 @@ from datamodules.video.patience import await_root
 from datamodules.video.quarantine import Quarantine
 from datamodules.video.segment import VideoSegment
 
-FETCHED = 1024
-"""Items of which it is remembered that they were fetched ahead."""
 MAX_REPLACEMENTS = 20
 """Broken videos in a row after which training on others makes no sense."""
 
@@ -97,7 +95,7 @@ class VideoDataset(Dataset[VideoItem]):
         self.groups = PackedStrings([""] * len(table)) if groups is None else groups
         self.figures = figures
         self.quarantine = Quarantine()
-        self._fetched: dict[SampleKey, None] = {}  # keys that were fetched last, in order
+        self._fetched: set[SampleKey] = set()  # and not read yet
 
     @property
     def video_ids(self) -> PackedStrings:
@@ -128,6 +126,7 @@ class VideoDataset(Dataset[VideoItem]):
         """
         if not isinstance(key, SampleKey):
             key = SampleKey(0, range(len(self))[key])
+        self._fetched.discard(key)
         if key.ahead is not None:
             self._fetch_soon(key.ahead)
         with heard() as waits, stopwatch() as seconds, during("rest"):
@@ -148,10 +147,8 @@ class VideoDataset(Dataset[VideoItem]):
     def _fetch_soon(self, key: SampleKey) -> None:
         """Have what an item is read from fetched in the background, once."""
         if key.valid and key not in self._fetched:
-            self._fetched[key] = None
+            self._fetched.add(key)
             process_background().add(partial(self._fetch, key))
-            if len(self._fetched) > FETCHED:
-                self._fetched.pop(next(iter(self._fetched)))
 
     def _read(self, key: SampleKey) -> VideoItem:
         """Read all views of one video; see `__getitem__`."""

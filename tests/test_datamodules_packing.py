@@ -23,6 +23,7 @@ from datamodules.storage.elsewhere.blocks import process_blocks
 from datamodules.storage.packed import PackedPath, open_pack
 from datamodules.storage.source import as_source
 from datamodules.video.errors import VideoError
+from datamodules.video.indices import cache as index_cache
 from datamodules.video.reader import open_video
 from lightning_modules.cli import main, told_in_a_sentence
 from lightning_modules.prediction.videos import find_videos
@@ -328,6 +329,14 @@ def test_videos_in_it_are_found_by_their_paths(packed: Path, original: Path) -> 
     assert find_videos(some) == [video for video in found if "!/move_up/" in video]
     (packed / "few.txt").write_text("grow/frames 0\n")
     assert find_videos([str(packed / "few.txt")]) == [f"{packed}!/grow/frames"]
+
+
+def test_damaged_notes_cost_time_alone(packed: Path, original: Path) -> None:
+    notes = packed / "index" / "notes.bin"
+    assert notes.stat().st_size > 1000
+    notes.write_bytes(bytes(notes.stat().st_size))
+    index_cache.recent.clear()
+    assert_equal(batches(str(packed)), batches(str(original)))
 
 
 def test_index_of_another_version_is_refused(packed: Path) -> None:

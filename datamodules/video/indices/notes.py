@@ -51,15 +51,20 @@ class Note:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Note | None":
-        """Read what `to_bytes` wrote; None for nothing, and what other versions wrote.
+        """Read what `to_bytes` wrote; None for nothing, for damage, and what other versions wrote.
+
+        Whoever gets None reads the video itself, so that nothing depends on a note but time.
 
         Args:
             content: Of a note, or empty.
         """
         if not content:
             return None
-        head, _, body = zlib.decompress(content).partition(b"\n")
-        about: dict[str, Any] = json.loads(head)
+        try:
+            head, _, body = zlib.decompress(content).partition(b"\n")
+            about: dict[str, Any] = json.loads(head)
+        except (zlib.error, ValueError):
+            return None
         if about["made_by"] != MADE_BY:
             return None
         fields: dict[str, Any] = dict(zip(SCALARS, about["scalars"], strict=True))
