@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -112,6 +113,26 @@ def test_threads_fetch_each_block_once(file: BlockFile, content: bytes, tmp_path
         found = list(pool.map(lambda start: shared.read(file, start, 3 * BLOCK), starts))
     assert found == [content[start : start + 3 * BLOCK] for start in starts]
     assert shared.fetched_bytes <= 12 * BLOCK  # the nine that were wanted, and small gaps
+
+
+def test_threads_close_no_file_that_another_writes(
+    file: BlockFile, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.pwrite
+
+    def late(*arguments: Any) -> int:
+        time.sleep(0.001)  # so that others are under way
+        return write(*arguments)
+
+    monkeypatch.setattr(node_cache.os, "pwrite", late)
+    monkeypatch.setattr(node_cache, "_OPEN_FILES", 1)
+    files = [BlockFile(file.source, SIZE, file.checksums, f"shard{n}") for n in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        shared = blocks(tmp_path)
+        found = list(pool.map(lambda one: shared.read(one, 0, SIZE), files * 4))
+    assert found == [content] * 32
+    kept = [tmp_path / "cache" / one.name for one in files]
+    assert [path.read_bytes() for path in kept] == [content] * 8
 
 
 def test_faults_that_pass_are_waited_for(

@@ -8,6 +8,7 @@ machine went down, and one that another process removed are all the same: not th
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections import OrderedDict
 from pathlib import Path
@@ -31,6 +32,8 @@ _TOUCH_SECONDS = 60.0
 class NodeCache:
     """A folder of blocks, bounded, that processes share without knowing of each other.
 
+    For any number of threads, one at a time: another must not close the file that one writes.
+
     Files that were used least lately are removed, each as a whole. Where the disk is full or cannot
     be written nothing is kept, which is said once.
 
@@ -44,6 +47,7 @@ class NodeCache:
         self.folder = folder
         self._max_bytes = max_bytes
         self._is_off = max_bytes == 0 or not hasattr(os, "pread")  # as on Windows
+        self._lock = threading.Lock()
         self._room = 0  # bytes to write before it is looked again at how much is kept
         self._open: OrderedDict[str, tuple[int, float]] = OrderedDict()  # handle, when touched
 
@@ -59,10 +63,11 @@ class NodeCache:
         """
         if self._is_off:
             return b""
-        try:
-            return os.pread(self._handle(name, os.O_RDWR), BLOCK, number * BLOCK)
-        except OSError:
-            return b""
+        with self._lock:
+            try:
+                return os.pread(self._handle(name, os.O_RDWR), BLOCK, number * BLOCK)
+            except OSError:
+                return b""
 
     def write(self, name: str, number: int, content: bytes) -> None:
         """Keep a block.
@@ -72,24 +77,28 @@ class NodeCache:
             number: Number of the block.
             content: Its bytes.
         """
-        if self._is_off:
-            return
-        try:
-            if self._room < len(content):
-                self._make_room()
+        with self._lock:
+            if self._is_off:
+                return
+            try:
+                self._write(name, number, content)
+            except OSError as error:
+                self._is_off = True
+                tell(
+                    f"{self.folder} takes no more blocks of files elsewhere ({error.strerror}), "
+                    f"which are read anew each time from now on; make room, set {FOLDER_VARIABLE} "
+                    f"to another folder, or {SIZE_VARIABLE} to fewer gigabytes"
+                )
+
+    def _write(self, name: str, number: int, content: bytes) -> None:
+        if self._room < len(content):
+            self._make_room()
+        handle = self._handle(name, os.O_RDWR | os.O_CREAT)
+        if not os.fstat(handle).st_nlink:  # another process removed it
+            self._close(name)
             handle = self._handle(name, os.O_RDWR | os.O_CREAT)
-            if not os.fstat(handle).st_nlink:  # another process removed it
-                self._close(name)
-                handle = self._handle(name, os.O_RDWR | os.O_CREAT)
-            os.pwrite(handle, content, number * BLOCK)
-            self._room -= len(content)
-        except OSError as error:
-            self._is_off = True
-            tell(
-                f"{self.folder} takes no more blocks of files elsewhere ({error.strerror}), which "
-                f"are read anew each time from now on; make room, set {FOLDER_VARIABLE} to another "
-                f"folder, or {SIZE_VARIABLE} to fewer gigabytes"
-            )
+        os.pwrite(handle, content, number * BLOCK)
+        self._room -= len(content)
 
     def close(self) -> None:
         """Close all files."""
