@@ -130,6 +130,18 @@ def test_server_is_asked_ahead_and_only_once(served: str, original: Path, num_wo
     assert process_blocks().fetched_bytes == sent
 
 
+def test_dataset_that_was_packed_anew_is_copied_anew(
+    served: str, packed: Path, original: Path
+) -> None:
+    assert_equal(batches(served), batches(str(original)))
+    videos = sorted((original / "grow").glob("*.mp4"))
+    content = videos[0].read_bytes()
+    videos[0].write_bytes(content[:-8] + content[-8:][::-1])  # the same size, other bytes
+    shutil.rmtree(packed)
+    pack(original, packed)
+    assert_equal(batches(served), batches(str(original)))
+
+
 def test_server_that_is_busy_for_a_moment_costs_nothing(served: str, original: Path) -> None:
     data = VideoFolderDataModule(served, **data_settings(**FORM, num_workers=0))
     data.setup("fit")

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -47,7 +48,8 @@ def write_index(
         files = list(zip([*shards, NOTES], sizes, strict=True))
         for name in ARRAYS:
             np.save(made / f"{name}.npy", arrays[name])
-        about = {"files": files, "lists": list(lists), "block_bytes": BLOCK}
+        digest = zlib.crc32(arrays["blocks"].tobytes())  # copies elsewhere are made anew by it
+        about = {"files": files, "lists": list(lists), "block_bytes": BLOCK, "digest": digest}
         (made / ABOUT).write_text(json.dumps(about))
         os.replace(made, target / INDEX)
     except OSError as error:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import warnings
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def local_root(root: str) -> Path:
     address = Address(root.rstrip("/"))
     try:
         return _copied(address)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"there is no packed dataset at {address} ({error}); give the address of a copy of a "
             "folder of `kinetoscope pack`, and credentials in the environment where it needs some"
@@ -70,26 +71,25 @@ def open_dataset(place: Place) -> Source:
 
 
 def _copied(address: Address) -> Path:
-    manifest = _read(address / MANIFEST)
+    manifest, about = _read(address / MANIFEST), _read(address / INDEX / ABOUT)
     folder = cache_folder() / "packs" / hashlib.sha256(str(address).encode()).hexdigest()[:24]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.with_suffix(".lock"), wait=True):
-        if not _is_same(folder, manifest):
+        if not (_holds(folder / MANIFEST, manifest) and _holds(folder / INDEX / ABOUT, about)):
             shutil.rmtree(folder, ignore_errors=True)
-            _copy(address, folder)
+            _copy(address, folder, json.loads(about)["lists"])
+            write_atomically(folder / INDEX / ABOUT, about)
             write_atomically(folder / MANIFEST, manifest)  # last: what has it is whole
     return folder
 
 
-def _is_same(folder: Path, manifest: bytes) -> bool:
-    return (folder / MANIFEST).is_file() and (folder / MANIFEST).read_bytes() == manifest
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
 
 
-def _copy(address: Address, folder: Path) -> None:
-    """Copy the index and the lists of a dataset."""
-    about = _read(address / INDEX / ABOUT)
-    names = [f"{INDEX}/{name}.npy" for name in ARRAYS] + [f"{INDEX}/{ABOUT}"]
-    for name in names + [str(name) for name in json.loads(about)["lists"]]:
+def _copy(address: Address, folder: Path, lists: Sequence[str]) -> None:
+    """Copy the arrays of the index, and the lists of a dataset."""
+    for name in [*(f"{INDEX}/{name}.npy" for name in ARRAYS), *lists]:
         target = folder / name
         if not target.resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"its list {name} lies outside of it")
