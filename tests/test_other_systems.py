@@ -19,7 +19,7 @@ from lightning_modules.resume import stop_signals
 LACKING = {
     "os": (
         *("O_CLOEXEC", "O_DIRECTORY", "pread", "pwrite", "fork", "register_at_fork", "killpg"),
-        *("sched_getaffinity", "getuid", "geteuid", "getpgid", "posix_fadvise"),
+        *("sched_getaffinity", "getpgid", "posix_fadvise"),
     ),
     "signal": ("SIGUSR1", "SIGUSR2", "SIGCHLD", "SIGHUP", "SIGKILL", "pthread_sigmask", "sigwait"),
 }
