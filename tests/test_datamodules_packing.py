@@ -4,18 +4,21 @@ import errno
 import os
 import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from equal_batches import FORM, assert_equal, batches
 from grouped import data_settings
 from PIL import Image
 from range_server import Ranges, serving
 
 from datamodules import VideoFolderDataModule
 from datamodules.errors import ShardError, StorageError, UserError
+from datamodules.health.decode_check import Part, decode_all
+from datamodules.jobs.dataset_jobs import Step, process_videos
 from datamodules.packing import shards
 from datamodules.packing.dataset import list_files, pack_dataset
 from datamodules.storage import transient
@@ -29,7 +32,6 @@ from lightning_modules.cli import main, told_in_a_sentence
 from lightning_modules.prediction.videos import find_videos
 
 pytestmark = pytest.mark.usefixtures("fork_server")
-FORM = {"num_frames": 4, "frame_stride": 2, "batch_size": 4, "val_fraction": 0.2}
 
 
 @pytest.fixture
@@ -56,22 +58,6 @@ def pack(source: Path, target: Path, **more: Any) -> list[str]:
     report = pack_dataset(source, target, shard_bytes=20_000, say=said.append, **more)
     assert not report.failed
     return said
-
-
-def batches(root: str, num_workers: int = 0) -> list[dict[str, Any]]:
-    """Everything that an epoch of training and a validation load."""
-    data = VideoFolderDataModule(root, **data_settings(**FORM, num_workers=num_workers))
-    data.setup("fit")
-    loaders = (data.train_dataloader(), data.val_dataloader())
-    return [batch for loader in loaders for batch in loader]
-
-
-def assert_equal(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
-    assert len(found) == len(expected) > 2
-    for ours, theirs in zip(found, expected, strict=True):
-        assert ours["video_id"] == theirs["video_id"]
-        assert torch.equal(ours["clips"], theirs["clips"])
-        assert torch.equal(ours["label"], theirs["label"])
 
 
 def test_shards_are_plain_tars_of_all_files(original: Path, packed: Path, tmp_path: Path) -> None:
@@ -367,9 +353,21 @@ def test_cut_and_missing_shards_are_named(packed: Path) -> None:
     tars[-1].write_bytes(tars[-1].read_bytes()[: last.span.start + 100])
     with pytest.raises(ShardError, match=r"shard-0000\d\d.tar ends within turn_clockwise/"):
         frames_of(last)
+    for num_workers in (0, 1):
+        report = process_videos(_read_all, [last], num_workers)
+        with pytest.raises(ShardError, match="ends within turn_clockwise/"):
+            list(report)
+    (result,) = decode_all([Part(str(last))], 1, limit=60)
+    assert result.verdict == "unreadable"
+    assert "ends within turn_clockwise/" in result.detail
     tars[0].unlink()
     with pytest.raises(ShardError, match=r"there is no shard .*shard-000000.tar"):
         frames_of(next(_videos(pack_root)))
+
+
+def _read_all(place: PackedPath) -> Generator[Step, None, None]:
+    frames_of(place)
+    yield Step(1, 1.0)
 
 
 def frames_of(place: PackedPath) -> torch.Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from equal_batches import FORM, assert_equal, batches
 from grouped import data_settings
 from range_server import serving
 
@@ -18,8 +18,6 @@ from datamodules.packing.dataset import index_archives
 from datamodules.storage.elsewhere.blocks import process_blocks
 from datamodules.storage.packed import open_pack
 from lightning_modules.cli import main
-
-FORM = {"num_frames": 4, "frame_stride": 2, "batch_size": 4, "val_fraction": 0.2, "num_workers": 0}
 
 
 def tar_of(path: Path, files: dict[str, bytes]) -> None:
@@ -41,20 +39,6 @@ def index(source: Path, target: Path, **more: Any) -> list[str]:
     report = index_archives(source, target, say=said.append, **more)
     assert not report.failed
     return said
-
-
-def batches(root: str, **settings: Any) -> list[dict[str, Any]]:
-    data = VideoFolderDataModule(root, **data_settings(**FORM), **settings)
-    data.setup("fit")
-    return [*data.train_dataloader(), *data.val_dataloader()]
-
-
-def assert_equal(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
-    assert len(found) == len(expected) > 2
-    for ours, theirs in zip(found, expected, strict=True):
-        assert ours["video_id"] == theirs["video_id"]
-        assert torch.equal(ours["clips"], theirs["clips"])
-        assert torch.equal(ours["label"], theirs["label"])
 
 
 @pytest.fixture
@@ -139,6 +123,13 @@ def test_labels_of_webdataset_become_lists(shards: Path, tmp_path: Path) -> None
     assert len(data.train_set) == len(lines)
     assert data.class_names == (shards / "classes.txt").read_text().splitlines()
     assert all(batch["valid"].all() for batch in data.val_dataloader())
+
+
+def test_lists_of_their_own_stay(shards: Path, tmp_path: Path) -> None:
+    (shards / "train.txt").write_text("00001.mp4 2\n")
+    index(shards, tmp_path / "index")
+    assert (tmp_path / "index" / "train.txt").read_text() == "00001.mp4 2\n"
+    assert (tmp_path / "index" / "val.txt").read_text().startswith("00000.mp4 ")
 
 
 def test_names_that_two_archives_share_get_the_archives_path(

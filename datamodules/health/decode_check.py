@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datamodules.errors import ShardError
 from datamodules.health.fingerprints import (
     FOLDER_RATE,
     packed,
@@ -131,6 +132,8 @@ def decode_part(part: Part, with_fingerprint: bool = False) -> DecodeResult:
         result = replace(result, fingerprint=packed(tiny))
     except VideoError as error:
         result = replace(result, verdict=error.reason, detail=error.detail)
+    except ShardError as error:
+        result = replace(result, verdict="unreadable", detail=str(error))
     return replace(result, decode_seconds=time.perf_counter() - begin)
 
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
-from datamodules.errors import StorageError, UserError
+from datamodules.errors import ShardError, StorageError, UserError
 from datamodules.jobs.processes import Advanced, Done, Lost, run_jobs
 from datamodules.jobs.progress import progress_bar
 from datamodules.video.errors import VideoError
@@ -116,13 +116,13 @@ class _Attempt(Generic[Video]):
 
     work: VideoWork[Video]
 
-    def __call__(self, video: Video) -> Generator[Step, None, str | OSError]:
+    def __call__(self, video: Video) -> Generator[Step, None, str | OSError | ShardError]:
         try:
             with closing(self.work(video)) as steps:
                 yield from steps
         except VideoError as error:
             return f"{error.reason}: {error.detail}"
-        except OSError as error:
+        except (OSError, ShardError) as error:
             return error
         return ""
 
@@ -145,6 +145,7 @@ def process_videos(
 
     Raises:
         OSError: `work` raised it: not a video's fault.
+        ShardError: The same.
         RuntimeError: In a process `work` raised something else; with its traceback.
     """
     with closing(run_jobs(_Attempt(work), videos, min(num_workers, len(videos)))) as jobs:
@@ -154,7 +155,7 @@ def process_videos(
                     yield Event(video, step)
                 case Lost(video, reason):
                     yield Event(video, None, reason)
-                case Done(video, OSError() as error):
+                case Done(video, OSError() | ShardError() as error):
                     raise error
                 case Done(video, str(error)):
                     yield Event(video, None, error)

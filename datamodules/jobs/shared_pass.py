@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Generic
 
 from datamodules.jobs.dataset_jobs import (
@@ -35,16 +36,19 @@ class SharedPass(Generic[Video]):
     noun: str = "videos"
 
     def __str__(self) -> str:
-        shared = take_shard(self.items, *self.part)
-        missing = len(self.missing())
-        index, count = self.part
-        part = f", {len(shared)} in part {index}/{count}" if count > 1 else ""
-        there = len(shared) - missing
+        (index, count), missing = self.part, len(self.missing)
+        part = f", {len(self._shared)} in part {index}/{count}" if count > 1 else ""
+        there = len(self._shared) - missing
         return f"{len(self.items)} {self.noun}{part}, {there} there already, {missing} to do"
 
+    @cached_property
+    def _shared(self) -> list[Video]:
+        return take_shard(self.items, *self.part)
+
+    @cached_property
     def missing(self) -> list[Video]:
-        """List the items of this run that are not done."""
-        return [item for item in take_shard(self.items, *self.part) if not self.is_done(item)]
+        """The items of this run that were not done at first."""
+        return [item for item in self._shared if not self.is_done(item)]
 
     def left(self) -> int:
         """Count the items that are not done, by whichever run."""
@@ -62,9 +66,8 @@ class SharedPass(Generic[Video]):
             StorageError: See `follow_pass`.
             KeyboardInterrupt: Ctrl-C, after what is under way was put away.
         """
-        missing = self.missing()
-        events = process_videos(work, missing, num_workers)
-        report = follow_pass(title, events, len(missing), noun=self.noun, say=self.say)
-        if missing:
+        events = process_videos(work, self.missing, num_workers)
+        report = follow_pass(title, events, len(self.missing), noun=self.noun, say=self.say)
+        if self.missing:
             self.say(str(report))
         return report

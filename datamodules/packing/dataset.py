@@ -138,8 +138,8 @@ def index_archives(
         lists += write_lists(source, jobs, records, target)
         write_atomically(target / ORIGIN, str(source.resolve()))
         write_index(target, [job.path for job in jobs], records, lists)
-        shutil.rmtree(target / SHARDS)
     if (target / INDEX).is_dir():
+        shutil.rmtree(target / SHARDS, ignore_errors=True)
         say(f"{len(jobs)} archives are indexed; give {target} as data.root")
     return report
 

@@ -14,7 +14,7 @@ from datamodules.storage.archives import ZIP_HEADER, Member, header_length, read
 from datamodules.storage.elsewhere.blocks import block_checksums
 from datamodules.storage.local import LocalPath
 from datamodules.storage.members import ArchiveMember
-from datamodules.video.errors import VideoError
+from datamodules.video.errors import VideoError, as_unreadable
 from datamodules.video.suffixes import VIDEO_SUFFIXES, stem_of
 
 __all__ = ["ArchiveJob", "Indexing", "find_archives", "unique_names", "write_lists"]
@@ -76,9 +76,9 @@ class Indexing:
             VideoError: It is no archive, is damaged, or its videos are compressed once more.
         """
         path = self.source / job.path
-        files = sorted(_stored_files(path).items())
         starts, sizes, checksums, notes = [], [], [], []
-        with path.open("rb") as archive:
+        with as_unreadable(path), path.open("rb") as archive:
+            files = sorted(_stored_files(path, archive).items())
             for count, (name, member) in enumerate(files, 1):
                 start = _content_start(archive, member)
                 starts.append(start)
@@ -88,19 +88,15 @@ class Indexing:
                     raise VideoError(path, "damaged", f"the checksum of {name} in it differs")
                 notes.append(note_of(ArchiveMember(LocalPath(path), name)))
                 yield Step(0, count / len(files))
+            size, blocks = path.stat().st_size, block_checksums(path)
         names = [name for name, _ in files]
-        size, blocks = path.stat().st_size, block_checksums(path)
         record = Record(size, blocks, names, starts, sizes, checksums, notes)
         write_record(record, self.partial, self.target, job.number)
 
 
-def _stored_files(path: Path) -> dict[str, Member]:
+def _stored_files(path: Path, archive: BinaryIO) -> dict[str, Member]:
     """List the files of an archive that can be read in place."""
-    try:
-        with path.open("rb") as file:
-            files = read_contents(file).files
-    except OSError as error:
-        raise VideoError(path, "damaged", error.strerror or str(error)) from error
+    files = read_contents(archive).files
     deflated = [name for name, member in files.items() if member.deflated]
     if videos := [name for name in deflated if _suffix(name) in VIDEO_SUFFIXES]:
         detail = f"{len(videos)} of its videos are compressed once more, such as {videos[0]}"
@@ -141,7 +137,8 @@ def write_lists(
 ) -> list[str]:
     """Write lists of videos and labels from what webdataset keeps beside each video.
 
-    A list is of all archives of a folder, and named as it: of those in `train`, `train.txt`.
+    A list is of all archives of a folder, and named as it: of those in `train`, `train.txt`. One
+    that is there already stays.
 
     Args:
         source: Folder of the archives.
@@ -157,16 +154,17 @@ def write_lists(
     """
     lists: dict[str, list[str]] = {}
     for job, record in zip(jobs, records, strict=True):
+        folder = PurePosixPath(job.path).parent.as_posix().replace("/", "_")
+        lines = lists.setdefault(f"{'videos' if folder == '.' else folder}.txt", [])
         places = {name: place for place, name in enumerate(record.names)}
-        for name in record.names:
-            label = places.get(f"{stem_of(name)}{LABEL}")
-            if _suffix(name) in VIDEO_SUFFIXES and label is not None:
-                folder = PurePosixPath(job.path).parent.as_posix().replace("/", "_")
-                content = LocalPath(source / job.path).read(
-                    record.starts[label], record.sizes[label]
-                )
-                lines = lists.setdefault("videos" if folder == "." else folder, [])
-                lines.append(f"{name} {content.decode().strip()}\n")
-    for name, lines in lists.items():
-        write_atomically(target / f"{name}.txt", "".join(lines))
-    return sorted(f"{name}.txt" for name in lists)
+        with (source / job.path).open("rb") as archive:
+            for name in record.names:
+                label = places.get(f"{stem_of(name)}{LABEL}")
+                if _suffix(name) in VIDEO_SUFFIXES and label is not None:
+                    archive.seek(record.starts[label])
+                    content = archive.read(record.sizes[label])
+                    lines.append(f"{name} {content.decode(errors='replace').strip()}\n")
+    made = {name: lines for name, lines in lists.items() if lines and not (target / name).exists()}
+    for name, lines in made.items():
+        write_atomically(target / name, "".join(lines))
+    return sorted(made)

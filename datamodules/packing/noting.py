@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from datamodules.storage.base import Source
 from datamodules.storage.ranges import part_of, ranged
 from datamodules.video.errors import VideoError
-from datamodules.video.indices.notes import Note, Ranges
+from datamodules.video.indices.notes import to_note
 from datamodules.video.reader import VideoReader
 from datamodules.video.stream import VideoStream
 from datamodules.video.suffixes import VIDEO_SUFFIXES
@@ -34,7 +35,7 @@ def note_of(source: Source) -> bytes:
         VideoStream(recorded, strict=False).close()
     except VideoError:
         return b""
-    return Note(index, _joined(recorded.parts)).to_bytes()
+    return to_note(replace(index, opening=_joined(recorded.parts)))
 
 
 class _Recorded(Source):
@@ -49,7 +50,7 @@ class _Recorded(Source):
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self.parts: Ranges = []
+        self.parts: list[tuple[int, int]] = []
 
     def __str__(self) -> str:
         return str(self._source)
@@ -113,9 +114,9 @@ class _Recorded(Source):
         return ranged(read, self.size(), self.name, file.close, buffer=1)
 
 
-def _joined(parts: Sequence[tuple[int, int]]) -> Ranges:
+def _joined(parts: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Join parts that touch or overlap."""
-    joined: Ranges = []
+    joined: list[tuple[int, int]] = []
     for start, end in sorted(parts):
         if joined and start <= joined[-1][1]:
             joined[-1] = joined[-1][0], max(end, joined[-1][1])

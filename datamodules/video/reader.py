@@ -25,7 +25,6 @@ from datamodules.video.frame_folder import FrameFolderReader, Indices, check_ind
 from datamodules.video.frame_parts import Change, FrameParts
 from datamodules.video.indices.cache import cached_index, forget, remember
 from datamodules.video.indices.index import VideoIndex, build_index, survey
-from datamodules.video.indices.notes import Note
 from datamodules.video.indices.packets import NO_TIME
 from datamodules.video.patience import patiently
 from datamodules.video.stream import BUFFER_ELSEWHERE, VideoStream, check_file, upright_shape
@@ -137,12 +136,10 @@ class VideoReader:
 
     def _fetch(self, order: NDArray[np.int64]) -> None:
         if self.source.is_elsewhere and len(order):
-            note = Note.from_bytes(self.source.note())
-            opening = note.opening if note is not None else []
             parts = self._index.parts_of(order, self._seek_distance)
             # the last packet of a part is read with what fills a buffer
             ends = [(start, end + BUFFER_ELSEWHERE) for start, end in parts]
-            self.source.fetch([*opening, *ends])
+            self.source.fetch([*self._index.opening, *ends])
 
     def get_frames(
         self, indices: Indices, change: Change | None = None, *, more: bool = False

@@ -21,7 +21,7 @@ from datamodules.storage.elsewhere.remote_packs import cache_folder
 from datamodules.storage.forks import after_fork
 from datamodules.storage.source import Source
 from datamodules.video.indices.index import MADE_BY, VERSION, VideoIndex
-from datamodules.video.indices.notes import ARRAYS, SCALARS, Note
+from datamodules.video.indices.notes import ARRAYS, SCALARS, from_note
 
 MAX_BYTES = 64 * 2**20
 """Memory that indices may take in one process: some thousand ten-second clips."""
@@ -118,8 +118,7 @@ def cached_index(source: Source) -> VideoIndex | None:
     key = file_key(source)
     if (index := recent.get(key)) is not None:
         return index
-    if (index := _read(_path_of(key))) is None and (note := Note.from_bytes(source.note())):
-        index = note.index
+    index = _read(_path_of(key)) or from_note(source.note())
     if index is not None:
         recent.put(key, index)
     return index

@@ -60,6 +60,8 @@ class VideoIndex:
         width: Columns of an upright frame.
         skipping: True if packets that no other frame refers to may be left out between wanted
             ones.
+        opening: Parts of the file that FFmpeg reads to open it: of each the first byte, and the one
+            behind its last; empty where nobody noted them.
     """
 
     position: NDArray[np.int64]
@@ -73,6 +75,7 @@ class VideoIndex:
     height: int
     width: int
     skipping: bool
+    opening: list[tuple[int, int]] = field(default_factory=list)
     frame: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:

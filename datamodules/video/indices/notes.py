@@ -6,7 +6,6 @@ read as a whole before its first frame is decoded.
 
 import json
 import zlib
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,65 +13,55 @@ from numpy.typing import NDArray
 
 from datamodules.video.indices.index import MADE_BY, VideoIndex
 
-__all__ = ["ARRAYS", "SCALARS", "Note"]
+__all__ = ["ARRAYS", "SCALARS", "from_note", "to_note"]
 
 ARRAYS = ("position", "size", "seek_time", "entry", "packet", "timestamps", "checksum")
 """Fields of an index that are arrays."""
 SCALARS = ("frame_rate", "height", "width", "skipping")
-"""All its others."""
-
-Ranges = list[tuple[int, int]]
+"""All its others, but for what is read to open the file."""
 
 
-@dataclass(frozen=True)
-class Note:
-    """Facts about a video that spare reading all of it.
+def to_note(index: VideoIndex) -> bytes:
+    """Write an index down.
 
-    Attributes:
-        index: Its index.
-        opening: The parts of its file that FFmpeg reads to open it: of each the first byte, and the
-            one behind its last.
+    Args:
+        index: The index.
     """
+    arrays = [getattr(index, name) for name in ARRAYS]
+    about = {
+        "made_by": MADE_BY,
+        "opening": index.opening,
+        "arrays": [[len(array), array.dtype.str] for array in arrays],
+        "scalars": [getattr(index, name) for name in SCALARS],
+    }
+    body = b"".join(_steps(array).tobytes() for array in arrays)
+    return zlib.compress(json.dumps(about).encode() + b"\n" + body)
 
-    index: VideoIndex
-    opening: Ranges
 
-    def to_bytes(self) -> bytes:
-        """Write it down."""
-        arrays = [getattr(self.index, name) for name in ARRAYS]
-        about = {
-            "made_by": MADE_BY,
-            "opening": self.opening,
-            "arrays": [[len(array), array.dtype.str] for array in arrays],
-            "scalars": [getattr(self.index, name) for name in SCALARS],
-        }
-        body = b"".join(_steps(array).tobytes() for array in arrays)
-        return zlib.compress(json.dumps(about).encode() + b"\n" + body)
+def from_note(note: bytes) -> VideoIndex | None:
+    """Read what `to_note` wrote; None for nothing, for damage, and what other versions wrote.
 
-    @classmethod
-    def from_bytes(cls, content: bytes) -> "Note | None":
-        """Read what `to_bytes` wrote; None for nothing, for damage, and what other versions wrote.
+    Whoever gets None reads the video itself, so that nothing depends on a note but time.
 
-        Whoever gets None reads the video itself, so that nothing depends on a note but time.
-
-        Args:
-            content: Of a note, or empty.
-        """
-        if not content:
-            return None
-        try:
-            head, _, body = zlib.decompress(content).partition(b"\n")
-            about: dict[str, Any] = json.loads(head)
-        except (zlib.error, ValueError):
-            return None
-        if about["made_by"] != MADE_BY:
-            return None
-        fields: dict[str, Any] = dict(zip(SCALARS, about["scalars"], strict=True))
-        for name, (length, dtype) in zip(ARRAYS, about["arrays"], strict=True):
-            end = length * np.dtype(dtype).itemsize
-            fields[name] = _from_steps(np.frombuffer(body[:end], dtype))
-            body = body[end:]
-        return cls(VideoIndex(**fields), [(start, end) for start, end in about["opening"]])
+    Args:
+        note: The note, or empty.
+    """
+    if not note:
+        return None
+    try:
+        head, _, body = zlib.decompress(note).partition(b"\n")
+        about: dict[str, Any] = json.loads(head)
+    except (zlib.error, ValueError):
+        return None
+    if about["made_by"] != MADE_BY:
+        return None
+    fields: dict[str, Any] = dict(zip(SCALARS, about["scalars"], strict=True))
+    for name, (length, dtype) in zip(ARRAYS, about["arrays"], strict=True):
+        end = length * np.dtype(dtype).itemsize
+        fields[name] = _from_steps(np.frombuffer(body[:end], dtype))
+        body = body[end:]
+    opening = [(start, end) for start, end in about["opening"]]
+    return VideoIndex(**fields, opening=opening)
 
 
 def _steps(array: NDArray[Any]) -> NDArray[Any]:
