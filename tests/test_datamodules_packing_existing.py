@@ -63,7 +63,7 @@ def test_batches_equal_those_of_the_files(
     said = index(archives, tmp_path / "index")
     assert said[-1] == f"3 archives are indexed; give {tmp_path / 'index'} as data.root"
     assert {path: path.read_bytes() for path in archives.iterdir()} == before
-    assert not list((tmp_path / "index").rglob("*.npz"))
+    assert not list((tmp_path / "index").rglob("*.note"))
     assert_equal(batches(str(tmp_path / "index")), batches(str(class_folders)))
     assert "0 to do" in index(archives, tmp_path / "index")[0]
 

@@ -32,7 +32,7 @@ from datamodules.streaming.windows import (
     read_length,
 )
 from datamodules.streaming.writing import VideoWriter
-from datamodules.video.stream import VideoStream
+from datamodules.video.packet_stream import PacketStream
 
 Marks = npt.NDArray[np.bool_]
 Pixels = npt.NDArray[np.uint8]
@@ -206,14 +206,14 @@ def test_live_windows_are_those_of_the_file(video: Path) -> None:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Time stamps of the frames that come out of decoders of files."""
     seen: list[int] = []
-    decode = VideoStream.decode
+    decode = PacketStream.decode
 
-    def counted(self: VideoStream, *args: object) -> list[av.VideoFrame]:
+    def counted(self: PacketStream, *args: object) -> list[av.VideoFrame]:
         frames: list[av.VideoFrame] = decode(self, *args)  # type: ignore[arg-type]
         seen.extend(frame.pts for frame in frames)
         return frames
 
-    monkeypatch.setattr(VideoStream, "decode", counted)
+    monkeypatch.setattr(PacketStream, "decode", counted)
     return iter([seen])
 
 

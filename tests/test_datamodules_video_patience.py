@@ -210,4 +210,4 @@ def test_index_from_disk_that_does_not_hold_is_made_anew(
         index_cache.recent.clear()  # what is on disk now holds too
         assert_exact(path)
     index_cache.forget(place)
-    assert not list((tmp_path / "cache").rglob("*.npz"))
+    assert not list((tmp_path / "cache").rglob("*.note"))

@@ -20,8 +20,8 @@ from video_files import Counter, assert_equal, assert_exact, cut, remux, scene, 
 from datamodules.video import reader
 from datamodules.video.errors import VideoError
 from datamodules.video.frame_folder import FrameFolderReader
+from datamodules.video.indices import building
 from datamodules.video.indices import cache as index_cache
-from datamodules.video.indices import index as video_index
 from datamodules.video.indices.packets import PacketLog
 from datamodules.video.reader import VideoReader, open_video
 from datamodules.video.segment import VideoSegment
@@ -150,7 +150,7 @@ def test_lag_of_an_encoder_is_no_gap(
         packet = av.Packet(bytes(size))
         packet.pts = packet.dts = number
         log.add(packet)
-    assert video_index._without_lag(log.headers(), np.array(times)).tolist() == expected
+    assert building._without_lag(log.headers(), np.array(times)).tolist() == expected
 
 
 def test_times_of_packed_pictures_have_no_gap(test_data: Path) -> None:
@@ -258,7 +258,7 @@ def test_wrong_index_is_noticed_and_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / "a.mp4", "libx264", scene(40), options={"g": "12"})
-    settle = video_index._order_of_showing
+    settle = building._order_of_showing
 
     def swapped(*args: Any) -> Any:
         order = settle(*args)
@@ -266,7 +266,7 @@ def test_wrong_index_is_noticed_and_replaced(
         order[[7, 8]] = order[[8, 7]]
         return order
 
-    monkeypatch.setattr(video_index, "_order_of_showing", swapped)
+    monkeypatch.setattr(building, "_order_of_showing", swapped)
     truth, _ = whole(path)
     with VideoReader(path) as reader:
         assert_equal(reader, [8, 7, 30], truth)
@@ -275,13 +275,13 @@ def test_wrong_index_is_noticed_and_replaced(
 def _surveys(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Paths of the files that are surveyed from now on."""
     seen: list[Path] = []
-    survey = video_index.survey
+    survey = building.survey
 
     def noted(path: Path) -> Any:
         seen.append(path)
         return survey(path)
 
-    monkeypatch.setattr(video_index, "survey", noted)
+    monkeypatch.setattr(building, "survey", noted)
     monkeypatch.setattr(reader, "survey", noted)
     return seen
 
@@ -293,7 +293,7 @@ def test_survey_is_kept_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         index_cache.recent.clear()  # as in another process
         assert_exact(path)
     assert len(surveys) == 1
-    stored = next((tmp_path / "cache").rglob("*.npz"))
+    stored = next((tmp_path / "cache").rglob("*.note"))
     stored.write_bytes(stored.read_bytes()[:100])
     index_cache.recent.clear()
     assert_exact(path)

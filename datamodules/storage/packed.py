@@ -14,7 +14,7 @@ import os
 import zlib
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
@@ -171,9 +171,9 @@ def _block_file(contents: PackIndex, place: Source, number: int) -> BlockFile:
 
 
 @lru_cache(maxsize=8)
-def _index(folder: Path, modified: int) -> PackIndex:
+def _index(root: Path, made: int) -> PackIndex:
     """Open an index once in each process, anew when it was made anew."""
-    return PackIndex(folder)
+    return PackIndex(root / INDEX)
 
 
 @dataclass(frozen=True)
@@ -183,18 +183,20 @@ class PackedPath(Source):
     Attributes:
         root: Folder of the dataset's index and lists, on this machine.
         place: Folder of the dataset with its shards, wherever it is.
+        made: When the index was made, as its file has it.
         member: Path in the dataset, without slashes at its ends; empty for all of it.
     """
 
     root: Path
     place: Source
+    made: int
     member: str = ""
 
     def __str__(self) -> str:
         return f"{self.root}!/{self.member}"
 
     def __truediv__(self, name: str) -> "PackedPath":
-        return PackedPath(self.root, self.place, f"{self.member}/{name}".strip("/"))
+        return replace(self, member=f"{self.member}/{name}".strip("/"))
 
     @property
     def is_elsewhere(self) -> bool:
@@ -205,13 +207,12 @@ class PackedPath(Source):
     def parent(self) -> "PackedPath | None":
         """See `Source`."""
         above = self.member.rpartition("/")[0]
-        return PackedPath(self.root, self.place, above) if self.member else None
+        return replace(self, member=above) if self.member else None
 
     @property
     def contents(self) -> PackIndex:
         """The index of the whole dataset."""
-        folder = self.root / INDEX
-        return _index(folder, (folder / "names.npy").stat().st_mtime_ns)
+        return _index(self.root, self.made)
 
     def _found(self) -> Member:
         found = self.contents.find(self.member)
@@ -358,7 +359,8 @@ def open_pack(root: Path) -> PackedPath | None:
         return None
     if not (root / INDEX).is_dir():
         raise OSError(f"{root} is not packed to its end; go on with `kinetoscope pack`")
-    found = PackedPath(root.absolute(), _place_of(root))
+    made = (root / INDEX / "names.npy").stat().st_mtime_ns
+    found = PackedPath(root.absolute(), _place_of(root), made)
     len(found.contents)  # opens the index, so that a fault of it is told here
     return found
 

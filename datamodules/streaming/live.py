@@ -16,7 +16,7 @@ from av.video.reformatter import VideoReformatter
 from datamodules.errors import UserError
 from datamodules.streaming.sources import Frame, Wanted, check_rate
 from datamodules.video.errors import MAX_PIXELS, VideoError
-from datamodules.video.stream import upright_rgb
+from datamodules.video.packet_stream import upright_rgb
 
 __all__ = ["LiveFrames"]
 
@@ -82,7 +82,7 @@ class LiveFrames:
         for number, (time, frame) in enumerate(shown):
             pixels = None
             if wanted(number, number + 1)[0]:
-                rgb = upright_rgb(frame, self._reformatter)
+                rgb = upright_rgb(frame, self._reformatter, frame.rotation)
                 pixels = torch.from_numpy(rgb.copy()).permute(2, 0, 1)
             yield Frame(number, time, pixels)
 

@@ -49,6 +49,10 @@ class VideoError(Exception):
         return type(self), (self.path, self.reason, self.detail)
 
 
+class BrokenPromiseError(Exception):
+    """A file or a result of the decoder that contradicts the index."""
+
+
 @contextmanager
 def as_unreadable(path: Place) -> Iterator[None]:
     """Turn the `OSError` of a disk, mount or server into a `VideoError`.

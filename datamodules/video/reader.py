@@ -8,36 +8,33 @@ its start gives.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Self
+from typing import Any, Self
 
 import av
 import numpy as np
 import torch
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream as AVVideoStream
 from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules.storage.source import Place, Source, as_source
-from datamodules.video.errors import VideoError, as_unreadable
+from datamodules.video.errors import BrokenPromiseError, VideoError, as_unreadable
 from datamodules.video.frame_folder import FrameFolderReader, Indices, check_indices
 from datamodules.video.frame_parts import Change, FrameParts
+from datamodules.video.indices.building import build_index, survey
 from datamodules.video.indices.cache import cached_index, forget, remember
-from datamodules.video.indices.index import VideoIndex, build_index, survey
+from datamodules.video.indices.index import VideoIndex
 from datamodules.video.indices.packets import NO_TIME
+from datamodules.video.packet_stream import PacketStream
 from datamodules.video.patience import patiently
-from datamodules.video.stream import BUFFER_ELSEWHERE, VideoStream, check_file, upright_shape
+from datamodules.video.stream import VideoStream, check_file
 
 __all__ = ["VideoError", "VideoReader", "open_video"]
 
 
-_SEEK_DISTANCE, _SEEK_DISTANCE_ELSEWHERE = 64, 4
-"""Packets that are rather read and dropped than jumped over by a seek."""
-
-
-class _BrokenPromiseError(Exception):
-    """A result of the decoder that contradicts the index."""
+_SEEK_DISTANCE = 64
+"""Packets that are rather read and dropped than jumped over by a seek of FFmpeg's."""
 
 
 class VideoReader:
@@ -59,9 +56,7 @@ class VideoReader:
 
     def __init__(self, path: Place) -> None:
         self.source = as_source(path)
-        is_elsewhere = self.source.is_elsewhere
-        self._seek_distance = _SEEK_DISTANCE_ELSEWHERE if is_elsewhere else _SEEK_DISTANCE
-        self._stream: VideoStream | None = None
+        self._stream: PacketStream | None = None
         self._is_closed = False
         self._begin: int | None = None  # entry since which the decoder was fed every packet
         self._entry = 0  # entry of the frames decoded last
@@ -81,14 +76,16 @@ class VideoReader:
     def _build_index(self) -> VideoIndex:
         if self.source.is_elsewhere:
             self.source.fetch([(0, self.source.size())])
-        self._stream = VideoStream(self.source, strict=True)
+        stream = VideoStream(self.source, strict=True)
         try:
-            index = build_index(self._stream)
+            index = build_index(stream)
         except BaseException:
-            self._release()
+            stream.close()
             raise
-        if index.is_surveyed:  # its frames are compared with checksums, not decoded strictly
-            self._release()
+        if index.stored is not None or index.is_surveyed:
+            stream.close()  # surveyed frames are compared with checksums, not decoded strictly
+        else:
+            self._stream = stream
         remember(self.source, index)
         return index
 
@@ -136,10 +133,8 @@ class VideoReader:
 
     def _fetch(self, order: NDArray[np.int64]) -> None:
         if self.source.is_elsewhere and len(order):
-            parts = self._index.parts_of(order, self._seek_distance)
-            # the last packet of a part is read with what fills a buffer
-            ends = [(start, end + BUFFER_ELSEWHERE) for start, end in parts]
-            self.source.fetch([*self._index.opening, *ends])
+            parts = self._index.parts_of(order)
+            self.source.fetch([(0, self.source.size())] if parts is None else parts)
 
     def get_frames(
         self, indices: Indices, change: Change | None = None, *, more: bool = False
@@ -177,7 +172,7 @@ class VideoReader:
             self._fetch(order)
             try:
                 frames = self._decode(order, change, more)
-            except (_BrokenPromiseError, av.FFmpegError) as error:
+            except (BrokenPromiseError, av.FFmpegError) as error:
                 self._doubt(error)
                 continue
             except (OSError, VideoError):
@@ -219,7 +214,8 @@ class VideoReader:
             return
         stream = self._enter(entry, min(missing))
         self._done = last
-        last_packet = len(index.size) if index.is_counted else index.packet[group].max()
+        last_packet = len(index.size) if index.is_counted else int(index.packet[group].max())
+        stream.expect(last_packet)
         while missing:
             name, packet = stream.position, None
             if run_on or name <= last_packet:
@@ -234,20 +230,19 @@ class VideoReader:
             if packet is None:
                 self._begin = None
                 if missing:
-                    raise _BrokenPromiseError(f"frame {min(missing)} did not come out")
+                    raise BrokenPromiseError(f"frame {min(missing)} did not come out")
 
-    def _packet(
-        self, stream: VideoStream, missing: set[int], last: int
-    ) -> Packet[AVVideoStream] | None:
+    def _packet(self, stream: PacketStream, missing: set[int], last: int) -> Packet[Any] | None:
         """Read the next packet, and tell the decoder if it may be left out."""
         index, number = self._index, stream.position
         packet = stream.read()
         if packet is None:
             return None
-        position = -1 if packet.pos is None else packet.pos
-        known = number < len(index.size)
-        if not known or (packet.size, position) != (index.size[number], index.position[number]):
-            raise _BrokenPromiseError(f"packet {number} is not the one listed")
+        if isinstance(stream, VideoStream):
+            position = -1 if packet.pos is None else packet.pos
+            known = number < len(index.size)
+            if not known or (packet.size, position) != (index.size[number], index.position[number]):
+                raise BrokenPromiseError(f"packet {number} is not the one listed")
         if index.skipping and not index.is_counted:
             frames = index.frame[number : number + 1 + index.is_surveyed].tolist()
             # In packed MPEG-4 the frame of the next packet is stored in this one.
@@ -260,19 +255,21 @@ class VideoReader:
         if index.is_counted:
             number = self._out + 1
         elif name is None or not 0 <= name < len(index.frame):
-            raise _BrokenPromiseError("a frame came out that no packet was sent for")
+            raise BrokenPromiseError("a frame came out that no packet was sent for")
         else:
             number = int(index.frame[name])
         if number <= self._out or (frame.is_corrupt and not index.is_surveyed):
-            raise _BrokenPromiseError(f"frame {number} came out late or corrupt")
+            raise BrokenPromiseError(f"frame {number} came out late or corrupt")
         self._out = number
         return number
 
-    def _enter(self, entry: int, first: int) -> VideoStream:
+    def _enter(self, entry: int, first: int) -> PacketStream:
         """Bring the decoder to where frame `first` still comes out, fed from `entry` or before."""
         self._entry = entry
         if self._stream is None:
-            self._stream = VideoStream(self.source, strict=not self._index.is_surveyed)
+            self._stream = self._index.open_stored(self.source) or VideoStream(
+                self.source, strict=not self._index.is_surveyed
+            )
         stream = self._stream
         is_fed = self._begin is not None and self._begin <= entry <= stream.position
         if is_fed and first > self._done:
@@ -280,13 +277,20 @@ class VideoReader:
         self._ahead.clear()
         self._out, self._begin = -1, entry
         stream.flush()
-        is_far = stream.is_seekable and entry - stream.position > self._seek_distance
+        if isinstance(stream, VideoStream):
+            self._approach(stream, entry)
+        else:
+            stream.position = entry
+        return stream
+
+    def _approach(self, stream: VideoStream, entry: int) -> None:
+        """Seek where that is worth it, and read on until a packet is next."""
+        is_far = stream.is_seekable and entry - stream.position > _SEEK_DISTANCE
         if (is_far or stream.position > entry) and not self._seek(stream, entry):
             stream.rewind()
         while stream.position < entry:
             if stream.read() is None:
-                raise _BrokenPromiseError(f"packet {entry} is missing")
-        return stream
+                raise BrokenPromiseError(f"packet {entry} is missing")
 
     def _seek(self, stream: VideoStream, packet: int) -> bool:
         """Seek to a packet or an earlier one; False if the end of the seek is not certain."""
@@ -302,16 +306,19 @@ class VideoReader:
         """Put a frame's upright RGB bytes in their place."""
         stream, index = self._stream, self._index
         assert stream is not None
-        if upright_shape(frame) != (self.height, self.width):
-            raise _BrokenPromiseError(f"frame {number} has another size")
+        if stream.upright_shape(frame) != (self.height, self.width):
+            raise BrokenPromiseError(f"frame {number} has another size")
         if index.is_surveyed and stream.checksum(frame) != index.checksum[number]:
-            raise _BrokenPromiseError(f"frame {number} differs from what the survey saw")
+            raise BrokenPromiseError(f"frame {number} differs from what the survey saw")
         parts.put(position, stream.rgb(frame))
 
     def _doubt(self, error: Exception) -> None:
         """Trust less, step by step, until only decoding from the start is left."""
         self._release()
         index = self._index
+        if index.stored is not None:
+            index.stored = None  # from now on FFmpeg finds them, and tells whether others are there
+            return
         if self._is_cached or not index.is_surveyed:  # an old one may be of what the file was
             forget(self.source)
             self._is_cached = False

@@ -1,34 +1,29 @@
-"""One open video file: packets by number, decoding on one thread, frames as RGB arrays."""
+"""One open video file, whose packets FFmpeg finds, whatever the container."""
 
 from __future__ import annotations
 
 import os
 import re
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from time import perf_counter
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 import av
-import numpy as np
-from av.codec.context import ThreadType
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream as AVVideoStream
-from numpy.typing import NDArray
 
 from datamodules.formats.containers import PLAYLISTS, ends_early
-from datamodules.stopwatch import running
 from datamodules.storage.source import Source
 from datamodules.video.errors import MAX_PIXELS, VideoError, as_unreadable
+from datamodules.video.packet_stream import PacketStream
 
 # Containers in which a packet keeps its byte position and a seek lands on a listed packet.
 _SEEKABLE = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
-BUFFER, BUFFER_ELSEWHERE = 2**15, 2**13
-"""Bytes that FFmpeg asks a Python file for; fewer where more than is needed would be fetched."""
+_BUFFER = 2**15
+"""Bytes that FFmpeg asks a Python file for."""
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
 ANY_METADATA: dict[str, Any] = (
@@ -65,29 +60,22 @@ def is_cut(source: Source) -> bool | None:
         return ends_early(file)
 
 
-class VideoStream:
-    """The video stream of one file, read packet by packet and decoded on one thread.
+class VideoStream(PacketStream):
+    """The video stream of one file, read packet by packet.
 
     Of several streams it is the one of the largest frames, of equal ones the first; a cover picture
-    is none. FFmpeg's frame threads hide truncation, so they are never used.
+    is none.
 
     Args:
         source: The video file, already checked by `check_file`.
-        strict: Let the decoder raise on errors it would otherwise conceal.
-
-    Attributes:
-        position: Number, in the order of the file, of the packet that `read` gives next.
+        strict: See `PacketStream`.
 
     Raises:
         VideoError: The file cannot be opened or holds no video stream that can be decoded.
     """
 
     def __init__(self, source: Source, *, strict: bool) -> None:
-        self.source = source
-        self.strict = strict
-        self.position = 0
-        self._reformatter = VideoReformatter()
-        self._seconds = running()
+        super().__init__(source, strict=strict)
         self._open()
 
     def _open(self) -> None:
@@ -99,7 +87,7 @@ class VideoStream:
             self._container: InputContainer = av.open(
                 self._file or address,
                 mode="r",
-                buffer_size=BUFFER_ELSEWHERE if self.source.is_elsewhere else BUFFER,
+                buffer_size=_BUFFER,
                 options={"protocol_whitelist": protocols},
                 **ANY_METADATA,
             )
@@ -143,13 +131,8 @@ class VideoStream:
         stream = max(moving, key=_num_pixels)  # the first of equal ones
         if stream.codec_context is None:
             raise VideoError(self.source, "no decoder", "this build of FFmpeg lacks its codec")
-        context = stream.codec_context
-        self.check_size(context.width, context.height)
-        context.thread_type = ThreadType.NONE
-        context.thread_count = 1
-        context.options = {"max_pixels": str(MAX_PIXELS)}
-        if self.strict:
-            context.options = {**context.options, "err_detect": "explode"}
+        self.check_size(stream.codec_context.width, stream.codec_context.height)
+        self._prepare(stream.codec_context)
         for other in self._container.streams:
             if other.index != stream.index:
                 other.discard = Discard.all
@@ -224,34 +207,6 @@ class VideoStream:
         except OSError as error:  # of the source, not of what it holds
             raise VideoError(self.source, "unreadable", str(error)) from error
 
-    def decode(
-        self, packet: Packet[AVVideoStream] | None, name: int | None = None
-    ) -> list[VideoFrame]:
-        """Decode a packet; None brings out the frames the decoder still holds.
-
-        Args:
-            packet: The packet.
-            name: Written into the packet's time stamp, so that the frame made of it carries it as
-                `frame.pts`.
-
-        Raises:
-            av.FFmpegError: The packet is damaged.
-        """
-        if packet is not None and name is not None:
-            packet.pts = name
-        begun = perf_counter()
-        frames = self.stream.codec_context.decode(packet)
-        self._seconds["decode"] += perf_counter() - begun
-        return frames
-
-    def skip_unreferenced(self, skip: bool) -> None:
-        """Leave out, or not, the packets sent from now on that no other frame refers to."""
-        self.stream.codec_context.skip_frame = "NONREF" if skip else "DEFAULT"
-
-    def flush(self) -> None:
-        """Empty the decoder, which may then begin at another key frame."""
-        self.stream.codec_context.flush_buffers()
-
     def seek(self, time: int, number: Callable[[int], int | None]) -> bool:
         """Seek to the key frame at or before a time.
 
@@ -274,41 +229,14 @@ class VideoStream:
         self.position = -1 if found is None else found
         return found is not None
 
+    def rotation(self, frame: VideoFrame) -> int:
+        """See `PacketStream`."""
+        return frame.rotation
+
     def rewind(self) -> None:
         """Start again at the first packet, with a new decoder."""
         self.close()
         self._open()
-
-    def rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        """Convert a frame to bytes (H, W, 3), turned counter-clockwise by `frame.rotation` degrees.
-
-        Args:
-            frame: A decoded frame.
-        """
-        begun = perf_counter()
-        pixels = upright_rgb(frame, self._reformatter)
-        self._seconds["convert"] += perf_counter() - begun
-        return pixels
-
-    def checksum(self, frame: VideoFrame) -> int:
-        """Compute a CRC-32 of all that a frame's RGB bytes are made of.
-
-        Of 8-bit planes that is their bytes, half as many as the RGB ones and without a conversion,
-        and what the conversion depends on beside them; of any other format the RGB bytes.
-
-        Args:
-            frame: A decoded frame.
-        """
-        planes = frame.planes
-        parts = frame.format.components
-        if len(planes) != len(parts) or any(part.bits != 8 for part in parts):
-            return zlib.crc32(np.ascontiguousarray(self.rgb(frame)).data)
-        about = (frame.format.name, upright_shape(frame), frame.rotation, *_colours(frame))
-        found = zlib.crc32(repr(about).encode())
-        for plane in planes:
-            rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-            found = zlib.crc32(np.ascontiguousarray(rows[:, : plane.width]).data, found)
-        return found
 
     def close(self) -> None:
         """Close the file."""
@@ -316,16 +244,6 @@ class VideoStream:
         self._container.close()
         if self._file is not None:
             self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __iter__(self) -> Iterator[Packet[AVVideoStream]]:
-        while (packet := self.read()) is not None:
-            yield packet
 
 
 def _address_of(source: Source) -> tuple[str, str]:
@@ -348,34 +266,3 @@ def _num_pixels(stream: AVVideoStream) -> int:
     """Count the pixels of a frame; 0 without a decoder."""
     context = stream.codec_context
     return 0 if context is None else context.width * context.height
-
-
-def upright_rgb(frame: VideoFrame, reformatter: VideoReformatter) -> NDArray[np.uint8]:
-    """Convert a frame to bytes (H, W, 3), turned counter-clockwise by `frame.rotation` degrees.
-
-    Args:
-        frame: A decoded frame.
-        reformatter: One for all frames of a video: on FFmpeg 8 a new one per frame leaks.
-    """
-    # one thread: the same bits
-    plane = reformatter.reformat(frame, format="rgb24", threads=1).planes[0]
-    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-    pixels = rows[:, : plane.width * 3].reshape(plane.height, plane.width, 3)
-    turns = quarter_turns(frame.rotation)
-    return np.rot90(pixels, turns) if turns else pixels
-
-
-def upright_shape(frame: VideoFrame) -> tuple[int, int]:
-    """Rows and columns of a frame once it is turned, see `upright_rgb`."""
-    sides = frame.height, frame.width
-    return sides[::-1] if quarter_turns(frame.rotation) % 2 else sides
-
-
-def _colours(frame: VideoFrame) -> tuple[object, ...]:
-    """List what a frame says of its colours."""
-    return frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc
-
-
-def quarter_turns(rotation: int) -> int:
-    """Count counter-clockwise quarter turns of a rotation in degrees; 0 of a broken one."""
-    return round(rotation / 90) % 4 if abs(rotation) <= 360 else 0

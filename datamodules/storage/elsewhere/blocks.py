@@ -35,8 +35,8 @@ MEMORY = 32 * 2**20
 _AT_ONCE = 512
 """Blocks that are asked for at once, at most."""
 _GAP = 4
-"""Blocks that are fetched though nobody asked, where two parts are wanted around them: FFmpeg reads
-on over 32 kB rather than to seek."""
+"""Blocks that are fetched though nobody asked, where two parts are wanted around them: another
+question takes longer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ class Blocks:
         self._cache = cache
         self._lock = threading.Lock()
         self._held: OrderedDict[tuple[str, int], bytes] = OrderedDict()
-        self._coming: dict[tuple[str, int], Future[bytes]] = {}
+        self._coming: dict[tuple[str, int], Future[dict[int, bytes]]] = {}
         self.fetched_bytes = 0
 
     def read(self, file: BlockFile, start: int, length: int) -> bytes:
@@ -119,8 +119,9 @@ class Blocks:
     def _get(self, file: BlockFile, numbers: Sequence[int]) -> list[bytes]:
         """Get blocks: from memory, another thread, the node's cache or the server."""
         found: dict[int, bytes] = {}
-        waiting: dict[int, Future[bytes]] = {}
-        own: dict[int, Future[bytes]] = {}
+        waiting: dict[int, Future[dict[int, bytes]]] = {}
+        own: list[int] = []
+        loading: Future[dict[int, bytes]] = Future()
         with self._lock:
             for number in numbers:
                 key = file.name, number
@@ -130,54 +131,50 @@ class Blocks:
                 elif key in self._coming:
                     waiting[number] = self._coming[key]
                 else:
-                    own[number] = self._coming[key] = Future()
-        try:
-            found |= self._load(file, own)
-        except BaseException as error:
-            self._give_up(file, own, error)
-            raise
-        found |= {number: future.result() for number, future in waiting.items()}
+                    own.append(number)
+                    self._coming[key] = loading
+        if own:
+            found |= self._load(file, own, loading)
+        found |= {number: future.result()[number] for number, future in waiting.items()}
         return [found[number] for number in numbers]
 
-    def _load(self, file: BlockFile, wanted: dict[int, Future[bytes]]) -> dict[int, bytes]:
-        """Load blocks that this thread alone is after."""
-        found = {}
-        for number, future in wanted.items():
-            content = self._cache.read(file.name, number)
-            if file.is_block(number, content):
-                found[number] = content
-                self._hold(file, number, content, future)
-        for first, count in _runs([number for number in wanted if number not in found]):
-            for number, content in enumerate(self._fetch(file, first, count), first):
-                self._cache.write(file.name, number, content)
-                is_new = number in wanted and number not in found
-                self._hold(file, number, content, wanted[number] if is_new else None)
-                if is_new:
-                    found[number] = content
-        return found
+    def _load(
+        self, file: BlockFile, wanted: list[int], loading: Future[dict[int, bytes]]
+    ) -> dict[int, bytes]:
+        """Load blocks that this thread alone is after, and others may wait for."""
+        loaded: dict[int, bytes] = {}
+        try:
+            for first, count in _runs(wanted, gap=0):
+                loaded |= self._kept(file, first, count)
+            for first, count in _runs([number for number in wanted if number not in loaded], _GAP):
+                contents = self._fetch(file, first, count)
+                self._cache.write(file.name, first, b"".join(contents))
+                loaded |= zip(range(first, first + count), contents, strict=True)
+        except BaseException as error:
+            self._hold(file, wanted, {})
+            loading.set_exception(error)
+            raise
+        self._hold(file, wanted, loaded)
+        loading.set_result(loaded)
+        return loaded
 
-    def _hold(
-        self, file: BlockFile, number: int, content: bytes, future: Future[bytes] | None
-    ) -> None:
-        """Keep a block in memory, and give it to who waits for it."""
+    def _kept(self, file: BlockFile, first: int, count: int) -> dict[int, bytes]:
+        """Read those of some blocks that the node's cache holds."""
+        content = self._cache.read(file.name, first, count)
+        parts = (
+            (first + i // BLOCK, content[i : i + BLOCK]) for i in range(0, len(content), BLOCK)
+        )
+        return {number: part for number, part in parts if file.is_block(number, part)}
+
+    def _hold(self, file: BlockFile, wanted: Iterable[int], loaded: dict[int, bytes]) -> None:
+        """Keep blocks in memory; nobody needs to wait for the wanted ones any more."""
         with self._lock:
-            self._held[file.name, number] = content
+            for number, content in loaded.items():
+                self._held[file.name, number] = content
+            for number in wanted:
+                del self._coming[file.name, number]
             while len(self._held) * BLOCK > MEMORY:
                 self._held.popitem(last=False)
-            if future is not None:
-                del self._coming[file.name, number]
-        if future is not None:
-            future.set_result(content)
-
-    def _give_up(
-        self, file: BlockFile, wanted: dict[int, Future[bytes]], error: BaseException
-    ) -> None:
-        """Let no thread wait for what this one could not load."""
-        for number, future in wanted.items():
-            if not future.done():
-                with self._lock:
-                    del self._coming[file.name, number]
-                future.set_exception(error)
 
     def _fetch(self, file: BlockFile, first: int, count: int) -> list[bytes]:
         """Ask the server for blocks that follow each other, until they are right."""
@@ -210,12 +207,17 @@ def _may_pass(error: BaseException) -> bool:
     return not isinstance(error, FileNotFoundError | PermissionError)
 
 
-def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
-    """Join increasing numbers: the first of each run, and how many."""
+def _runs(numbers: Sequence[int], gap: int) -> list[tuple[int, int]]:
+    """Join increasing numbers: the first of each run, and how many.
+
+    Args:
+        numbers: The numbers.
+        gap: Numbers that may be missing between two that are joined.
+    """
     runs: list[tuple[int, int]] = []
     for number in numbers:
         first, count = runs[-1] if runs else (0, 0)
-        if runs and number - first - count <= _GAP and number - first < _AT_ONCE:
+        if runs and number - first - count <= gap and number - first < _AT_ONCE:
             runs[-1] = first, number - first + 1
         else:
             runs.append((number, 1))

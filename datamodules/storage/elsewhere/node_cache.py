@@ -51,37 +51,38 @@ class NodeCache:
         self._room = 0  # bytes to write before it is looked again at how much is kept
         self._open: OrderedDict[str, tuple[int, float]] = OrderedDict()  # handle, when touched
 
-    def read(self, name: str, number: int) -> bytes:
-        """Read what may be a block of a file.
+    def read(self, name: str, first: int, count: int) -> bytes:
+        """Read what may be blocks of a file.
 
         Args:
             name: Name of the file.
-            number: Number of the block.
+            first: Number of the first block.
+            count: How many.
 
         Returns:
-            At most `BLOCK` bytes, which may be any; empty where the file is not kept.
+            Their bytes, or fewer, which may be any; empty where the file is not kept.
         """
         if self._is_off:
             return b""
         with self._lock:
             try:
-                return os.pread(self._handle(name, os.O_RDWR), BLOCK, number * BLOCK)
+                return os.pread(self._handle(name, os.O_RDWR), count * BLOCK, first * BLOCK)
             except OSError:
                 return b""
 
-    def write(self, name: str, number: int, content: bytes) -> None:
-        """Keep a block.
+    def write(self, name: str, first: int, content: bytes) -> None:
+        """Keep blocks.
 
         Args:
             name: Name of the file.
-            number: Number of the block.
-            content: Its bytes.
+            first: Number of the first one.
+            content: Their bytes, one behind the other.
         """
         with self._lock:
             if self._is_off:
                 return
             try:
-                self._write(name, number, content)
+                self._write(name, first, content)
             except OSError as error:
                 self._is_off = True
                 tell(
@@ -90,14 +91,14 @@ class NodeCache:
                     f"to another folder, or {SIZE_VARIABLE} to fewer gigabytes"
                 )
 
-    def _write(self, name: str, number: int, content: bytes) -> None:
+    def _write(self, name: str, first: int, content: bytes) -> None:
         if self._room < len(content):
             self._make_room()
         handle = self._handle(name, os.O_RDWR | os.O_CREAT)
         if not os.fstat(handle).st_nlink:  # another process removed it
             self._close(name)
             handle = self._handle(name, os.O_RDWR | os.O_CREAT)
-        os.pwrite(handle, content, number * BLOCK)
+        os.pwrite(handle, content, first * BLOCK)
         self._room -= len(content)
 
     def close(self) -> None:

@@ -9,19 +9,17 @@ be deleted at any time.
 import contextlib
 import hashlib
 import threading
-import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
 import av
-import numpy as np
 
 from datamodules.atomic import writing_binary
 from datamodules.storage.elsewhere.remote_packs import cache_folder
 from datamodules.storage.forks import after_fork
 from datamodules.storage.source import Source
 from datamodules.video.indices.index import MADE_BY, VERSION, VideoIndex
-from datamodules.video.indices.notes import ARRAYS, SCALARS, from_note
+from datamodules.video.indices.notes import from_note, to_note
 
 MAX_BYTES = 64 * 2**20
 """Memory that indices may take in one process: some thousand ten-second clips."""
@@ -153,22 +151,19 @@ def forget(source: Source) -> None:
 
 
 def _path_of(key: str) -> Path:
-    return cache_folder() / "index" / key[:2] / f"{key}.npz"
+    return cache_folder() / "index" / key[:2] / f"{key}.note"
 
 
 def _write(path: Path, index: VideoIndex) -> None:
     """Write a file that appears complete or not at all, also among many processes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with writing_binary(path) as file:
-        np.savez(file, **{name: getattr(index, name) for name in ARRAYS + SCALARS})
+        file.write(to_note(index))
 
 
 def _read(path: Path) -> VideoIndex | None:
     """Read an index from disk; None if there is none that can be read."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in ARRAYS}
-            scalars = {name: stored[name].item() for name in SCALARS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return from_note(path.read_bytes())
+    except OSError:
         return None
-    return VideoIndex(**arrays, **scalars)

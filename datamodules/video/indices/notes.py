@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.video.indices.index import MADE_BY, VideoIndex
+from datamodules.video.indices.stored import DecoderSettings, StoredPackets
 
-__all__ = ["ARRAYS", "SCALARS", "from_note", "to_note"]
+__all__ = ["from_note", "to_note"]
 
 ARRAYS = ("position", "size", "seek_time", "entry", "packet", "timestamps", "checksum")
 """Fields of an index that are arrays."""
 SCALARS = ("frame_rate", "height", "width", "skipping")
-"""All its others, but for what is read to open the file."""
+"""All its others, but for where the packets are stored."""
 
 
 def to_note(index: VideoIndex) -> bytes:
@@ -27,10 +28,12 @@ def to_note(index: VideoIndex) -> bytes:
     Args:
         index: The index.
     """
-    arrays = [getattr(index, name) for name in ARRAYS]
+    arrays, stored = [getattr(index, name) for name in ARRAYS], index.stored
+    if stored is not None:
+        arrays += [stored.start - index.position, stored.checksum]
     about = {
         "made_by": MADE_BY,
-        "opening": index.opening,
+        "settings": None if stored is None else stored.settings.to_json(),
         "arrays": [[len(array), array.dtype.str] for array in arrays],
         "scalars": [getattr(index, name) for name in SCALARS],
     }
@@ -55,13 +58,19 @@ def from_note(note: bytes) -> VideoIndex | None:
         return None
     if about["made_by"] != MADE_BY:
         return None
-    fields: dict[str, Any] = dict(zip(SCALARS, about["scalars"], strict=True))
-    for name, (length, dtype) in zip(ARRAYS, about["arrays"], strict=True):
+    arrays = []
+    for length, dtype in about["arrays"]:
         end = length * np.dtype(dtype).itemsize
-        fields[name] = _from_steps(np.frombuffer(body[:end], dtype))
+        arrays.append(_from_steps(np.frombuffer(body[:end], dtype)))
         body = body[end:]
-    opening = [(start, end) for start, end in about["opening"]]
-    return VideoIndex(**fields, opening=opening)
+    fields: dict[str, Any] = dict(zip(SCALARS, about["scalars"], strict=True))
+    fields |= zip(ARRAYS, arrays, strict=False)
+    index = VideoIndex(**fields)
+    if about["settings"] is not None:
+        shift, checksum = arrays[len(ARRAYS) :]
+        settings = DecoderSettings.from_json(about["settings"])
+        index.stored = StoredPackets(index.position + shift, index.size, checksum, settings)
+    return index
 
 
 def _steps(array: NDArray[Any]) -> NDArray[Any]:

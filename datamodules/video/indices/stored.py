@@ -1,0 +1,191 @@
+"""Where the packets of a video are stored, so that they are read without their container.
+
+Most containers hold a packet as the decoder takes it. Where that was seen for every packet of a
+file, its first byte, a checksum and the decoder's settings are all that later readers need: nothing
+is opened, no header is read, and no byte of the sound that lies between the pictures.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
+from numpy.typing import NDArray
+
+from datamodules.storage.source import Source
+
+__all__ = ["DecoderSettings", "StoredLog", "StoredPackets"]
+
+CODECS = frozenset({"h264", "hevc", "mpeg4", "vp8", "vp9", "libdav1d", "av1"})
+"""Decoders that need nothing of the container but what `DecoderSettings` hold."""
+
+_GAP = 2**12
+"""Bytes between packets that are read with them."""
+_HEADER = 64
+"""Bytes before a packet, at most, in which a container describes it (Matroska)."""
+
+
+@dataclass(frozen=True)
+class DecoderSettings:
+    """What a container tells a decoder of a video.
+
+    Attributes:
+        name: Name of the decoder.
+        tag: Four characters by which the container names the codec.
+        extradata: Headers of the codec.
+        width: Columns of a frame.
+        height: Rows of a frame.
+        reorder_depth: Packets that may come between that of a frame and the frame.
+        colours: Matrix, range, primaries and transfer, as FFmpeg numbers them.
+        rotation: Degrees by which frames are to be turned counter-clockwise.
+    """
+
+    name: str
+    tag: str
+    extradata: bytes
+    width: int
+    height: int
+    reorder_depth: int
+    colours: tuple[int, int, int, int]
+    rotation: int
+
+    @classmethod
+    def of(cls, context: VideoCodecContext, rotation: int) -> Self:
+        """Note the settings of a decoder that a container has set up.
+
+        Args:
+            context: The decoder.
+            rotation: See `DecoderSettings`.
+        """
+        return cls(
+            name=context.codec.name,
+            tag=context.codec_tag,
+            extradata=bytes(context.extradata or b""),
+            width=context.width,
+            height=context.height,
+            reorder_depth=context.reorder_depth,
+            colours=(
+                context.colorspace,
+                context.color_range,
+                context.color_primaries,
+                context.color_trc,
+            ),
+            rotation=rotation,
+        )
+
+    def decoder(self) -> VideoCodecContext:
+        """Make a decoder with these settings."""
+        context = VideoCodecContext.create(self.name, "r")
+        assert isinstance(context, VideoCodecContext)
+        context.codec_tag = self.tag
+        if self.extradata:
+            context.extradata = self.extradata
+        context.width, context.height = self.width, self.height
+        context.reorder_depth = self.reorder_depth
+        context.colorspace, context.color_range = self.colours[:2]
+        context.color_primaries, context.color_trc = self.colours[2:]
+        return context
+
+    def to_json(self) -> str:
+        """Write them down."""
+        return json.dumps(asdict(self) | {"extradata": base64.b64encode(self.extradata).decode()})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote.
+
+        Args:
+            text: The text.
+        """
+        found: dict[str, Any] = json.loads(text)
+        extradata = base64.b64decode(found.pop("extradata"))
+        return cls(**found | {"extradata": extradata, "colours": tuple(found["colours"])})
+
+
+@dataclass(frozen=True)
+class StoredPackets:
+    """The packets of a file as its decoder takes them.
+
+    Attributes:
+        start: First byte of each in the file, in its order, (packets,).
+        size: Bytes of each, (packets,).
+        checksum: Adler-32 of each, (packets,).
+        settings: Those of the decoder.
+    """
+
+    start: NDArray[np.int64]
+    size: NDArray[np.int64]
+    checksum: NDArray[np.uint32]
+    settings: DecoderSettings
+
+    def parts(self, first: int, last: int) -> list[tuple[int, int]]:
+        """List the parts of the file that hold some packets, close ones together.
+
+        Args:
+            first: The first packet.
+            last: The last one.
+
+        Returns:
+            First byte of each, and the one behind its last, in the order of the packets.
+        """
+        start = self.start[first : last + 1]
+        end = start + self.size[first : last + 1]
+        gap = start[1:] - end[:-1]
+        breaks = [0, *(np.flatnonzero((gap < 0) | (gap > _GAP)) + 1).tolist(), len(start)]
+        return [(int(start[a]), int(end[b - 1])) for a, b in pairwise(breaks)]
+
+
+class StoredLog:
+    """Where packets are stored, found while a file is read once.
+
+    Args:
+        source: The file.
+        decoder: Name of its decoder.
+    """
+
+    def __init__(self, source: Source, decoder: str) -> None:
+        self._file = source.open()
+        self._rows: list[tuple[int, int, int]] | None = [] if decoder in CODECS else None
+
+    def add(self, packet: Packet[Any], content: bytes) -> None:
+        """Look for the next packet.
+
+        Args:
+            packet: The packet.
+            content: Its bytes.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        if self._rows is None:
+            return
+        position, shift = -1 if packet.pos is None else packet.pos, -1
+        if position >= 0 and content:
+            self._file.seek(position)
+            shift = self._file.read(len(content) + _HEADER).find(content)
+        if shift < 0:
+            self._rows = None  # one is enough
+        else:
+            self._rows.append((position + shift, len(content), zlib.adler32(content)))
+
+    def packets(self, settings: DecoderSettings) -> StoredPackets | None:
+        """Arrange what was found; None if a packet is not stored as it is.
+
+        Args:
+            settings: Those of the decoder.
+        """
+        if not self._rows:
+            return None
+        start, size, checksum = np.array(self._rows, np.int64).T.copy()
+        return StoredPackets(start, size, checksum.astype(np.uint32), settings)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
