@@ -1,9 +1,10 @@
 """VideoDataModule: settings, splits, loaders and device-side changes, common to all datasets."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from datamodules.annotations.splits import (
     report_missing,
     without_collector,
 )
-from datamodules.annotations.table import PackedStrings, make_table, write_missing
+from datamodules.annotations.table import PackedStrings, VideoTable, make_table, write_missing
 from datamodules.augmentation.functional import normalize, normalize_flow
 from datamodules.augmentation.mirrors import (
     ClassInfo,
@@ -38,11 +39,19 @@ from datamodules.data_spec import DataSpec
 from datamodules.dataset import VideoDataset
 from datamodules.errors import UserError
 from datamodules.flow.sources import FlowInput, FlowSource, StoredFlow
+from datamodules.packing.kept_lists import Lists, kept_lists
 from datamodules.randomness import BatchDraws
-from datamodules.samplers import EvaluationSampler, LookAhead, SampleKey, TrainSampler
+from datamodules.samplers import (
+    BlockShuffle,
+    EvaluationSampler,
+    LookAhead,
+    SampleKey,
+    TrainSampler,
+)
 from datamodules.settings import Evaluation, Loading
 from datamodules.stopwatch import during, stopwatch
 from datamodules.storage.elsewhere.remote_packs import local_root
+from datamodules.storage.packed import PackedPath
 from datamodules.transcoding.settings import read_transcoding
 
 __all__ = ["Split", "VideoDataModule"]
@@ -88,6 +97,13 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
     val_set: VideoDataset
     test_set: VideoDataset
     test_split_name: str
+    _arguments: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Note the arguments, on which it depends whether lists that were kept are the same."""
+        made = super().__new__(cls)
+        made._arguments = kwargs | {str(place): value for place, value in enumerate(args)}
+        return made
 
     def __init__(
         self,
@@ -207,22 +223,59 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
                 f"in {self.dataset_name}; use a dataset with masks, such as MotionShapes"
             )
         with without_collector():
-            lists = {split: self.listed(split) for split in SPLITS}
-            splits = divide(
-                lists, self.official_counts(), self._hold_out, self.val_fraction > 0, self.remarks
-            )
-        self.test_split_name = describe_test_split(lists, self.reported_split)
+            lists = kept_lists(self, self._arguments, self._read_lists)
+        self.test_split_name = lists.test_split_name
+        if lists.are_kept:
+            self._take_facts(lists.facts)
+            for remark in lists.remarks:
+                self.remarks.add(remark.subject, remark.sentence)
         self.augmentation.check_classes(self.class_info)
         self.remark_on_mirrors()
         num_crops = self.evaluation.num_crops
         if count_mirrored(num_crops):
             option = f"data.evaluation.num_crops={num_crops}"
             refuse_mirrored_views(option, self.mirrored_classes)
-        with without_collector():
-            self.train_set = self._dataset("train", splits["train"])
-            self.val_set = self._dataset("val", splits["val"])
-            self.test_set = self._dataset("test", splits["test"])
+        self.train_set = self._dataset("train", lists.tables["train"])
+        self.val_set = self._dataset("val", lists.tables["val"])
+        self.test_set = self._dataset("test", lists.tables["test"], lists.sources)
+        self._remark_on_blocks()
+
+    def _read_lists(self) -> Lists:
+        """Read the annotation, and look for the files."""
+        before = len(self.remarks.made)
+        lists = {split: self.listed(split) for split in SPLITS}
+        splits = divide(
+            lists, self.official_counts(), self._hold_out, self.val_fraction > 0, self.remarks
+        )
+        index, form = self.class_index(), self.label_form
+        tables = {
+            split: make_table(self.root, videos, index, self.files, form)
+            for split, videos in splits.items()
+        }
+        for split, table in tables.items():
+            report_missing(split, table, self.root, self.allow_missing, self.remarks)
+        name = describe_test_split(lists, self.reported_split)
+        found = Lists(tables, PackedStrings(self.sources_of(splits["test"])), name)
+        self._learn(found)
+        found.remarks = self.remarks.made[before:]
         del self.files  # a million names that no forked worker should carry
+        return found
+
+    def _learn(self, lists: Lists) -> None:
+        """Add to the facts that are kept with lists; what a dataset knows by reading them alone.
+
+        Args:
+            lists: What the lists say.
+        """
+        lists.facts["class_names"] = self.class_names
+
+    def _take_facts(self, facts: Mapping[str, Any]) -> None:
+        """Know what was learned when the lists were read.
+
+        Args:
+            facts: See `_learn`.
+        """
+        vars(self).setdefault("class_names", facts["class_names"])
 
     def _hold_out(self, train: ListedVideos) -> tuple[ListedVideos, ListedVideos]:
         """Divide train into train and val, as a function of the seed."""
@@ -230,9 +283,9 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
         names = {written: self.class_names[i] for written, i in self.class_index().items()}
         return held_out_videos(train, groups, self.val_fraction, self.seed, names, self.label_form)
 
-    def _dataset(self, split: Split, videos: ListedVideos) -> VideoDataset:
-        table = make_table(self.root, videos, self.class_index(), self.files, self.label_form)
-        report_missing(split, table, self.root, self.allow_missing, self.remarks)
+    def _dataset(
+        self, split: Split, table: VideoTable, sources: PackedStrings | None = None
+    ) -> VideoDataset:
         if self.flow_source is not None:
             self.flow_source.check(table)
         return VideoDataset(
@@ -246,7 +299,7 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
             repeated_views=self.loading.repeated_views,
             flow=self.flow_source,
             probe=self.probe,
-            groups=PackedStrings(self.sources_of(videos)) if split == "test" else None,
+            groups=sources,
             figures=self.figures,
         )
 
@@ -306,6 +359,37 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
             *self._rank_and_world_size(),
             1 if self.trainer is None else self.trainer.accumulate_grad_batches,
             self.loading.repeated_views,
+            self._blocks,
+        )
+
+    @cached_property
+    def _blocks(self) -> BlockShuffle | None:
+        """The shuffle of two levels; None for one of all videos.
+
+        Raises:
+            UserError: If the dataset has no shards.
+        """
+        block = self.loading.shuffle_block
+        if block is None:
+            return None
+        if not isinstance(self.store, PackedPath):
+            raise UserError(
+                f"data.loading.shuffle_block={block} orders videos by their shards, and "
+                f"{self.root} is not packed; leave it out, or pack the dataset with `kinetoscope pack`"
+            )
+        return BlockShuffle(self.store.contents.shards_of(self.train_set.table.paths), block)
+
+    def _remark_on_blocks(self) -> None:
+        """Say how much of a full shuffle's randomness is lost."""
+        if self._blocks is None or not len(self.train_set.table.present):
+            return
+        counts = np.bincount(self._blocks.shards) / len(self._blocks.shards)
+        order = self._blocks.order(self.train_set.table.present, np.random.default_rng(self.seed))
+        share = self._blocks.neighbours(order)
+        self.remarks.add(
+            "splits",
+            f"data.loading.shuffle_block={self._blocks.block}: {share:.1%} of videos follow one of "
+            f"their own shard, {float(np.sum(counts**2)):.1%} in a shuffle of all",
         )
 
     def _evaluation_loader(self, dataset: VideoDataset, batch_size: int) -> DataLoader[VideoItem]:
@@ -333,6 +417,7 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
             "seed": self.seed,
             "global_batch": self.loading.videos_per_batch * self._rank_and_world_size()[1],
             "videos": f"{len(table)} videos, {table.digest}",
+            "shuffle": "" if self._blocks is None else str(self._blocks),
         }
 
     def go_on_at(self, epoch: int, batches: int) -> None:

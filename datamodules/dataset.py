@@ -92,10 +92,15 @@ class VideoDataset(Dataset[VideoItem]):
         self.repeated_views = repeated_views
         self.flow = flow
         self.probe = probe
-        self.groups = PackedStrings([""] * len(table)) if groups is None else groups
+        self._groups = groups
         self.figures = figures
         self.quarantine = Quarantine()
         self._fetched: set[SampleKey] = set()  # and not read yet
+
+    @property
+    def groups(self) -> PackedStrings:
+        """Scene, source video or person of all listed videos; empty where unknown."""
+        return PackedStrings([""] * len(self)) if self._groups is None else self._groups
 
     @property
     def video_ids(self) -> PackedStrings:

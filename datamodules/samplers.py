@@ -4,11 +4,14 @@ Samplers yield keys that carry the epoch into the worker, so that every random c
 sample is drawn from (seed, epoch, index) there, whatever the number of workers or devices.
 """
 
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from datamodules.errors import UserError
@@ -32,6 +35,48 @@ class SampleKey:
     ahead: "SampleKey | None" = field(default=None, compare=False)
 
 
+@dataclass(frozen=True)
+class BlockShuffle:
+    """A shuffle of two levels, for shards that cost much to read here and there.
+
+    Shards come in a random order, their videos as they are listed; then blocks of videos that
+    follow each other are shuffled. So at any time a block's worth of shards is read.
+
+    Attributes:
+        shards: Shard of each video in the table, (N,).
+        block: Videos of a block.
+    """
+
+    shards: NDArray[np.int32]
+    block: int
+
+    def __str__(self) -> str:
+        digest = zlib.crc32(np.ascontiguousarray(self.shards).data)
+        return f"blocks of {self.block} of {int(self.shards.max()) + 1} shards, {digest:08x}"
+
+    def order(self, indices: NDArray[Any], generator: np.random.Generator) -> NDArray[Any]:
+        """Shuffle.
+
+        Args:
+            indices: Positions in the table, (M,).
+            generator: Source of randomness.
+        """
+        turns = generator.permutation(int(self.shards.max()) + 1)
+        order: NDArray[Any] = indices[np.argsort(turns[self.shards[indices]], kind="stable")]
+        for begin in range(0, len(order), self.block):
+            generator.shuffle(order[begin : begin + self.block])
+        return order
+
+    def neighbours(self, order: NDArray[Any]) -> float:
+        """Compute the share of videos that lie in the shard of the one before.
+
+        Args:
+            order: Positions in the table, (M,).
+        """
+        shards = self.shards[order]
+        return float(np.mean(shards[1:] == shards[:-1])) if len(order) > 1 else 0.0
+
+
 class TrainSampler(Sampler[SampleKey]):
     """Shuffled order of an epoch, divided over the ranks batch by batch.
 
@@ -52,6 +97,7 @@ class TrainSampler(Sampler[SampleKey]):
         world_size: Number of ranks.
         accumulated: Batches of one optimizer step.
         repeated_views: Clips of each video, which `data.loading.batch_size` counts.
+        blocks: A shuffle of two levels; None for one of all videos.
 
     Attributes:
         num_batches: Batches of an epoch on each rank.
@@ -70,6 +116,7 @@ class TrainSampler(Sampler[SampleKey]):
         world_size: int = 1,
         accumulated: int = 1,
         repeated_views: int = 1,
+        blocks: BlockShuffle | None = None,
     ) -> None:
         step = batch_size * world_size * accumulated
         if len(indices) < step:
@@ -81,28 +128,36 @@ class TrainSampler(Sampler[SampleKey]):
         self._rank, self._world_size = rank, world_size
         self.num_batches = len(indices) // step * accumulated
         self._position = position
+        self._blocks = blocks
 
     def __len__(self) -> int:
         return self.num_batches * self._batch_size
 
     def __iter__(self) -> Iterator[SampleKey]:
         epoch, batches_done = self._position()
-        used = self._order(epoch)[: self._num_used]
+        used = self.order(epoch)[: self._num_used]
         own = used.reshape(self.num_batches, self._world_size, self._batch_size)[:, self._rank]
-        for index in own[batches_done:].ravel().tolist():
-            yield SampleKey(epoch, index)
+        for batch in own[batches_done:]:  # never ten million numbers of Python at once
+            for index in batch.tolist():
+                yield SampleKey(epoch, index)
 
     def left_out(self, epoch: int) -> np.ndarray:
         """List positions in the table that an epoch drops, as they fill no step, (M,)."""
-        return self._order(epoch)[self._num_used :]
+        return self.order(epoch)[self._num_used :]
 
     @property
     def _num_used(self) -> int:
         return len(self) * self._world_size
 
-    def _order(self, epoch: int) -> np.ndarray:
+    def order(self, epoch: int) -> NDArray[Any]:
+        """Shuffle the positions in the table for an epoch, (N,)."""
         generator = sample_generator(self._seed, epoch, 0, purpose="order")
-        return generator.permutation(self._indices)
+        indices = self._indices
+        if len(indices) and int(indices.max()) <= np.iinfo(np.int32).max:
+            indices = indices.astype(np.int32)  # half the memory, the same permutation
+        if self._blocks is not None:
+            return self._blocks.order(indices, generator)
+        return generator.permutation(indices)
 
 
 def _too_few(
@@ -145,8 +200,8 @@ class EvaluationSampler(Sampler[SampleKey]):
         return self._length
 
     def __iter__(self) -> Iterator[SampleKey]:
-        for index in self._own.tolist():
-            yield SampleKey(0, index)
+        for index in self._own:
+            yield SampleKey(0, int(index))
         for _ in range(self._length - len(self._own)):
             yield SampleKey(0, 0, valid=False)
 

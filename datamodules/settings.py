@@ -24,6 +24,8 @@ class Loading:
         repeated_views: Clips of each training video in a batch, each of frames, crop and changes of
             its own (repeated augmentation, Hoffer et al., CVPR 2020, arXiv 1901.09335); the video
             is opened once for all. `batch_size`, which counts clips, must be a multiple of it.
+        shuffle_block: Videos of a block that is shuffled, after the shards of a packed dataset; for
+            disks that are slow to read here and there. Null for one shuffle of all videos.
         num_workers: Loader processes per device.
         worker_timeout: Seconds that a loader process may take for a batch before the run stops; 0
             for no limit.
@@ -34,6 +36,7 @@ class Loading:
 
     batch_size: int = 8
     repeated_views: int = 1
+    shuffle_block: int | None = None
     num_workers: int = 2
     worker_timeout: float = 600.0
 
@@ -41,6 +44,7 @@ class Loading:
         for name, least in (
             *(("batch_size", 1), ("repeated_views", 1)),
             *(("num_workers", 0), ("worker_timeout", 0)),
+            *((("shuffle_block", 1),) if self.shuffle_block is not None else ()),
         ):
             _check_at_least(f"loading.{name}", getattr(self, name), least)
         if self.batch_size % self.repeated_views:

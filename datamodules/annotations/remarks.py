@@ -24,9 +24,14 @@ class Remark:
 
 
 class Remarks:
-    """The remarks of one dataset: printed by the first rank, unless they are collected."""
+    """The remarks of one dataset: printed by the first rank, unless they are collected.
+
+    Attributes:
+        made: All so far.
+    """
 
     def __init__(self) -> None:
+        self.made: list[Remark] = []
         self._collected: list[Remark] | None = None
 
     def add(self, subject: Subject, sentence: str) -> None:
@@ -36,10 +41,12 @@ class Remarks:
             subject: Kind of fact.
             sentence: The fact, without a full stop.
         """
+        remark = Remark(subject, sentence)
+        self.made.append(remark)
         if self._collected is None:
             rank_zero_info(sentence)
         else:
-            self._collected.append(Remark(subject, sentence))
+            self._collected.append(remark)
 
     @contextmanager
     def collected(self) -> Iterator[list[Remark]]:

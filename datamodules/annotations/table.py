@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Self, overload
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 from datamodules.annotations.folder_index import FolderIndex
 from datamodules.annotations.label_form import SINGLE, LabelForm
 from datamodules.annotations.listed_videos import ListedVideos
+from datamodules.atomic import writing_binary
 from datamodules.csv_tables import write_rows
 from datamodules.errors import UserError
 
@@ -40,6 +41,18 @@ class PackedStrings(Sequence[str]):
         ends = np.cumsum(np.fromiter(sizes, np.int64, len(listed)))
         self._blob: Tensor = torch.frombuffer(blob or bytearray(1), dtype=torch.uint8)
         self._offsets: Tensor = torch.from_numpy(np.concatenate([np.zeros(1, np.int64), ends]))
+
+    @classmethod
+    def of(cls, blob: NDArray[np.uint8], offsets: NDArray[np.int64]) -> Self:
+        """Make them of their arrays.
+
+        Args:
+            blob: The bytes of all strings.
+            offsets: Where each begins, and the last one ends.
+        """
+        strings = cls(())
+        strings._blob, strings._offsets = torch.from_numpy(blob), torch.from_numpy(offsets)
+        return strings
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -76,6 +89,17 @@ class PackedStrings(Sequence[str]):
         return f"PackedStrings({len(self)} strings)"
 
 
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array to a file that appears complete or not at all.
+
+    Args:
+        path: The file.
+        array: The array.
+    """
+    with writing_binary(path) as file:
+        np.save(file, array)
+
+
 class VideoTable:
     """The listed videos of one split.
 
@@ -109,9 +133,59 @@ class VideoTable:
         whole = torch.full((1,), math.nan).expand(len(paths))
         self._starts = whole if starts is None else torch.from_numpy(starts)
         self._ends = whole if ends is None else torch.from_numpy(ends)
+        self._kept_in: tuple[Path, str] | None = None
 
     def __len__(self) -> int:
         return len(self.video_ids)
+
+    def keep(self, folder: Path, name: str) -> None:
+        """Write the table's arrays to files.
+
+        Args:
+            folder: Folder of the files.
+            name: What their names begin with.
+        """
+        arrays: dict[str, NDArray[Any]] = {"labels": self.labels, "present": self.present}
+        arrays["ids"], arrays["id_offsets"] = self.video_ids.arrays
+        arrays["paths"], arrays["path_offsets"] = self.paths.arrays
+        if self.starts.strides != (0,):  # not whole files only
+            arrays |= {"starts": self.starts, "ends": self.ends}
+        for key, array in arrays.items():
+            save_array(folder / f"{name}_{key}.npy", array)
+
+    @classmethod
+    def kept(cls, folder: Path, name: str) -> Self:
+        """Map a table's files into memory: whoever else does shares it, and so do other processes.
+
+        Args:
+            folder: See `keep`.
+            name: See `keep`.
+
+        Raises:
+            OSError: A file is not there.
+            ValueError: A file is damaged.
+        """
+
+        def mapped(key: str) -> NDArray[Any]:
+            # copies on write, so that torch may have it
+            array: NDArray[Any] = np.load(folder / f"{name}_{key}.npy", mmap_mode="c")
+            return array.view(np.ndarray)
+
+        ids = PackedStrings.of(mapped("ids"), mapped("id_offsets"))
+        paths = PackedStrings.of(mapped("paths"), mapped("path_offsets"))
+        times = [
+            mapped(key) if (folder / f"{name}_{key}.npy").exists() else None
+            for key in ("starts", "ends")
+        ]
+        table = cls(ids, paths, mapped("labels"), mapped("present"), *times)
+        table._kept_in = folder, name
+        return table
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._kept_in is not None:
+            return type(self).kept, self._kept_in
+        made: tuple[Any, ...] = super().__reduce__()  # type: ignore[assignment]
+        return made
 
     @property
     def labels(self) -> NDArray[np.int64] | NDArray[np.uint8]:
@@ -167,6 +241,8 @@ class VideoTable:
     @property
     def absent(self) -> NDArray[np.int64]:
         """Positions of the videos whose file was not found, (N - M,)."""
+        if len(self.present) == len(self):
+            return np.zeros(0, np.int64)
         return np.setdiff1d(np.arange(len(self)), self.present, assume_unique=True)
 
     @cached_property
@@ -183,6 +259,7 @@ class VideoTable:
         table = copy.copy(self)
         present = np.setdiff1d(np.arange(len(self)), absent, assume_unique=True)
         table._present = torch.from_numpy(present)
+        table._kept_in = None
         return table
 
     @property

@@ -1,5 +1,7 @@
 """VideoFolderDataModule: own videos, as class folders or as list files."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from datamodules.annotations.name_groups import (
 from datamodules.annotations.video_lists import read_video_list
 from datamodules.base import Split, VideoDataModule
 from datamodules.errors import UserError
+from datamodules.packing.kept_lists import Lists
 from datamodules.video.suffixes import is_video, visible_folders
 
 SPLIT_FOLDERS = {
@@ -170,26 +173,31 @@ class VideoFolderDataModule(VideoDataModule):
             labels.update((path, index.get(label, -1)) for path, label in pairs)
         return guess_groups(list(labels), list(labels.values()))
 
-    def setup(self, stage: str | None = None) -> None:
-        """Read the splits, see `VideoDataModule.setup`; say where they divide groups."""
-        is_read = hasattr(self, "train_set")
-        super().setup(stage)
-        if not is_read:
-            self._remark_on_groups()
-
-    def _remark_on_groups(self) -> None:
-        """Say how many videos the guessed groups share with training, and how to hold them out."""
+    def _learn(self, lists: Lists) -> None:
+        """See `VideoDataModule`; classes of lists, groups, and where splits divide them."""
+        super()._learn(lists)
         guess = self.guessed_groups
-        if guess is None:
-            return
-        parts = {"validation": self.val_set}
-        if self.test_split_name == "test":
-            parts["test"] = self.test_set
+        lists.facts["listed_classes"] = vars(self).get("_listed_classes")
+        lists.facts["guessed_groups"] = None if guess is None else asdict(guess)
+        if guess is not None:
+            self._remark_on_groups(guess, lists)
+
+    def _take_facts(self, facts: Mapping[str, Any]) -> None:
+        """See `VideoDataModule`."""
+        super()._take_facts(facts)
+        guess = facts["guessed_groups"]
+        vars(self).setdefault("guessed_groups", None if guess is None else GroupGuess(**guess))
+        if facts["listed_classes"] is not None:
+            vars(self).setdefault("_listed_classes", facts["listed_classes"])
+
+    def _remark_on_groups(self, guess: GroupGuess, lists: Lists) -> None:
+        """Say how many videos the guessed groups share with training, and how to hold them out."""
+        parts = {"validation": lists.tables["val"]}
+        if lists.test_split_name == "test":
+            parts["test"] = lists.tables["test"]
         look = f"file names look like {guess.name} (data.group_pattern='{guess.pattern}')"
-        training = self.train_set.table.paths
-        counts = {
-            name: guess.count_shared(part.table.paths, training) for name, part in parts.items()
-        }
+        training = lists.tables["train"].paths
+        counts = {name: guess.count_shared(part.paths, training) for name, part in parts.items()}
         if not any(counts.values()):
             self.remarks.add("splits", f"{look}: none is in training and in another split")
             return

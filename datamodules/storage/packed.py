@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import zlib
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -131,6 +131,19 @@ class PackIndex:
         note = int(self._note_ends[place - 1]) if place else 0, int(self._note_ends[place])
         shard, start, size, crc = (int(column[place]) for column in self._columns)
         return Member(shard, start, size, crc, note)
+
+    def shards_of(self, paths: Iterable[str]) -> NDArray[np.int32]:
+        """Find the shard of each of many files that are there, (N,).
+
+        Args:
+            paths: Their paths in the dataset, N of them.
+        """
+        shard: NDArray[np.int32] = self._columns[0]
+        begins = [0, *(np.flatnonzero(np.diff(shard)) + 1).tolist()]  # of runs within one shard
+        first = [self.names[place] for place in begins]
+        runs = (bisect_right(first, os.fsencode(path)) - 1 for path in paths)
+        found: NDArray[np.int32] = shard[np.array(begins)[np.fromiter(runs, np.int64)]]
+        return found
 
     def block_file(self, place: Source, number: int) -> BlockFile:
         """Give one of the dataset's files, to be read in blocks.

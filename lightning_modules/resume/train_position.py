@@ -14,6 +14,7 @@ _MEANING = {
     "seed": "seed_everything",
     "global_batch": "videos of a batch (devices x data.loading.batch_size / repeated_views)",
     "videos": "the list of training videos",
+    "shuffle": "the order of shards and blocks (data.loading.shuffle_block, and how it is packed)",
 }
 
 
@@ -28,6 +29,7 @@ class TrainPosition:
         seed: Seed of the order.
         global_batch: Videos of a batch over all devices.
         videos: The list of training videos: their number and a digest.
+        shuffle: What a shuffle of two levels depends on beside them; empty for one of all videos.
     """
 
     epoch: int = 0
@@ -35,6 +37,7 @@ class TrainPosition:
     seed: int = 0
     global_batch: int = 0
     videos: str = ""
+    shuffle: str = ""
 
     @classmethod
     def of(cls, trainer: Trainer, data: VideoDataModule) -> Self:
