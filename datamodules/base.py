@@ -375,7 +375,7 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
         if not isinstance(self.store, PackedPath):
             raise UserError(
                 f"data.loading.shuffle_block={block} orders videos by their shards, and "
-                f"{self.root} is not packed; leave it out, or pack the dataset with `kinetoscope pack`"
+                f"{self.root} is not packed; leave it out, or use `kinetoscope pack`"
             )
         return BlockShuffle(self.store.contents.shards_of(self.train_set.table.paths), block)
 

@@ -162,7 +162,7 @@ def test_order_of_blocks_is_that_of_any_number_of_ranks(packed: Path) -> None:
 
 
 def test_blocks_need_shards(packed: Path) -> None:
-    with pytest.raises(UserError, match="is not packed; leave it out, or pack"):
+    with pytest.raises(UserError, match="is not packed; leave it out, or use"):
         data_of(packed.parent / "source", shuffle_block=3)
     with pytest.raises(UserError, match=r"shuffle_block=0"):
         data_of(packed, shuffle_block=0)
