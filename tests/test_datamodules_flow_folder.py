@@ -1,7 +1,10 @@
 """A folder of flow: what belongs in it, whose it is, what is left of a run that was killed."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,6 +123,27 @@ def test_folder_is_continued_only_with_what_it_was_begun_with(tmp_path: Path) ->
     ):
         with pytest.raises(ValueError, match=sentence):
             claim_folder(root, changed, method)
+
+
+def test_runs_that_begin_together_share_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, begun = tmp_path / "flow", []
+
+    def then_another(look: Callable[..., Any]) -> Callable[..., Any]:
+        def looked(place: Any) -> Any:
+            found = look(place)
+            if not begun and Path(place) in (root, root / "manifest.json"):
+                begun.append(place)
+                claim_folder(root, FlowSettings(), Method())
+            return found
+
+        return looked
+
+    monkeypatch.setattr(Path, "exists", then_another(Path.exists))
+    monkeypatch.setattr(os, "listdir", then_another(os.listdir))
+    assert claim_folder(root, FlowSettings(), Method()) == []
+    assert begun
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import tarfile
+import threading
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from datamodules import VideoFolderDataModule
 from datamodules.errors import ShardError, StorageError, UserError
 from datamodules.health.decode_check import Part, decode_all
 from datamodules.jobs.dataset_jobs import Step, process_videos
-from datamodules.packing import shards
+from datamodules.packing import dataset, shards
 from datamodules.packing.dataset import list_files, pack_dataset
 from datamodules.storage import transient
 from datamodules.storage.elsewhere.blocks import process_blocks
@@ -189,6 +190,27 @@ def test_stopped_pass_goes_on_and_several_runs_share_the_work(
     assert {p.name: p.read_bytes() for p in (shared / "shards").iterdir()} == whole
     assert_equal(batches(str(shared)), batches(str(original)))
     assert "0 to do" in pack(original, shared)[0]
+
+
+def test_runs_that_end_together_write_one_index(
+    original: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, read = tmp_path / "shared", dataset.read_record
+    pack(original, shared, shard=(0, 2))
+    other = threading.Thread(target=pack, args=(original, shared), kwargs={"shard": (0, 2)})
+
+    def with_another(path: Path) -> Any:
+        if other.ident is None:  # it finds all shards done, and no index
+            other.start()
+            other.join(timeout=0.5)
+        return read(path)
+
+    monkeypatch.setattr(dataset, "read_record", with_another)
+    pack(original, shared, shard=(1, 2))
+    other.join(timeout=60)
+    assert not other.is_alive()
+    assert not list((shared / "shards").glob("*.npz"))
+    assert_equal(batches(str(shared)), batches(str(original)))
 
 
 def test_killed_pass_leaves_no_half_shard(

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from datamodules.video.suffixes import VIDEO_SUFFIXES, is_video
 
 __all__ = [
     "MANIFEST",
+    "PARTIAL",
     "check_apart",
     "claim",
     "copy_lists",
@@ -33,6 +34,7 @@ MANIFEST = "manifest.json"
 LISTS = frozenset({".txt", ".csv", ".json", ".jsonl", ".list", ".yaml", ".yml"})
 """Suffixes of files of a dataset that are taken over as they are."""
 PARTIAL = ".partial"
+"""Folder in it for what is not finished."""
 
 
 def check_apart(source: Source, target: Path, made: str) -> None:
@@ -135,8 +137,9 @@ def claim(root: Path, wanted: Mapping[str, Any], command: str, name: str = MANIF
     manifest, content = root / name, wanted["content"]
     try:
         root.mkdir(parents=True, exist_ok=True)
-        if not manifest.exists():
-            _check_empty(root, content)
+        there = os.listdir(root)  # once: another run may be taking it for the same at this moment
+        if name not in there:
+            _check_empty(root, there, content)
             write_atomically(manifest, json.dumps(wanted, indent=2) + "\n")
     except OSError as error:
         raise UserError(
@@ -181,8 +184,8 @@ def read_manifest(manifest: Path, content: str, form: int, command: str) -> dict
     return found
 
 
-def _check_empty(root: Path, content: str) -> None:
-    if any(not path.name.startswith(".") for path in root.iterdir()):
+def _check_empty(root: Path, names: Sequence[str], content: str) -> None:
+    if any(not name.startswith(".") for name in names):
         raise UserError(
             f"{root} is not empty and holds no manifest of {content}; give a new or empty folder "
             "as target"

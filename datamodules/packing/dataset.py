@@ -5,15 +5,17 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from datamodules.atomic import write_atomically
+from datamodules.atomic import locked, write_atomically
 from datamodules.errors import UserError
 from datamodules.jobs.dataset_jobs import Report
 from datamodules.jobs.shared_pass import SharedPass
 from datamodules.jobs.target_folder import (
+    PARTIAL,
     check_apart,
     claim,
     copy_lists,
@@ -82,11 +84,12 @@ def pack_dataset(
     with partial_folder(target) as partial:
         report = todo.run("packing", Packing(source, target, partial), num_workers)
     if not report.failed and _is_whole(todo):
-        if not (target / INDEX).is_dir():
-            records = [read_record(record_path(target, job.number)) for job in jobs]
-            write_index(target, [f"{SHARDS}/{job}" for job in jobs], records, lists)
-        for job in jobs:
-            record_path(target, job.number).unlink(missing_ok=True)
+        with _finishing(target):
+            if not (target / INDEX).is_dir():
+                records = [read_record(record_path(target, job.number)) for job in jobs]
+                write_index(target, [f"{SHARDS}/{job}" for job in jobs], records, lists)
+            for job in jobs:
+                record_path(target, job.number).unlink(missing_ok=True)
         say(f"{len(jobs)} shards are whole; give {target} as data.root")
     return report
 
@@ -133,15 +136,27 @@ def index_archives(
     with partial_folder(target) as partial:
         report = todo.run("indexing", Indexing(source, target, partial), num_workers)
     if not is_whole and not report.failed and _is_whole(todo):
-        records = unique_names(jobs, [read_record(record_path(target, job.number)) for job in jobs])
-        lists = copy_lists(LocalPath(source), target, ())
-        lists += write_lists(source, jobs, records, target)
-        write_atomically(target / ORIGIN, str(source.resolve()))
-        write_index(target, [job.path for job in jobs], records, lists)
+        with _finishing(target):
+            if not (target / INDEX).is_dir():
+                _index(source, target, jobs)
     if (target / INDEX).is_dir():
         shutil.rmtree(target / SHARDS, ignore_errors=True)
         say(f"{len(jobs)} archives are indexed; give {target} as data.root")
     return report
+
+
+def _index(source: Path, target: Path, jobs: Sequence[ArchiveJob]) -> None:
+    """Write the index of archives, each of which has its record, and their lists."""
+    records = unique_names(jobs, [read_record(record_path(target, job.number)) for job in jobs])
+    lists = copy_lists(LocalPath(source), target, ())
+    lists += write_lists(source, jobs, records, target)
+    write_atomically(target / ORIGIN, str(source.resolve()))
+    write_index(target, [job.path for job in jobs], records, lists)
+
+
+def _finishing(target: Path) -> AbstractContextManager[bool]:
+    """Let runs that end together write the index and take the records away one by one."""
+    return locked(target / PARTIAL / "index", wait=True)
 
 
 def _is_whole(todo: SharedPass[Any]) -> bool:
