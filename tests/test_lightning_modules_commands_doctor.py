@@ -293,6 +293,49 @@ def test_stopped_examination_goes_on(
     assert set(given[1]) == set(given[0][5:])
 
 
+def test_runs_share_the_decoding_and_the_last_one_reports(
+    class_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos = sorted((class_folders / "grow").glob("*.mp4"))
+    videos[0].write_text("<html>not found</html>")
+    out, alone = tmp_path / "report", tmp_path / "alone"
+    where = [f"--data.root={class_folders}", "--full", "--data.max_broken_fraction=0.5"]
+    for shard in ("2/3", "0/3"):
+        assert doctor(*where, f"--out={out}", f"--shard={shard}", "--json") == 0
+        said = capsys.readouterr()
+        assert re.search(r"\d+ videos? left for other runs; the last one writes", said.err)
+        assert not said.out
+    assert not (out / "findings.json").exists()
+    assert doctor(*where, f"--out={out}", "--shard=1/3") == doctor(*where, f"--out={alone}") == 0
+    told = [json.loads((folder / "findings.json").read_text()) for folder in (out, alone)]
+    assert told[0]["splits"] == told[1]["splits"]
+    assert told[0]["broken"] == told[1]["broken"]
+    assert (out / "report.html").is_file()
+    lines = (out / "decoded.jsonl").read_text().splitlines()
+    parts = [json.loads(line)["path"] for line in lines]
+    assert len(parts) == len(set(parts)) == told[0]["splits"][0]["decoded"] == 18
+
+
+def test_run_that_reports_counts_what_may_pass(
+    class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash is tried again by the same command, but keeps no other run from its report."""
+    out = tmp_path / "report"
+    where = [f"--data.root={class_folders}", f"--out={out}", "--full"]
+
+    def crashing(parts: list[Part], *_: object) -> Iterator[DecodeResult]:
+        return (replace(decode_part(part), verdict="crash") for part in parts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(examination, "decode_all", crashing)
+        assert doctor(*where, "--shard=0/2") == 0
+    assert doctor(*where, "--shard=1/2") == 1
+    crashed = len(json.loads((out / "findings.json").read_text())["broken"])
+    assert 0 < crashed < 18
+    assert doctor(*where, "--shard=0/2") == 0
+    assert json.loads((out / "findings.json").read_text())["broken"] == []
+
+
 def test_clips_of_the_sheet_are_those_of_the_first_epoch(class_folders: Path) -> None:
     data = VideoFolderDataModule(
         str(class_folders),

@@ -23,7 +23,11 @@ class DecodeLog:
         self.path = path
 
     def still_true(
-        self, parts: Iterable[Part], limit: float, with_fingerprints: bool = False
+        self,
+        parts: Iterable[Part],
+        limit: float,
+        with_fingerprints: bool = False,
+        with_passing: bool = False,
     ) -> dict[Part, DecodeResult]:
         """Select the results of videos that have not changed since.
 
@@ -32,13 +36,14 @@ class DecodeLog:
             limit: Seconds that one video may take now; one that took too long is known only if it
                 had as many.
             with_fingerprints: If True, a good video is known only with its fingerprint.
+            with_passing: If True, verdicts count that may be gone a moment later.
         """
         known = {result.part: result for result in self._read()}
         found = ((part, known[part]) for part in parts if part in known)
         return {
             part: result
             for part, result in found
-            if _is_still_true(result, limit)
+            if _is_still_true(result, limit, with_passing)
             and (result.fingerprint or result.verdict or not with_fingerprints)
         }
 
@@ -64,9 +69,11 @@ def _parsed(line: bytes) -> DecodeResult | None:
     return result if result.verdict is None or result.verdict in VERDICTS else None
 
 
-def _is_still_true(result: DecodeResult, limit: float) -> bool:
-    if result.verdict in PASSING or result.decoder != DECODER:
+def _is_still_true(result: DecodeResult, limit: float, with_passing: bool) -> bool:
+    if result.decoder != DECODER:
         return False
+    if result.verdict in PASSING:
+        return with_passing
     if result.verdict == "time limit" and limit > result.decode_seconds:
         return False
     try:

@@ -37,7 +37,7 @@ from datamodules.health.videos import (
     check_shapes,
     check_unlisted,
 )
-from datamodules.jobs.dataset_jobs import Event, follow_pass
+from datamodules.jobs.dataset_jobs import Event, follow_pass, take_shard
 from datamodules.jobs.processes import num_cores
 from datamodules.jobs.progress import progress_bar
 
@@ -63,6 +63,7 @@ class ExaminationSettings:
         near_duplicates: If True, look for near-duplicates, and so decode all videos.
         measure: Seconds to measure the loader with each number of workers; 0 leaves it out.
         progress: If True, draw progress bars.
+        shard: Index and number of the runs that share the decoding, in one folder.
     """
 
     folder: Path
@@ -72,6 +73,7 @@ class ExaminationSettings:
     near_duplicates: bool = False
     measure: float = 3.0
     progress: bool = False
+    shard: tuple[int, int] = (0, 1)
 
     def __post_init__(self) -> None:
         for name, value, least in (
@@ -98,6 +100,8 @@ class Examination:
         division: Training, validation and test as a fit has them; none where it would not begin.
         sheet: Training clips of each class, by its name.
         findings: Everything worth saying, in the order it was found.
+        left: Videos that other runs have to decode before there is a report; nothing else was
+            looked at then.
     """
 
     data: VideoDataModule
@@ -108,6 +112,7 @@ class Examination:
     division: list[Division] = field(default_factory=list)
     sheet: dict[str, list[SheetClip]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    left: int = 0
 
     @property
     def is_fatal(self) -> bool:
@@ -195,7 +200,9 @@ def examine(
     found.findings += check_missing(found.splits, allow_missing)
     found.findings += check_leakage(found.splits, found.has_official_lists)
     _write_missing(found, settings.folder)
-    results = _decode(found.splits, settings)
+    results, found.left = _decode(found.splits, settings)
+    if found.left:
+        return found
     found.splits = [replace(split, results=results) for split in found.splits]
     found.findings += check_classes(found.splits, class_names)
     found.findings += check_decoding(found.splits)
@@ -231,13 +238,17 @@ def _write_missing(found: Examination, folder: Path) -> None:
 
 def _decode(
     splits: Sequence[ListedSplit], settings: ExaminationSettings
-) -> dict[Part, DecodeResult]:
-    """Decode the videos without a result, and write down each result at once."""
+) -> tuple[dict[Part, DecodeResult], int]:
+    """Decode this run's videos without a result, and write down each result at once.
+
+    Returns:
+        The results, those of other runs too, and the number of videos that have none yet.
+    """
     chosen: dict[Part, None] = {}
     for split in splits:
         sample = set(split.sample(None if settings.near_duplicates else settings.sample))
         chosen |= dict.fromkeys(part for i, part in enumerate(split.parts()) if i in sample)
-    parts = list(chosen)
+    parts = take_shard([*chosen], *settings.shard)
     log = DecodeLog(settings.folder / "decoded.jsonl")
     results = log.still_true(parts, settings.limit, settings.near_duplicates)
     todo = [part for part in parts if part not in results]
@@ -250,7 +261,10 @@ def _decode(
             yield Event(result.part, None)
 
     follow_pass("decoding", decoded(), len(parts), known=known, shown=settings.progress)
-    return results
+    others = [part for part in chosen if part not in results]
+    if others:
+        results |= log.still_true(others, settings.limit, settings.near_duplicates, True)
+    return results, len(chosen) - len(results)
 
 
 def _compare_files(found: Examination, settings: ExaminationSettings) -> list[Finding]:

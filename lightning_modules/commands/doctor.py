@@ -11,11 +11,12 @@ from jsonargparse import Namespace
 from rich.console import Console
 
 from datamodules import VideoDataModule
-from datamodules.atomic import write_atomically
+from datamodules.atomic import locked, write_atomically
 from datamodules.errors import UserError
-from datamodules.health.examination import ExaminationSettings, examine
-from datamodules.health.findings import Finding
+from datamodules.health.examination import Examination, ExaminationSettings, examine
+from datamodules.health.findings import Finding, count_of
 from datamodules.health.loading import LoaderSpeed
+from datamodules.jobs.dataset_jobs import SHARD_HELP, read_shard
 from datamodules.jobs.processes import num_cores
 from datamodules.plugins.trusted import resolve
 from lightning_modules.console import COMMAND, HelpFormatter
@@ -54,7 +55,8 @@ GPU, its convolutions are tried in bfloat16.
   kinetoscope doctor --config my.yaml --json | jq '.findings[] | select(.level == "fatal")'
 
 Nothing in the dataset is changed. Every result is written down at once: stopped with Ctrl-C, the
-same command goes on where it was, and files that change are decoded again.
+same command goes on where it was, and files that change are decoded again. Several machines share
+the decoding with --shard and one --out; the run that ends last writes the report.
 """
 EPILOG = """\
 Findings have three levels:
@@ -94,16 +96,26 @@ def run(words: Sequence[str]) -> None:
     except KeyboardInterrupt:
         sys.stderr.write(f"{COMMAND}: what was decoded is kept; the same command goes on from it\n")
         raise
+    if found.left:
+        left = f"{count_of(found.left, 'video')} left for other runs"
+        sys.stderr.write(f"{COMMAND}: {left}; the last one writes the report\n")
+        return
     found.findings += _about_network(network, data, found.speeds, options.measure)
-    page = write_page(found, settings.folder / "report.html")
-    text = json.dumps({**found.as_dict(), "page": str(page)}, indent=2)
-    write_atomically(settings.folder / "findings.json", text + "\n", lone=True)
-    if options.json:
+    _report(found, settings.folder, bool(options.json))
+    if found.is_fatal:
+        raise SystemExit(UNHEALTHY)
+
+
+def _report(found: Examination, folder: Path, as_json: bool) -> None:
+    """Write page and findings, and print them."""
+    with locked(folder / ".lock", wait=True):  # runs that share the work may end together
+        page = write_page(found, folder / "report.html")
+        text = json.dumps({**found.as_dict(), "page": str(page)}, indent=2)
+        write_atomically(folder / "findings.json", text + "\n", lone=True)
+    if as_json:
         sys.stdout.write(text + "\n")
     else:
         print_report(found, page, Console(width=None if sys.stdout.isatty() else 120))
-    if found.is_fatal:
-        raise SystemExit(UNHEALTHY)
 
 
 def _parser() -> VideoParser:
@@ -128,6 +140,7 @@ def _parser() -> VideoParser:
         default=num_cores(),
         help="decoding processes",
     )
+    parser.add_argument("--shard", default="0/1", metavar="I/N", help=SHARD_HELP)
     parser.add_argument(
         "--limit", type=float, default=120.0, help="seconds that decoding a video may take"
     )
@@ -212,4 +225,5 @@ def _settings(options: Namespace, data: VideoDataModule) -> ExaminationSettings:
         near_duplicates=options.near_duplicates,
         measure=options.measure,
         progress=sys.stderr.isatty(),
+        shard=read_shard(options.shard),
     )
