@@ -280,7 +280,8 @@ def printed_fits() -> list[list[str]]:
     pages = [PROJECT_ROOT / "README.md", *(PROJECT_ROOT / "docs").glob("*.md")]
     pages += [path for path in (PROJECT_ROOT / "configs").rglob("*") if path.is_file()]
     texts = [page.read_text(encoding="utf-8").replace("\\\n", " ") for page in pages]
-    starts = r"(?:kinetoscope fit|sbatch configs/slurm/\w+\.sbatch) (--config .*)"
+    scripts = r"sbatch (?:--\S+ )*configs/slurm/(?:single_node|multi_node|seeds)\.sbatch"
+    starts = rf"(?:kinetoscope fit|{scripts}) (--config .*)"
     found = [line for text in (*texts, overview()) for line in re.findall(starts, text)]
     commands = [shlex.split(line, comments=True) for line in found if "..." not in line]
     return [with_configs_found(["fit", *words])[1:] for words in commands]

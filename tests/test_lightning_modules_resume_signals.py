@@ -324,13 +324,3 @@ def test_cluster_layer_bounds_the_wait_for_other_ranks() -> None:
     strategy = yaml.safe_load(text)["trainer"]["strategy"]
     assert strategy["class_path"].endswith(DDPStrategy.__name__)
     assert re.fullmatch(r"0:[1-5]\d:00", strategy["init_args"]["timeout"])
-
-
-@pytest.mark.parametrize("name", ["single_node", "multi_node"])
-def test_batch_scripts_ask_for_what_a_requeue_needs(name: str) -> None:
-    path = PROJECT_ROOT / "configs" / "slurm" / f"{name}.sbatch"
-    text = path.read_text()
-    for word in ("--requeue", "--signal=USR1@", "--open-mode=append", "--ntasks-per-node"):
-        assert f"#SBATCH {word}" in text
-    assert "srun --kill-on-bad-exit=1" in text
-    assert subprocess.run(["bash", "-n", str(path)]).returncode == 0

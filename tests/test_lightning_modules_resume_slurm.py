@@ -1,13 +1,15 @@
 """The batch script on a real Slurm of one node; see `slurm_node` for what has to be installed."""
 
 import csv
+import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import PROJECT_ROOT
@@ -15,12 +17,14 @@ from slurm_node import SlurmNode, find_daemons, wait_for
 
 pytestmark = pytest.mark.slurm
 
-TINY = [
-    "--config", "configs/quickstart.yaml", "--config", "configs/override/debug.yaml",
+TINY_DATA = [
     "--data.num_train=64", "--data.num_val=16", "--data.num_test=16", "--data.loading.batch_size=8",
     "--data.loading.num_workers=1", "--data.sampling.num_frames=8",
     "--data.sampling.frame_stride=2",
     "--data.crops.size=32", "--data.crops.short_side=32",
+]  # fmt: skip
+TINY = [
+    "--config", "configs/quickstart.yaml", "--config", "configs/override/debug.yaml", *TINY_DATA,
     "--trainer.limit_train_batches=1.0", "--trainer.limit_val_batches=1.0",
     "--trainer.num_sanity_val_steps=1", "--trainer.max_epochs=4",
     "--trainer.logger=true", "--trainer.log_every_n_steps=1",
@@ -222,6 +226,59 @@ def test_mistakes_end_with_a_sentence(node: SlurmNode, tmp_path: Path) -> None:
         assert node.wait_until(job, "FAILED", "COMPLETED")["JobState"] == "FAILED"
         assert sentence in output.read_text(), output.read_text()[-2000:]
         assert node.job(job)["ExitCode"] == "2:0"
+
+
+def submit_shipped(node: SlurmNode, folder: Path, name: str, *words: str) -> Callable[[], None]:
+    """Submit a script of `configs/slurm`, an array as two tasks; what waits for its good end."""
+    script = PROJECT_ROOT / "configs" / "slurm" / f"{name}.sbatch"
+    machine = ["--cpus-per-task=1", f"--chdir={PROJECT_ROOT}", f"--output={folder}/{name}_%a.out"]
+    is_array = "#SBATCH --array" in script.read_text()
+    machine += ["--array=0-1"] if is_array else []
+    if "#SBATCH --gpus-per-node" in script.read_text():
+        machine += ["--gpus-per-node=0", f"--ntasks-per-node={1 if is_array else 2}"]
+    job = node.submit(*machine, str(script), *words)
+
+    def wait() -> None:
+        for task in [f"{job}_0", f"{job}_1"] if is_array else [job]:
+            state = node.wait_until(task, "COMPLETED", "FAILED", seconds=600)["JobState"]
+            said = "".join(path.read_text()[-3000:] for path in folder.glob(f"{name}_*.out"))
+            assert state == "COMPLETED", f"{name}, task {task}: {said}"
+
+    return wait
+
+
+def test_every_other_script_does_its_work(
+    node: SlurmNode, tmp_path: Path, motion_root: Path
+) -> None:
+    pytest.importorskip("cv2", reason="needs the extra `flow`")
+    clips, data = motion_root / "test", f"--data.root={motion_root}"
+    small = ["--short_side=64", "--method=dis", "--storage=jpeg"]
+    config = ["--config", "configs/data/motion_shapes.yaml", data, *TINY_DATA, "--measure=0"]
+    seeds = [*TINY, data, f"--run.folder={tmp_path}", "--trainer.max_epochs=1"]
+    waits = [
+        submit_shipped(node, tmp_path, "pack", str(clips), f"{tmp_path}/pack", "--shard_mb=0.05"),
+        submit_shipped(node, tmp_path, "flow", str(clips), f"{tmp_path}/flow", *small),
+        submit_shipped(node, tmp_path, "doctor", *config, f"--out={tmp_path}/doctor"),
+        submit_shipped(node, tmp_path, "seeds", *seeds),
+    ]
+    for wait in waits:
+        wait()
+    assert (tmp_path / "pack" / "index" / "about.json").is_file()
+    assert len(list((tmp_path / "pack" / "shards").glob("shard-*.tar"))) > 3
+    assert len(list((tmp_path / "flow").rglob("flow.json"))) == 16
+    found = json.loads((tmp_path / "doctor" / "findings.json").read_text())
+    assert [split["decoded"] for split in found["splits"]] == [64, 16, 16]
+    runs = sorted((tmp_path / "job").iterdir())
+    assert [run.name.split("_")[1] for run in runs] == ["0", "1"]
+    files = [run / "checkpoints" / "last.ckpt" for run in runs]
+    first, second = (torch.load(file, weights_only=True)["state_dict"] for file in files)
+    assert any(not torch.equal(value, second[name]) for name, value in first.items())
+    assert len({(run / "run.json").read_text() for run in runs}) == 2
+    words = [f"--config={runs[1]}/config.yaml", f"--ckpt_path={files[1]}", "--trainer.logger=false"]
+    submit_shipped(node, tmp_path, "test", *words)()
+    with np.load(runs[1] / "scores_test_1x1.npz") as scores:
+        assert len(set(scores["video_ids"].tolist())) == len(scores["labels"]) == 16
+        assert json.loads(str(scores["protocol"]))["seed"] == 1
 
 
 def submit_script(node: SlurmNode, folder: Path, name: str, *commands: str) -> tuple[str, Path]:
