@@ -184,6 +184,7 @@ def test_stopped_pass_goes_on_and_several_runs_share_the_work(
     shared = tmp_path / "shared"
     said = pack(original, shared, shard=(0, 2))
     assert "left for other runs" in said[-1]
+    assert len(list((shared / "shards").glob("*.tar"))) == (len(whole) + 1) // 2
     with pytest.raises(UserError, match="not packed to its end; go on with `kinetoscope pack`"):
         batches(str(shared))
     assert "give" in pack(original, shared, shard=(1, 2))[-1]

@@ -27,6 +27,8 @@ class SharedPass(Generic[Video]):
         is_done: Tells whether what is made of an item is there.
         say: Writes a line.
         noun: What the items are, in the plural.
+        in_turns: If True, runs share the items in turns: evenly, where all runs have the same list.
+            Else by name, as others may come and go.
     """
 
     items: Sequence[Video]
@@ -34,6 +36,7 @@ class SharedPass(Generic[Video]):
     is_done: Callable[[Video], bool]
     say: Callable[[str], None]
     noun: str = "videos"
+    in_turns: bool = False
 
     def __str__(self) -> str:
         (index, count), missing = self.part, len(self.missing)
@@ -43,7 +46,10 @@ class SharedPass(Generic[Video]):
 
     @cached_property
     def _shared(self) -> list[Video]:
-        return take_shard(self.items, *self.part)
+        index, count = self.part
+        if self.in_turns:
+            return [*self.items[index::count]]
+        return take_shard(self.items, index, count)
 
     @cached_property
     def missing(self) -> list[Video]:

@@ -79,7 +79,7 @@ def pack_dataset(
     claim(target, wanted, COMMAND, MANIFEST)
     lists = copy_lists(LocalPath(source), target, ())
     folder = target / SHARDS
-    todo = SharedPass(jobs, shard, lambda job: (folder / str(job)).is_file(), say, "shards")
+    todo = SharedPass(jobs, shard, lambda job: (folder / str(job)).is_file(), say, "shards", True)
     say(f"{len(files)} files in {todo}; {len(lists)} lists")
     with partial_folder(target) as partial:
         report = todo.run("packing", Packing(source, target, partial), num_workers)
@@ -131,6 +131,7 @@ def index_archives(
         lambda job: is_whole or record_path(target, job.number).is_file(),
         say,
         "archives",
+        True,
     )
     say(str(todo))
     with partial_folder(target) as partial:
