@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,13 +97,6 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
     val_set: VideoDataset
     test_set: VideoDataset
     test_split_name: str
-    _arguments: dict[str, Any]
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Note the arguments, on which it depends whether lists that were kept are the same."""
-        made = super().__new__(cls)
-        made._arguments = kwargs | {str(place): value for place, value in enumerate(args)}
-        return made
 
     def __init__(
         self,
@@ -223,7 +216,7 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
                 f"in {self.dataset_name}; use a dataset with masks, such as MotionShapes"
             )
         with without_collector():
-            lists = kept_lists(self, self._arguments, self._read_lists)
+            lists = kept_lists(self, self._read_lists)
         self.test_split_name = lists.test_split_name
         if lists.are_kept:
             self._take_facts(lists.facts)

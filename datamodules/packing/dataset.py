@@ -1,11 +1,13 @@
 """Datasets in shards: written, or indexed as they are."""
 
 import hashlib
+import json
 import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,9 +33,13 @@ from datamodules.packing.existing import (
 )
 from datamodules.packing.index import write_index
 from datamodules.packing.records import read_record, record_path
-from datamodules.packing.shards import Packing, ShardJob, plan_shards
+from datamodules.packing.shards import NOT_TRANSCODED, Packing, ShardJob, plan_shards
 from datamodules.storage.local import LocalPath
 from datamodules.storage.packed import INDEX, MANIFEST, ORIGIN, SHARDS
+from datamodules.transcoding.dataset import check_separate, manifest_of, summary
+from datamodules.transcoding.settings import MANIFEST as TRANSCODED
+from datamodules.transcoding.settings import TranscodeSettings
+from datamodules.transcoding.work import TranscodeJob, transcoded_name
 
 __all__ = ["SHARD_BYTES", "index_archives", "pack_dataset"]
 
@@ -47,6 +53,7 @@ def pack_dataset(
     target: Path,
     *,
     shard_bytes: int = SHARD_BYTES,
+    transcoding: TranscodeSettings | None = None,
     num_workers: int = 0,
     shard: tuple[int, int] = (0, 1),
     say: Callable[[str], None],
@@ -56,7 +63,9 @@ def pack_dataset(
     Args:
         source: Folder of the dataset: video files and frame folders at any depth, and lists.
         target: Folder for the packed one, new or begun with the same files and settings.
-        shard_bytes: Bytes from which a shard is full.
+        shard_bytes: Bytes of the source's files from which a shard is full.
+        transcoding: Size and encoding of videos that are encoded once more; None for none. What
+            cannot be is packed as it is, and listed in `not_transcoded.csv`.
         num_workers: Processes; 0 for this one.
         shard: Index and number of the runs that share the shards.
         say: Writes a line about what is there and what is done.
@@ -75,14 +84,24 @@ def pack_dataset(
     check_apart(LocalPath(source), target, "shards")
     files = list_files(source)
     jobs = plan_shards(files, shard_bytes)
-    wanted = _manifest({"shard_bytes": shard_bytes}, f"{len(files)} files, {_digest(files)}")
-    claim(target, wanted, COMMAND, MANIFEST)
+    settings: dict[str, Any] = {"shard_bytes": shard_bytes}
+    if transcoding is not None:
+        check_separate([TranscodeJob(name, transcoded_name(name)) for name, _ in files])
+        settings["transcoding"] = asdict(transcoding)
+    claim(target, _manifest(settings, f"{len(files)} files, {_digest(files)}"), COMMAND, MANIFEST)
     lists = copy_lists(LocalPath(source), target, ())
+    if transcoding is not None:
+        write_atomically(target / TRANSCODED, json.dumps(manifest_of(transcoding)))
+        lists.append(TRANSCODED)
     folder = target / SHARDS
     todo = SharedPass(jobs, shard, lambda job: (folder / str(job)).is_file(), say, "shards", True)
     say(f"{len(files)} files in {todo}; {len(lists)} lists")
     with partial_folder(target) as partial:
-        report = todo.run("packing", Packing(source, target, partial), num_workers)
+        work = Packing(source, target, partial, transcoding)
+        report = todo.run("packing", work, num_workers)
+    if transcoding is not None:
+        say(summary(target))
+        _tell_not_transcoded(target / NOT_TRANSCODED, say)
     if not report.failed and _is_whole(todo):
         with _finishing(target):
             if not (target / INDEX).is_dir():
@@ -92,6 +111,12 @@ def pack_dataset(
                 record_path(target, job.number).unlink(missing_ok=True)
         say(f"{len(jobs)} shards are whole; give {target} as data.root")
     return report
+
+
+def _tell_not_transcoded(path: Path, say: Callable[[str], None]) -> None:
+    if path.is_file():
+        count = len(set(path.read_bytes().splitlines()))
+        say(f"{count} videos could not be transcoded and are packed as they are: {path}")
 
 
 def index_archives(

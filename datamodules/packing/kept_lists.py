@@ -1,4 +1,4 @@
-"""What the lists of a large packed dataset say, kept as arrays that processes map into memory.
+"""Lists of large packed datasets, kept as arrays that processes map into memory.
 
 Reading the lists of ten million videos takes a minute and gigabytes. A packed dataset does not
 change, so what came of its lists holds as long as they, the settings and the code that reads them
@@ -11,13 +11,14 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lightning.pytorch import LightningDataModule
 
-import datamodules.annotations
-import datamodules.datasets
+import datamodules
 from datamodules.annotated import AnnotatedDataset
 from datamodules.annotations.listed_videos import SPLITS, Split
 from datamodules.annotations.remarks import Remark
@@ -34,15 +35,17 @@ __all__ = ["Lists", "kept_lists"]
 LEAST = 100_000
 """Videos from which lists are kept: fewer are read in less than a second."""
 ABOUT, _SOURCES = "about.json", ("sources.npy", "source_offsets.npy")
-_IRRELEVANT = frozenset(
-    ("sampling", "crops", "augmentation", "normalization", "loading", "evaluation", "flow")
-)
-"""Arguments of a DataModule that its lists do not depend on."""
+_IRRELEVANT = {
+    *("augmentation", "evaluation", "flow", "loading", "probe", "spec"),  # what is made of videos
+    *("max_broken_fraction", "remarks", "_resume_position"),
+    *vars(LightningDataModule()),
+}
+"""Attributes of a DataModule that its lists do not depend on."""
 
 
 @dataclass
 class Lists:
-    """What the lists of a dataset say.
+    """Contents of the lists of a dataset.
 
     Attributes:
         tables: The videos of each split.
@@ -61,41 +64,44 @@ class Lists:
     are_kept: bool = False
 
 
-def kept_lists(
-    dataset: AnnotatedDataset, given: Mapping[str, object], read: Callable[[], Lists]
-) -> Lists:
+def kept_lists(dataset: AnnotatedDataset, read: Callable[[], Lists]) -> Lists:
     """Read the lists of a dataset, or what was kept of them.
 
     Args:
         dataset: The dataset.
-        given: Arguments that it was made with.
         read: Reads the lists.
     """
-    if not isinstance(dataset.store, PackedPath):
+    store = dataset.store
+    if not isinstance(store, PackedPath):
         return read()
-    folder = _folder_of(dataset.store, type(dataset), given)
+    made_of = _made_of(store, dataset)
+    folder = cache_folder() / "lists" / hashlib.sha256(made_of.encode()).hexdigest()[:32]
     if (kept := _load(folder)) is not None:
         return kept
     with readings() as files:
         lists = read()
-    if sum(map(len, lists.tables.values())) >= LEAST:
+    is_large = sum(map(len, lists.tables.values())) >= LEAST
+    if is_large and " object at 0x" not in made_of:  # a setting that does not say what it is
         _write(folder, lists, {str(file): list(file.stamp()) for file in files})
     return lists
 
 
-def _folder_of(store: PackedPath, kind: type, given: Mapping[str, object]) -> Path:
-    """Name the folder by all that lists depend on, but for what is in the files that are read."""
-    settings = {name: repr(given[name]) for name in sorted(given) if name not in _IRRELEVANT}
+def _made_of(store: PackedPath, dataset: AnnotatedDataset) -> str:
+    """Write down all that lists depend on, but for what is in the files that are read."""
+    kind = type(dataset)
+    settings = {
+        name: repr(value)
+        for name, value in sorted(vars(dataset).items())
+        if name not in _IRRELEVANT and not isinstance(getattr(kind, name, None), cached_property)
+    }
     beside = sorted(path.name for path in store.root.iterdir())
-    made_of = [str(store.root), store.made, settings, beside, _code_of(kind)]
-    name = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:32]
-    return cache_folder() / "lists" / name
+    return json.dumps([str(store.root), store.made, settings, beside, _code_of(kind)])
 
 
 def _code_of(kind: type) -> list[list[object]]:
     """List the files of the code that reads lists, with their stamps."""
-    folders = [Path(p) for m in (datamodules.annotations, datamodules.datasets) for p in m.__path__]
-    paths = {path for folder in folders for path in folder.glob("*.py")}
+    package = Path(datamodules.__path__[0])
+    paths = {*package.glob("annotations/*.py"), *package.glob("datasets/*.py")}
     paths |= {Path(inspect.getfile(base)) for base in kind.__mro__ if base is not object}
     return [[str(path), *LocalPath(path).stamp()] for path in sorted(paths)]
 

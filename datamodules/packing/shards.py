@@ -1,23 +1,34 @@
 """One shard of a packed dataset: members in, a tar with its own index out, checked."""
 
 import os
+import shutil
 import tarfile
+import uuid
 import zlib
-from collections.abc import Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from datamodules.atomic import append_line
 from datamodules.jobs.dataset_jobs import Step
 from datamodules.packing.noting import note_of
 from datamodules.packing.records import Record, checksum_of, write_record
 from datamodules.storage.elsewhere.blocks import block_checksums
 from datamodules.storage.local import LocalPath
+from datamodules.storage.members import ArchiveMember
 from datamodules.storage.packed import SHARDS
+from datamodules.transcoding.settings import TranscodeSettings
+from datamodules.transcoding.work import RECORDS, TranscodeJob, Transcoding, transcoded_name
 from datamodules.video.errors import VideoError
+from datamodules.video.suffixes import VIDEO_SUFFIXES
 
-__all__ = ["Packing", "ShardJob", "plan_shards"]
+__all__ = ["NOT_TRANSCODED", "Packing", "ShardJob", "plan_shards"]
+
+NOT_TRANSCODED = "not_transcoded.csv"
+"""List of the videos that could not be encoded once more, and are packed as they were."""
 
 
 def shard_name(number: int) -> str:
@@ -70,11 +81,13 @@ class Packing:
         source: Folder of the dataset.
         target: Folder of the packed one.
         partial: Folder for what is not finished.
+        settings: Size and encoding of videos that are encoded once more on the way; None for none.
     """
 
     source: Path
     target: Path
     partial: Path
+    settings: TranscodeSettings | None = None
 
     def __call__(self, job: ShardJob) -> Generator[Step, None, None]:
         """Write one shard.
@@ -84,33 +97,56 @@ class Packing:
         """
         made = self.partial / str(job)
         checksums = yield from self._write(job, made)
-        starts, sizes = self._check(job, made, checksums)
-        notes = [note_of(LocalPath(self.source / name)) for name in job.files]
+        starts, sizes = self._check(made, checksums)
+        names = list(checksums)
+        notes = [note_of(ArchiveMember(LocalPath(made), name)) for name in names]
         size, blocks = made.stat().st_size, block_checksums(made)
-        record = Record(size, blocks, list(job.files), starts, sizes, checksums, notes)
+        record = Record(size, blocks, names, starts, sizes, list(checksums.values()), notes)
         write_record(record, self.partial, self.target, job.number)
         os.replace(made, self.target / SHARDS / str(job))  # last: what is there has its record
 
-    def _write(self, job: ShardJob, made: Path) -> Generator[Step, None, list[int]]:
-        """Copy the members into a tar; returns the checksum of each as it was read."""
-        checksums = []
+    def _write(self, job: ShardJob, made: Path) -> Generator[Step, None, dict[str, int]]:
+        """Put the members into a tar; returns the checksum of each by its name, as it was read."""
+        checksums = {}
         with tarfile.open(made, "w", format=tarfile.PAX_FORMAT) as archive:
-            for count, name in enumerate(job.files, 1):
-                path = self.source / name
-                with _reading(path):
-                    opened = path.open("rb")
-                with opened as file:
-                    reading = _Checked(path, file)
-                    archive.addfile(_entry(name, os.fstat(file.fileno())), reading)
-                checksums.append(reading.checksum)
+            for count, file_name in enumerate(job.files, 1):
+                with self._content(file_name) as (name, path):
+                    with _reading(path):
+                        opened = path.open("rb")
+                    with opened as file:
+                        reading = _Checked(path, file)
+                        archive.addfile(_entry(name, os.fstat(file.fileno())), reading)
+                checksums[name] = reading.checksum
                 yield Step(0, count / len(job.files))
         with made.open("rb") as written:
             os.fsync(written.fileno())
         return checksums
 
-    def _check(
-        self, job: ShardJob, made: Path, checksums: Sequence[int]
-    ) -> tuple[list[int], list[int]]:
+    @contextmanager
+    def _content(self, name: str) -> Iterator[tuple[str, Path]]:
+        """Give the name of the member that is made of a file, and where its content lies."""
+        is_video = PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES
+        if self.settings is None or not is_video:
+            yield name, self.source / name
+            return
+        staging = self.partial / uuid.uuid4().hex
+        work = Transcoding(LocalPath(self.source), staging, self.partial, self.settings, 1)
+        job = TranscodeJob(name, transcoded_name(name))
+        try:
+            try:
+                deque(work(job), maxlen=0)
+            except VideoError as error:  # it is read, or not, as it would be without
+                row = f"{name},{error.reason}"
+                append_line(self.target / NOT_TRANSCODED, row.encode("utf-8", "surrogateescape"))
+                content = name, self.source / name
+            else:
+                append_line(self.target / RECORDS, (staging / RECORDS).read_bytes().rstrip())
+                content = job.file, staging / job.file
+            yield content
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def _check(self, made: Path, checksums: Mapping[str, int]) -> tuple[list[int], list[int]]:
         """Read a shard back, and compare each member with what was read from the source.
 
         Returns:
@@ -119,12 +155,12 @@ class Packing:
         starts, sizes = [], []
         with made.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             entries = list(archive)
-            for entry, name, checksum in zip(entries, job.files, checksums, strict=True):
+            for entry, (name, checksum) in zip(entries, checksums.items(), strict=True):
                 starts.append(entry.offset_data)
                 sizes.append(entry.size)
                 found = checksum_of(file, entry.offset_data, entry.size)
                 if (entry.name, found) != (name, checksum):
-                    detail = f"{self.source / name}: its copy in {job} differs; check the disk"
+                    detail = f"{name}: its copy in {made.name} differs; check the disk"
                     raise VideoError(self.source / name, "damaged", detail)
         return starts, sizes
 

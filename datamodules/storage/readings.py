@@ -1,4 +1,4 @@
-"""Which files were read for something: what came of it holds while they stay as they are."""
+"""Files that were read for something: what came of it holds while they stay as they are."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -20,10 +20,15 @@ from datamodules.jobs.target_folder import (
 from datamodules.storage.elsewhere.remote_packs import open_dataset
 from datamodules.storage.source import Place, Source
 from datamodules.transcoding.settings import MANIFEST, TranscodeSettings
-from datamodules.transcoding.work import RECORDS, TranscodeJob, Transcoding, read_records
-from datamodules.video.suffixes import stem_of
+from datamodules.transcoding.work import (
+    RECORDS,
+    TranscodeJob,
+    Transcoding,
+    read_records,
+    transcoded_name,
+)
 
-__all__ = ["transcode_dataset"]
+__all__ = ["check_separate", "manifest_of", "summary", "transcode_dataset"]
 
 CONTENT, FORMAT, COMMAND = "transcoded videos", 1, "transcode"
 
@@ -56,14 +61,7 @@ def transcode_dataset(
     """
     store = open_dataset(source)
     jobs = find_videos(store, target)
-    wanted: dict[str, Any] = {
-        "content": CONTENT,
-        "format": FORMAT,
-        "settings": asdict(settings),
-        "parameters": {},
-        "versions": {"python": platform.python_version(), "av": version("av")},
-    }
-    changed = claim(target, wanted, COMMAND, MANIFEST)
+    changed = claim(target, manifest_of(settings), COMMAND, MANIFEST)
     if changed:
         say(f"other versions than {target} began with: {'; '.join(changed)}")
     # records of an earlier transcoding are not of this one
@@ -75,6 +73,21 @@ def transcode_dataset(
         report = todo.run("transcoding", work, num_workers)
     say(summary(target))
     return report
+
+
+def manifest_of(settings: TranscodeSettings) -> dict[str, Any]:
+    """Describe what videos were made into, as `read_transcoding` reads it.
+
+    Args:
+        settings: Size and encoding.
+    """
+    return {
+        "content": CONTENT,
+        "format": FORMAT,
+        "settings": asdict(settings),
+        "parameters": {},
+        "versions": {"python": platform.python_version(), "av": version("av")},
+    }
 
 
 def find_videos(source: Source, target: Path) -> list[TranscodeJob]:
@@ -100,12 +113,20 @@ def find_videos(source: Source, target: Path) -> list[TranscodeJob]:
             f"{folders[0]} is a folder of images, which are found and decoded one by one as fast "
             "as they are; give a folder of video files"
         )
-    jobs = [TranscodeJob(video, f"{stem_of(video)}.mp4") for video in videos]
-    _check_separate(jobs)
+    jobs = [TranscodeJob(video, transcoded_name(video)) for video in videos]
+    check_separate(jobs)
     return jobs
 
 
-def _check_separate(jobs: Sequence[TranscodeJob]) -> None:
+def check_separate(jobs: Sequence[TranscodeJob]) -> None:
+    """Refuse two videos that would become one file.
+
+    Args:
+        jobs: The videos.
+
+    Raises:
+        UserError: If there are two.
+    """
     owners: dict[str, str] = {}
     for job in jobs:
         other = owners.setdefault(job.file, job.video)

@@ -20,8 +20,9 @@ from datamodules.streaming.writing import TICKS, VideoWriter
 from datamodules.transcoding.settings import TranscodeSettings
 from datamodules.video.errors import VideoError
 from datamodules.video.reader import VideoReader
+from datamodules.video.suffixes import stem_of
 
-__all__ = ["RECORDS", "Record", "TranscodeJob", "Transcoding", "read_records"]
+__all__ = ["RECORDS", "Record", "TranscodeJob", "Transcoding", "read_records", "transcoded_name"]
 
 CHUNK = 16
 """Frames that are decoded before they are encoded."""
@@ -46,6 +47,15 @@ class TranscodeJob(NamedTuple):
 
     def __str__(self) -> str:
         return self.file
+
+
+def transcoded_name(video: str) -> str:
+    """Name the file that is made of a video.
+
+    Args:
+        video: Path of the video, relative to the source.
+    """
+    return f"{stem_of(video)}.mp4"
 
 
 @dataclass(frozen=True)

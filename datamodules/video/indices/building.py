@@ -1,4 +1,4 @@
-"""How a video's index is made: from packet headers where they settle it, else by survey.
+"""Making of a video's index: from packet headers where they settle it, else by survey.
 
 An index is read from packet headers alone where they settle the matter: progressive H.264 whose key
 frames are all IDR and whose time stamps agree with its picture order counts, VP9, MPEG-4 without

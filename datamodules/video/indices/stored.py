@@ -1,4 +1,4 @@
-"""Where the packets of a video are stored, so that they are read without their container.
+"""Places of the packets of a video, which are then read without their container.
 
 Most containers hold a packet as the decoder takes it. Where that was seen for every packet of a
 file, its first byte, a checksum and the decoder's settings are all that later readers need: nothing
@@ -34,7 +34,7 @@ _HEADER = 64
 
 @dataclass(frozen=True)
 class DecoderSettings:
-    """What a container tells a decoder of a video.
+    """Settings of a decoder that the container of a video tells.
 
     Attributes:
         name: Name of the decoder.
@@ -143,7 +143,7 @@ class StoredPackets:
 
 
 class StoredLog:
-    """Where packets are stored, found while a file is read once.
+    """Places of packets, found while a file is read once.
 
     Args:
         source: The file.
