@@ -53,29 +53,26 @@ def ours_warm(path: Path, indices: list[int]) -> object:
 
 def limit(path: Path, indices: list[int]) -> object:
     """Decode what the frames need, and nothing else: below this no reader can come."""
-    index = cached_index(as_source(path))
+    source = as_source(path)
+    index = cached_index(source)
     assert index is not None
     order = np.unique(indices)
     entries = index.entries_for(order)
-    with av.open(str(path), **ANY_METADATA) as container:
-        stream = container.streams.video[0]
-        context = stream.codec_context
-        context.thread_type, context.thread_count = "NONE", 1
+    stream = index.open_stored(source)
+    assert stream is not None
+    with stream:
         for entry in np.unique(entries).tolist():
             wanted = set(order[entries == entry].tolist())
             last = int(index.packet[list(wanted)].max())
-            context.flush_buffers()
-            container.seek(max(0, int(index.seek_time[entry])), stream=stream)
-            for packet in container.demux(stream):
-                number = index.packet_at(-1 if packet.pos is None else packet.pos)
-                if number is None or number < entry:
-                    continue
-                if number > last:
-                    break
+            stream.flush()
+            stream.position = entry
+            stream.expect(last)
+            while (number := stream.position) <= last:
+                packet = stream.read()
                 needed = not index.skipping or bool(wanted & _frames_of(index, number))
-                context.skip_frame = "DEFAULT" if needed else "NONREF"
-                context.decode(packet)
-            context.decode(None)
+                stream.context.skip_frame = "DEFAULT" if needed else "NONREF"
+                stream.context.decode(packet)
+            stream.context.decode(None)
     return None
 
 

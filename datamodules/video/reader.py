@@ -316,9 +316,6 @@ class VideoReader:
         """Trust less, step by step, until only decoding from the start is left."""
         self._release()
         index = self._index
-        if index.stored is not None:
-            index.stored = None  # from now on FFmpeg finds them, and tells whether others are there
-            return
         if self._is_cached or not index.is_surveyed:  # an old one may be of what the file was
             forget(self.source)
             self._is_cached = False
@@ -328,6 +325,8 @@ class VideoReader:
         elif self._entry > 0:
             index.entry[self._entry] = False
             index.skipping = self._suspect == self._entry  # the skipping was not to blame
+        elif index.stored is not None:
+            index.stored = None
         else:
             raise VideoError(
                 self.source, "damaged", f"it does not decode the same way twice: {error}"
