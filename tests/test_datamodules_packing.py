@@ -362,7 +362,7 @@ def test_damaged_notes_cost_time_alone(packed: Path, original: Path) -> None:
 
 def test_index_of_another_version_is_refused(packed: Path) -> None:
     about = packed / "index" / "about.json"
-    about.write_text(about.read_text().replace('"block_bytes": 8192', '"block_bytes": 4096'))
+    about.write_text(about.read_text().replace('"block_bytes": 4096', '"block_bytes": 8192'))
     with pytest.raises(UserError, match="is of another version; make it anew"):
         batches(str(packed))
 

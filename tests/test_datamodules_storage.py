@@ -310,7 +310,7 @@ def test_web_server_gives_the_same_frames(
     index_cache.recent.clear()
     monkeypatch.setattr(Ranges, "serves_parts", False)
     with pytest.raises(VideoError, match=r"unreadable: .* is not served in parts"):
-        open_video(f"{server}/videos/a.mp4")
+        open_video(f"{server}/videos/a.mp4").get_frames([30])
 
 
 def test_server_that_is_gone_is_not_a_damaged_video(server: str, folder: Path) -> None:

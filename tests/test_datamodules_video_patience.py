@@ -141,7 +141,7 @@ def test_file_that_vanishes_ends_in_a_verdict(tmp_path: Path, mount: Mount) -> N
     path = write(tmp_path / "a.mp4", "libx264", scene(12))
     reader = VideoReader(path)
     reader._release()
-    mount.left, mount.number = 1, errno.ENOENT  # between the first look and the second
+    mount.left, mount.number = 2, errno.ENOENT  # between one look and the next
     with pytest.raises(VideoError) as caught:
         VideoReader(path)
     assert caught.value.reason == "missing"

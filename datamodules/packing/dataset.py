@@ -43,7 +43,7 @@ from datamodules.transcoding.work import TranscodeJob, transcoded_name
 
 __all__ = ["SHARD_BYTES", "index_archives", "pack_dataset"]
 
-CONTENT, FORMAT, COMMAND = "packed videos", 2, "pack"
+CONTENT, FORMAT, COMMAND = "packed videos", 3, "pack"
 SHARD_BYTES = 10**9
 """Bytes of a shard by default: large enough for any file system, small enough to move about."""
 

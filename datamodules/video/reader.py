@@ -68,10 +68,15 @@ class VideoReader:
         self._index = patiently(self._find_index, self.source)
 
     def _find_index(self) -> VideoIndex:
-        check_file(self.source)
-        index = cached_index(self.source)
+        try:
+            index = cached_index(self.source)
+        except FileNotFoundError:  # told in its own words next
+            index = None
         self._is_cached = index is not None
-        return self._build_index() if index is None else index
+        if index is not None:
+            return index
+        check_file(self.source)
+        return self._build_index()
 
     def _build_index(self) -> VideoIndex:
         if self.source.is_elsewhere:

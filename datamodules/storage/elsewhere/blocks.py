@@ -32,7 +32,7 @@ __all__ = ["BlockFile", "Blocks", "block_checksums"]
 
 MEMORY = 32 * 2**20
 """Bytes of blocks that a process holds."""
-_AT_ONCE = 512
+_AT_ONCE = 1024
 """Blocks that are asked for at once, at most."""
 _GAP = 4
 """Blocks that are fetched though nobody asked, where two parts are wanted around them: another

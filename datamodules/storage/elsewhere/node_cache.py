@@ -18,7 +18,7 @@ from datamodules.storage.transient import tell
 
 __all__ = ["BLOCK", "FOLDER_VARIABLE", "SIZE_VARIABLE", "NodeCache", "node_cache"]
 
-BLOCK = 2**13
+BLOCK = 2**12
 """Bytes of a block."""
 
 FOLDER_VARIABLE, SIZE_VARIABLE = "KINETOSCOPE_NODE_CACHE", "KINETOSCOPE_NODE_CACHE_GB"
