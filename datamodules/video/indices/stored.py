@@ -26,6 +26,8 @@ __all__ = ["DecoderSettings", "StoredLog", "StoredPackets"]
 CODECS = frozenset({"h264", "hevc", "mpeg4", "vp8", "vp9", "libdav1d", "av1"})
 """Decoders that need nothing of the container but what `DecoderSettings` hold."""
 
+_WINDOW = 2**20
+"""Bytes of the file that are read at once while packets are looked for."""
 _GAP = 2**12
 """Bytes between packets that are read with them."""
 _HEADER = 64
@@ -152,6 +154,7 @@ class StoredLog:
 
     def __init__(self, source: Source, decoder: str) -> None:
         self._file = source.open()
+        self._window, self._begin = b"", 0  # a part of the file, and where it begins
         self._rows: list[tuple[int, int, int]] | None = [] if decoder in CODECS else None
 
     def add(self, packet: Packet[Any], content: bytes) -> None:
@@ -168,12 +171,21 @@ class StoredLog:
             return
         position, shift = -1 if packet.pos is None else packet.pos, -1
         if position >= 0 and content:
-            self._file.seek(position)
-            shift = self._file.read(len(content) + _HEADER).find(content)
+            shift = self._shift(position, content)
         if shift < 0:
             self._rows = None  # one is enough
         else:
             self._rows.append((position + shift, len(content), zlib.adler32(content)))
+
+    def _shift(self, position: int, content: bytes) -> int:
+        """Count the bytes of a header before a packet; -1 where the packet is not there."""
+        end = position + len(content) + _HEADER
+        if not self._begin <= position <= end <= self._begin + len(self._window):
+            self._file.seek(position)
+            self._window, self._begin = self._file.read(max(_WINDOW, end - position)), position
+        at = position - self._begin
+        found = self._window.find(content, at, end - self._begin)
+        return found - at if found >= 0 else -1
 
     def packets(self, settings: DecoderSettings) -> StoredPackets | None:
         """Arrange what was found; None if a packet is not stored as it is.
