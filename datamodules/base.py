@@ -231,7 +231,8 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
         self.train_set = self._dataset("train", lists.tables["train"])
         self.val_set = self._dataset("val", lists.tables["val"])
         self.test_set = self._dataset("test", lists.tables["test"], lists.sources)
-        self._remark_on_blocks()
+        if stage in ("fit", None):
+            self._remark_on_blocks()
 
     def _read_lists(self) -> Lists:
         """Read the annotation, and look for the files."""

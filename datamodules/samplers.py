@@ -52,7 +52,11 @@ class BlockShuffle:
 
     def __str__(self) -> str:
         digest = zlib.crc32(np.ascontiguousarray(self.shards).data)
-        return f"blocks of {self.block} of {int(self.shards.max()) + 1} shards, {digest:08x}"
+        return f"blocks of {self.block} of {self._num_shards} shards, {digest:08x}"
+
+    @property
+    def _num_shards(self) -> int:
+        return int(self.shards.max(initial=-1)) + 1
 
     def order(self, indices: NDArray[Any], generator: np.random.Generator) -> NDArray[Any]:
         """Shuffle.
@@ -61,7 +65,7 @@ class BlockShuffle:
             indices: Positions in the table, (M,).
             generator: Source of randomness.
         """
-        turns = generator.permutation(int(self.shards.max()) + 1)
+        turns = generator.permutation(self._num_shards)
         order: NDArray[Any] = indices[np.argsort(turns[self.shards[indices]], kind="stable")]
         for begin in range(0, len(order), self.block):
             generator.shuffle(order[begin : begin + self.block])

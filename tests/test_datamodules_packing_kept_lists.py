@@ -18,6 +18,7 @@ from datamodules.errors import UserError
 from datamodules.packing import kept_lists
 from datamodules.packing.dataset import pack_dataset
 from datamodules.samplers import BlockShuffle, TrainSampler
+from datamodules.storage.packed import open_pack
 
 pytestmark = pytest.mark.usefixtures("fork_server")
 
@@ -65,25 +66,66 @@ def test_lists_are_read_once(packed: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert_equal([*again.train_dataloader(), *again.val_dataloader()], expected)
 
 
-def test_other_lists_settings_and_code_are_read(packed: Path) -> None:
+def test_other_lists_settings_and_code_are_read(
+    packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kept() -> int:
+        return len(list((packed.parent / "cache" / "lists").iterdir()))
+
     count = len(data_of(packed).train_set)
     lines = (packed / "train.txt").read_text().splitlines(keepends=True)
     (packed / "train.txt").write_text("".join(lines[:-1]))
     assert len(data_of(packed).train_set) == count - 1
-    (packed / "classes.txt").touch()
-    assert len(list((packed.parent / "cache" / "lists").iterdir())) == 1
-    data_of(packed)  # a file beside the lists could be one
-    assert len(list((packed.parent / "cache" / "lists").iterdir())) == 2
+    (packed / "annotations").mkdir()
+    (packed / "annotations" / "train.txt").touch()
+    data_of(packed)  # another list could be preferred
+    assert kept() == 3
     data_of(packed, seed=5)
-    assert len(list((packed.parent / "cache" / "lists").iterdir())) == 3
+    assert kept() == 4
+    data_of(packed, num_frames=8, size=32)
+    assert kept() == 4
+    monkeypatch.setattr(kept_lists, "MOST", 2)
+    data_of(packed, seed=6)
+    assert kept() == 2
+    monkeypatch.setattr(VideoFolderDataModule, "_read_lists", None)
+    data_of(packed, seed=6)  # the one used last was kept
 
 
-@pytest.mark.parametrize("damage", ["about.json", "train_ids.npy", "gone"])
+def test_class_file_that_was_read_before(packed: Path) -> None:
+    names = [path.name for path in sorted((packed.parent / "source").iterdir()) if path.is_dir()]
+    (packed / "classes.txt").write_text("".join(f"{i} {name}\n" for i, name in enumerate(names)))
+    for expected in (names, names[::-1]):
+        (packed / "classes.txt").write_text(
+            "".join(f"{i} {name}\n" for i, name in enumerate(expected))
+        )
+        settings = data_settings(**FORM)
+        data = VideoFolderDataModule(str(packed), **settings, **LISTS, classes_file="classes.txt")
+        assert data.class_names == expected  # as `doctor` asks for them first
+        data.setup("fit")
+        first = data.train_set.table
+        label = first.label(0)
+        assert isinstance(label, int)
+        assert expected[label] == first.paths[0].split("/")[0]
+
+
+def test_what_does_not_tell_what_it_is_made_of_is_read(packed: Path) -> None:
+    made = type("Own", (VideoFolderDataModule,), {"__module__": "nowhere"})
+    data = made(str(packed), **data_settings(**FORM), **LISTS)
+    data.setup("fit")
+    data = VideoFolderDataModule(str(packed), **data_settings(**FORM), **LISTS)
+    data.own = lambda: 0  # type: ignore[attr-defined]
+    data.setup("fit")
+    assert not (packed.parent / "cache" / "lists").exists()
+
+
+@pytest.mark.parametrize("damage", ["about.json", "train_ids.npy", "gone", "mixed"])
 def test_damage_is_read_anew(packed: Path, damage: str) -> None:
     ids = list(data_of(packed).train_set.video_ids)
     (folder,) = (packed.parent / "cache" / "lists").iterdir()
     if damage == "gone":
         (folder / "val_labels.npy").unlink()
+    elif damage == "mixed":
+        shutil.copy(folder / "val_labels.npy", folder / "train_labels.npy")
     else:
         (folder / damage).write_bytes((folder / damage).read_bytes()[:70])
     assert list(data_of(packed).train_set.video_ids) == ids
@@ -159,6 +201,22 @@ def test_order_of_blocks_is_that_of_any_number_of_ranks(packed: Path) -> None:
     assert epoch(1) == epoch(2)
     assert "blocks of 3" in data.train_order()["shuffle"]
     assert data_of(packed).train_order()["shuffle"] == ""
+
+
+def test_shards_of_files_and_folders_of_frames(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for folder in ("a/v0", "a/v1", "b/v2"):
+        (source / folder).mkdir(parents=True)
+        for number in range(3):
+            (source / folder / f"{number}.jpg").write_bytes(b"x" * 900)
+    (source / "b" / "v2.mp4").write_bytes(b"y" * 900)
+    pack_dataset(source, tmp_path / "packed", shard_bytes=2000, num_workers=0, say=str)
+    pack = open_pack(tmp_path / "packed")
+    assert pack is not None
+    names = ["a/v0", "a/v1", "b/v2", "b/v2.mp4"]
+    for name, shard in zip(names, pack.contents.shards_of(names).tolist(), strict=True):
+        files = [pack / name / f"{n}.jpg" for n in range(3)] if "mp4" not in name else [pack / name]
+        assert shard in {file._found().shard for file in files}, name
 
 
 def test_blocks_need_shards(packed: Path) -> None:

@@ -1,5 +1,6 @@
 """Videos encoded once more on their way into shards."""
 
+import json
 import shutil
 import tarfile
 from pathlib import Path
@@ -14,6 +15,8 @@ from datamodules.errors import UserError
 from datamodules.packing.dataset import pack_dataset
 from datamodules.transcoding.dataset import transcode_dataset
 from datamodules.transcoding.settings import TranscodeSettings
+from datamodules.transcoding.work import Transcoding
+from datamodules.video.errors import VideoError
 from lightning_modules.cli import main
 
 SMALL = TranscodeSettings(short_side=32, key_frames=2)
@@ -53,7 +56,10 @@ def test_broken_videos_are_packed_as_they_are(source: Path, tmp_path: Path) -> N
     said = packed(source, tmp_path / "shards", SMALL)
     told = "1 videos could not be transcoded and are packed as they are"
     assert any(told in line for line in said), "\n".join(said)
-    assert (tmp_path / "shards" / "not_transcoded.csv").read_text() == f"{name},not a video\n"
+    assert json.loads((tmp_path / "shards" / "not_transcoded.jsonl").read_text()) == {
+        "video": name,
+        "reason": "not a video",
+    }
     for shard in (tmp_path / "shards" / "shards").iterdir():
         with tarfile.open(shard) as tar:
             if name in tar.getnames():
@@ -71,6 +77,7 @@ def test_broken_videos_are_packed_as_they_are(source: Path, tmp_path: Path) -> N
         (["--small"], "go with --transcode"),
         (["--config", "quickstart"], "go with --transcode"),
         (["--transcode", "--index_only"], "leave it or --transcode out"),
+        (["--shard_mb", "nan"], "--shard_mb nan is not possible"),
         (["--transcode", "--short_side", "3"], "--short_side 3 is not possible"),
         (["--transcode", "--short_side", "64", "--config", "quickstart"], "leave one of them out"),
     ],
@@ -94,3 +101,16 @@ def test_two_videos_that_become_one_are_refused(source: Path, tmp_path: Path) ->
     shutil.copy(video, video.with_suffix(".avi"))
     with pytest.raises(UserError, match="would both become"):
         packed(source, tmp_path / "shards", SMALL)
+
+
+def test_faults_of_a_disk_are_not_the_videos(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise VideoError("a.mp4", "unreadable", "Input/output error")
+
+    monkeypatch.setattr(Transcoding, "__call__", failing)
+    report = pack_dataset(source, tmp_path / "shards", transcoding=SMALL, say=str)
+    assert report.failed
+    assert not list((tmp_path / "shards" / "shards").glob("*.tar"))
+    assert not (tmp_path / "shards" / "not_transcoded.jsonl").exists()

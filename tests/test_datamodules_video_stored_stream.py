@@ -1,15 +1,18 @@
 """Packets read from where they are stored: the same frames, without opening the container."""
 
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import av
 import numpy as np
 import pytest
 import torch
-from video_files import assert_equal, assert_exact, scene, whole, write
+from video_files import assert_equal, assert_exact, cut, scene, whole, write
 
 from datamodules.video import stored_stream
+from datamodules.video.errors import VideoError
 from datamodules.video.indices import cache as index_cache
 from datamodules.video.indices import stored
 from datamodules.video.indices.notes import from_note, to_note
@@ -156,3 +159,56 @@ def test_parts_are_joined_over_small_gaps_alone() -> None:
     packets = stored.StoredPackets(start, size, np.zeros(4, np.uint32), settings)
     assert packets.parts(0, 3) == [(0, 110), (5000, 5050), (300, 307)]
     assert packets.parts(1, 1) == [(100, 110)]
+
+
+def test_bitstream_that_turns_its_frames_is_left_to_ffmpeg(tmp_path: Path) -> None:
+    flat = write(tmp_path / "flat.mp4", "libx264", scene(20), options={"g": "5"})
+    turned = tmp_path / "turned.mp4"
+    with av.open(str(flat)) as given, av.open(str(turned), "w") as output:
+        stream = output.add_stream_from_template(given.streams.video[0])
+        told = "h264_metadata=display_orientation=insert:rotate=180"
+        turning = av.BitStreamFilterContext(told, given.streams.video[0], stream)
+        for packet in given.demux(video=0):
+            for changed in turning.filter(packet):
+                changed.stream = stream
+                output.mux(changed)
+    opened = assert_exact(turned)
+    assert opened.index.stored is None
+
+
+def test_tags_that_are_no_ascii_are_left_to_ffmpeg(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a.mp4", "mpeg4", scene(9))
+    content = path.read_bytes()
+    assert content.count(b"mp4v") == 1
+    path.write_bytes(content.replace(b"mp4v", b"mp\xe9v"))
+    assert assert_exact(path).index.stored is None
+
+
+def test_decoder_that_another_build_had_is_not_needed(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", "libx264", scene(9))
+    truth, _ = whole(path)
+    with VideoReader(path) as opened:
+        packets = opened.index.stored
+        assert packets is not None
+        other = replace(packets, settings=replace(packets.settings, name="libnothing"))
+        opened._index = replace(opened.index, stored=other)
+        assert_equal(opened, [4], truth)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.avi"])
+def test_file_that_was_cut_since_it_was_indexed_is_cut_for_all(name: str, tmp_path: Path) -> None:
+    codec = "libx264" if name == "a.mkv" else "mpeg4"
+    path = write(tmp_path / name, codec, scene(120, 128, 128), options={"g": "6"})
+    with VideoReader(path) as opened:
+        cut(path, 0.5)
+        with pytest.raises(VideoError, match="truncated"):
+            opened.get_frames([119])
+    with pytest.raises(VideoError, match="truncated"):
+        VideoReader(path)
+
+
+def test_other_content_of_a_note_is_none() -> None:
+    for content in (b"{}", b"[]", b'{"made_by": []}'):
+        assert from_note(zlib.compress(content + b"\n")) is None

@@ -6,7 +6,6 @@ from typing import Any, BinaryIO
 import ijson
 
 from datamodules.errors import UserError
-from datamodules.storage.readings import note_reading
 from datamodules.storage.source import Place, as_source
 
 MAX_ENTRY = 2**20
@@ -29,7 +28,6 @@ def read_json_entries(path: Place) -> Iterator[tuple[str | None, Any]]:
     source = as_source(path)
     if not source.is_file():
         raise UserError(f"there is no list file at {path}; check the argument that names it")
-    note_reading(source)
     with source.open() as file:
         try:
             yield from _entries(_Bounded(file))

@@ -178,6 +178,8 @@ class VideoTable:
             for key in ("starts", "ends")
         ]
         table = cls(ids, paths, mapped("labels"), mapped("present"), *times)
+        if len({len(ids), len(paths), len(table.labels), len(table.starts), len(table.ends)}) != 1:
+            raise ValueError(f"the tables in {folder} do not belong together")
         table._kept_in = folder, name
         return table
 

@@ -8,7 +8,6 @@ from operator import itemgetter
 from typing import TextIO
 
 from datamodules.errors import UserError
-from datamodules.storage.readings import note_reading
 from datamodules.storage.source import Place, as_source
 
 MAX_LINE = 2**16
@@ -86,7 +85,6 @@ def _lines(path: Place) -> Iterator[str]:
     source = as_source(path)
     if not source.is_file():
         raise UserError(f"there is no list file at {path}; check the argument that names it")
-    note_reading(source)
     rest = ""
     with source.open() as binary, TextIOWrapper(binary, encoding="utf-8-sig") as file:
         while piece := _read_piece(path, file):

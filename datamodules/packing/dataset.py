@@ -33,7 +33,13 @@ from datamodules.packing.existing import (
 )
 from datamodules.packing.index import write_index
 from datamodules.packing.records import read_record, record_path
-from datamodules.packing.shards import NOT_TRANSCODED, Packing, ShardJob, plan_shards
+from datamodules.packing.shards import (
+    NOT_TRANSCODED,
+    Packing,
+    ShardJob,
+    is_video_file,
+    plan_shards,
+)
 from datamodules.storage.local import LocalPath
 from datamodules.storage.packed import INDEX, MANIFEST, ORIGIN, SHARDS
 from datamodules.transcoding.dataset import check_separate, manifest_of, summary
@@ -65,7 +71,7 @@ def pack_dataset(
         target: Folder for the packed one, new or begun with the same files and settings.
         shard_bytes: Bytes of the source's files from which a shard is full.
         transcoding: Size and encoding of videos that are encoded once more; None for none. What
-            cannot be is packed as it is, and listed in `not_transcoded.csv`.
+            cannot be is packed as it is, and listed in `not_transcoded.jsonl`.
         num_workers: Processes; 0 for this one.
         shard: Index and number of the runs that share the shards.
         say: Writes a line about what is there and what is done.
@@ -86,7 +92,8 @@ def pack_dataset(
     jobs = plan_shards(files, shard_bytes)
     settings: dict[str, Any] = {"shard_bytes": shard_bytes}
     if transcoding is not None:
-        check_separate([TranscodeJob(name, transcoded_name(name)) for name, _ in files])
+        videos = [name for name, _ in files if is_video_file(name)]
+        check_separate([TranscodeJob(name, transcoded_name(name)) for name in videos])
         settings["transcoding"] = asdict(transcoding)
     claim(target, _manifest(settings, f"{len(files)} files, {_digest(files)}"), COMMAND, MANIFEST)
     lists = copy_lists(LocalPath(source), target, ())
@@ -115,7 +122,7 @@ def pack_dataset(
 
 def _tell_not_transcoded(path: Path, say: Callable[[str], None]) -> None:
     if path.is_file():
-        count = len(set(path.read_bytes().splitlines()))
+        count = len({json.loads(line)["video"] for line in path.read_text().splitlines()})
         say(f"{count} videos could not be transcoded and are packed as they are: {path}")
 
 

@@ -2,17 +2,21 @@
 
 Reading the lists of ten million videos takes a minute and gigabytes. A packed dataset does not
 change, so what came of its lists holds as long as they, the settings and the code that reads them
-are the same; it lies in the cache, and costs neither when it is read again.
+are the same. It lies in the cache under a name made of all three.
 """
 
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from itertools import islice
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -20,24 +24,30 @@ from lightning.pytorch import LightningDataModule
 
 import datamodules
 from datamodules.annotated import AnnotatedDataset
+from datamodules.annotations.label_form import LabelForm
 from datamodules.annotations.listed_videos import SPLITS, Split
 from datamodules.annotations.remarks import Remark
 from datamodules.annotations.table import PackedStrings, VideoTable, save_array
 from datamodules.atomic import locked, write_atomically
+from datamodules.storage.elsewhere.addresses import is_address
 from datamodules.storage.elsewhere.remote_packs import cache_folder
 from datamodules.storage.local import LocalPath
-from datamodules.storage.packed import PackedPath
-from datamodules.storage.readings import readings
-from datamodules.storage.source import as_source
+from datamodules.storage.packed import INDEX, MANIFEST, SHARDS, PackedPath
 
 __all__ = ["Lists", "kept_lists"]
 
 LEAST = 100_000
 """Videos from which lists are kept: fewer are read in less than a second."""
-ABOUT, _SOURCES = "about.json", ("sources.npy", "source_offsets.npy")
+MOST = 8
+"""Datasets whose lists are kept, at most, each for the settings that decide about them."""
+MOST_FILES = 10_000
+"""Files that are looked at, whether they have changed."""
+FOLDER, ABOUT = "lists", "about.json"
+_SOURCES = ("sources.npy", "source_offsets.npy")
 _IRRELEVANT = {
     *("augmentation", "evaluation", "flow", "loading", "probe", "spec"),  # what is made of videos
     *("max_broken_fraction", "remarks", "_resume_position"),
+    "_columns",  # what was read already
     *vars(LightningDataModule()),
 }
 """Attributes of a DataModule that its lists do not depend on."""
@@ -74,42 +84,94 @@ def kept_lists(dataset: AnnotatedDataset, read: Callable[[], Lists]) -> Lists:
     store = dataset.store
     if not isinstance(store, PackedPath):
         return read()
-    made_of = _made_of(store, dataset)
-    folder = cache_folder() / "lists" / hashlib.sha256(made_of.encode()).hexdigest()[:32]
+    try:
+        made_of = json.dumps([str(store.root), store.made, _settings(dataset), _stamps(dataset)])
+    except (OSError, TypeError):  # something does not tell what it is made of
+        return read()
+    folder = cache_folder() / FOLDER / hashlib.sha256(made_of.encode()).hexdigest()[:32]
     if (kept := _load(folder)) is not None:
         return kept
-    with readings() as files:
-        lists = read()
-    is_large = sum(map(len, lists.tables.values())) >= LEAST
-    if is_large and " object at 0x" not in made_of:  # a setting that does not say what it is
-        _write(folder, lists, {str(file): list(file.stamp()) for file in files})
+    lists = read()
+    if sum(map(len, lists.tables.values())) >= LEAST:
+        _write(folder, lists)
     return lists
 
 
-def _made_of(store: PackedPath, dataset: AnnotatedDataset) -> str:
-    """Write down all that lists depend on, but for what is in the files that are read."""
-    kind = type(dataset)
-    settings = {
-        name: repr(value)
+def _settings(dataset: AnnotatedDataset) -> dict[str, Any]:
+    """Give the settings that lists may depend on, in plain values.
+
+    Raises:
+        TypeError: If one of them has none.
+    """
+    return {
+        name: _plain(value)
         for name, value in sorted(vars(dataset).items())
-        if name not in _IRRELEVANT and not isinstance(getattr(kind, name, None), cached_property)
+        if name not in _IRRELEVANT
+        and not isinstance(getattr(type(dataset), name, None), cached_property)
     }
-    beside = sorted(path.name for path in store.root.iterdir())
-    return json.dumps([str(store.root), store.made, settings, beside, _code_of(kind)])
 
 
-def _code_of(kind: type) -> list[list[object]]:
-    """List the files of the code that reads lists, with their stamps."""
+def _plain(value: object) -> Any:
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case PurePath():
+            return str(value)
+        case re.Pattern():
+            return [str(value.pattern), value.flags]
+        case list() | tuple():
+            return [_plain(part) for part in value]
+        case dict():
+            return [[_plain(key), _plain(part)] for key, part in value.items()]
+        case LabelForm():
+            return str(value)
+    raise TypeError(f"{value!r} is no setting of lists")
+
+
+def _stamps(dataset: AnnotatedDataset) -> list[list[object]]:
+    """List all files that the lists may come from, and the code that reads them, with their stamps.
+
+    Raises:
+        OSError: A file cannot be looked at.
+        TypeError: The code lies in no file.
+    """
+    folders, files = {dataset.root}, set[Path]()
+    for word in _words(_settings(dataset)):
+        if is_address(word):
+            raise TypeError(f"{word} may change unseen")
+        for place in (dataset.root / word, Path(word)):  # as lists and folders of lists are found
+            (folders if place.is_dir() else files).add(place)
     package = Path(datamodules.__path__[0])
-    paths = {*package.glob("annotations/*.py"), *package.glob("datasets/*.py")}
-    paths |= {Path(inspect.getfile(base)) for base in kind.__mro__ if base is not object}
-    return [[str(path), *LocalPath(path).stamp()] for path in sorted(paths)]
+    files |= {*package.glob("annotations/*.py"), *package.glob("datasets/*.py")}
+    files |= {Path(inspect.getfile(kind)) for kind in type(dataset).__mro__ if kind is not object}
+    for folder in folders:
+        files.update(islice(_files_below(folder), MOST_FILES))
+    if len(files) >= MOST_FILES:
+        raise TypeError(f"{len(files)} files are too many for lists")
+    return [[str(file), *LocalPath(file).stamp()] for file in sorted(files) if file.is_file()]
 
 
-def _write(folder: Path, lists: Lists, files: Mapping[str, list[int]]) -> None:
+def _words(value: Any) -> Iterator[str]:
+    """Give every text within plain values that could name a file."""
+    if isinstance(value, str):
+        yield from (value,) if value and "\0" not in value else ()
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _words(part)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Find the files below a folder, but for those of a packed dataset's shards and index."""
+    is_pack = (folder / MANIFEST).is_file()
+    for place, names, files in os.walk(folder):
+        if is_pack and Path(place) == folder:
+            names[:] = [name for name in names if name not in (INDEX, SHARDS)]
+        yield from (Path(place, name) for name in files)
+
+
+def _write(folder: Path, lists: Lists) -> None:
     """Keep lists; what tells of them comes last. Where there is no room nothing is kept."""
     about = {
-        "files": files,
         "test_split_name": lists.test_split_name,
         "facts": lists.facts,
         "remarks": [[remark.subject, remark.sentence] for remark in lists.remarks],
@@ -122,6 +184,9 @@ def _write(folder: Path, lists: Lists, files: Mapping[str, list[int]]) -> None:
         save_array(folder / _SOURCES[0], blob)
         save_array(folder / _SOURCES[1], offsets)
         write_atomically(folder / ABOUT, json.dumps(about))
+        kept = sorted(folder.parent.iterdir(), key=lambda other: other.stat().st_mtime)
+        for other in kept[:-MOST]:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 @contextmanager
@@ -132,11 +197,10 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _load(folder: Path) -> Lists | None:
-    """Load what is kept; None where there is nothing, or a file that was read has changed."""
+    """Load what is kept; None where there is nothing, or damage."""
     try:
         about = json.loads((folder / ABOUT).read_text())
-        if any(list(as_source(f).stamp()) != stamp for f, stamp in about["files"].items()):
-            return None
+        os.utime(folder)  # those used least lately are removed
         tables = {split: VideoTable.kept(folder, split) for split in SPLITS}
         sources = PackedStrings.of(*(np.load(folder / name, mmap_mode="c") for name in _SOURCES))
     except (OSError, ValueError):

@@ -1,5 +1,6 @@
 """One shard of a packed dataset: members in, a tar with its own index out, checked."""
 
+import json
 import os
 import shutil
 import tarfile
@@ -25,10 +26,19 @@ from datamodules.transcoding.work import RECORDS, TranscodeJob, Transcoding, tra
 from datamodules.video.errors import VideoError
 from datamodules.video.suffixes import VIDEO_SUFFIXES
 
-__all__ = ["NOT_TRANSCODED", "Packing", "ShardJob", "plan_shards"]
+__all__ = ["NOT_TRANSCODED", "Packing", "ShardJob", "is_video_file", "plan_shards"]
 
-NOT_TRANSCODED = "not_transcoded.csv"
+NOT_TRANSCODED = "not_transcoded.jsonl"
 """List of the videos that could not be encoded once more, and are packed as they were."""
+
+
+def is_video_file(name: str) -> bool:
+    """Check that a file is one by its suffix; frames of a folder are none.
+
+    Args:
+        name: Its path.
+    """
+    return PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES
 
 
 def shard_name(number: int) -> str:
@@ -125,8 +135,7 @@ class Packing:
     @contextmanager
     def _content(self, name: str) -> Iterator[tuple[str, Path]]:
         """Give the name of the member that is made of a file, and where its content lies."""
-        is_video = PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES
-        if self.settings is None or not is_video:
+        if self.settings is None or not is_video_file(name):
             yield name, self.source / name
             return
         staging = self.partial / uuid.uuid4().hex
@@ -135,9 +144,11 @@ class Packing:
         try:
             try:
                 deque(work(job), maxlen=0)
-            except VideoError as error:  # it is read, or not, as it would be without
-                row = f"{name},{error.reason}"
-                append_line(self.target / NOT_TRANSCODED, row.encode("utf-8", "surrogateescape"))
+            except VideoError as error:
+                if error.reason in ("unreadable", "missing"):  # of the disk: to be done once more
+                    raise
+                line = json.dumps({"video": name, "reason": error.reason})
+                append_line(self.target / NOT_TRANSCODED, line.encode())
                 content = name, self.source / name
             else:
                 append_line(self.target / RECORDS, (staging / RECORDS).read_bytes().rstrip())

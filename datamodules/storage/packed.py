@@ -133,7 +133,7 @@ class PackIndex:
         return Member(shard, start, size, crc, note)
 
     def shards_of(self, paths: Iterable[str]) -> NDArray[np.int32]:
-        """Find the shard of each of many files that are there, (N,).
+        """Find the shard of each of many files that are there, (N,); of a folder that of some file.
 
         Args:
             paths: Their paths in the dataset, N of them.
@@ -141,7 +141,13 @@ class PackIndex:
         shard: NDArray[np.int32] = self._columns[0]
         begins = [0, *(np.flatnonzero(np.diff(shard)) + 1).tolist()]  # of runs within one shard
         first = [self.names[place] for place in begins]
-        runs = (bisect_right(first, os.fsencode(path)) - 1 for path in paths)
+
+        def run_of(name: bytes) -> int:
+            run = bisect_right(first, name)
+            # a folder of frames may begin a run
+            return run - (run == len(first) or not first[run].startswith(name + b"/"))
+
+        runs = (run_of(os.fsencode(path)) for path in paths)
         found: NDArray[np.int32] = shard[np.array(begins)[np.fromiter(runs, np.int64)]]
         return found
 

@@ -8,6 +8,7 @@ its start gives.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Self
 
 import av
@@ -44,7 +45,7 @@ class VideoReader:
     no other frame refers to, unless they are wanted. What comes out is checked against the index;
     where it differs, the file is decoded once from start to end, which settles it.
 
-    Opening reads the packet headers, or takes the index from the cache. A reader belongs to one
+    Opening reads all packets, or takes the index from the cache. A reader belongs to one
     thread. Pickled, it takes only its source along.
 
     Args:
@@ -331,7 +332,7 @@ class VideoReader:
             index.entry[self._entry] = False
             index.skipping = self._suspect == self._entry  # the skipping was not to blame
         elif index.stored is not None:
-            index.stored = None
+            self._index = replace(index, stored=None)
         else:
             raise VideoError(
                 self.source, "damaged", f"it does not decode the same way twice: {error}"

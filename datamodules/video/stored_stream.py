@@ -88,7 +88,13 @@ class StoredStream(PacketStream):
         return self._part[start - self._begin : start - self._begin + size]
 
     def rotation(self, frame: VideoFrame) -> int:
-        """See `PacketStream`."""
+        """See `PacketStream`.
+
+        Raises:
+            BrokenPromiseError: The bitstream itself turns this frame, others perhaps not.
+        """
+        if frame.rotation:
+            raise BrokenPromiseError("the bitstream turns its frames itself")
         return self._packets.settings.rotation
 
     def close(self) -> None:

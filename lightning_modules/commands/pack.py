@@ -1,5 +1,6 @@
 """kinetoscope pack: a dataset's files in tar shards that DataModules read as they are."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +38,8 @@ def run(words: Sequence[str]) -> None:
         indexed = index_archives(*places, num_workers=workers, shard=shard, say=say)
         fail_for([(str(job), reason) for job, reason in indexed.failed], "have no index", "shard")
         return
+    if not 0 < options.shard_mb < math.inf:
+        fail(f"--shard_mb {options.shard_mb} is not possible; give a number above 0")
     size = round(options.shard_mb * 1e6)
     made = pack_dataset(
         *places,

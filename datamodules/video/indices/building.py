@@ -265,6 +265,7 @@ def survey(source: Source) -> VideoIndex:
     """
     with VideoStream(source, strict=False) as stream:
         log, found, places = PacketLog(), _Survey(stream), _stored_log(stream)
+        listed = len(stream.stream.index_entries)
         try:
             for packet in stream:
                 log.add(packet)
@@ -279,6 +280,7 @@ def survey(source: Source) -> VideoIndex:
         if not found.packets:
             raise VideoError(source, "no frames", f"nothing decodes from its {len(log)} packets")
         headers = log.headers()
+        check_complete(stream, log, headers, listed)  # it may have been cut since it was indexed
         pts = headers.pts
         times = [NO_TIME if p is None or p >= len(pts) else pts[p] for p in found.packets]
         seconds = _seconds(stream, _without_lag(headers, np.array(times, np.int64)))

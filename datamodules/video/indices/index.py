@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import av
 import numpy as np
+from av.codec.codec import UnknownCodecError
 from numpy.typing import NDArray
 
 from datamodules.storage.source import Source
@@ -118,15 +119,16 @@ class VideoIndex:
         Returns:
             First byte of each, and the one behind its last; None where only FFmpeg knows.
         """
-        if self.stored is None:
+        stored = self.stored
+        if stored is None:
             return None
         if self.is_counted:
-            return self.stored.parts(0, len(self.size) - 1)
+            return stored.parts(0, len(self.size) - 1)
         entries = self.entries_for(frames)
         parts = []
         for entry in np.unique(entries).tolist():
             last = int(self.packet[frames[entries == entry]].max())
-            parts += self.stored.parts(entry, last)
+            parts += stored.parts(entry, last)
         return parts
 
     def open_stored(self, source: Source) -> StoredStream | None:
@@ -138,7 +140,11 @@ class VideoIndex:
         Raises:
             OSError: It cannot be opened.
         """
-        if self.stored is None:
+        stored = self.stored
+        if stored is None:
             return None
         strict = not self.is_surveyed  # else frames are compared with checksums
-        return StoredStream(source, self.stored, self.entry, strict=strict)
+        try:
+            return StoredStream(source, stored, self.entry, strict=strict)
+        except UnknownCodecError:  # the index was made by a build that has it
+            return None

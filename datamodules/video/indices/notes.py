@@ -56,7 +56,7 @@ def from_note(note: bytes) -> VideoIndex | None:
         about: dict[str, Any] = json.loads(head)
     except (zlib.error, ValueError):
         return None
-    if about["made_by"] != MADE_BY:
+    if not isinstance(about, dict) or about.get("made_by") != MADE_BY:
         return None
     arrays = []
     for length, dtype in about["arrays"]:

@@ -59,16 +59,20 @@ class DecoderSettings:
     rotation: int
 
     @classmethod
-    def of(cls, context: VideoCodecContext, rotation: int) -> Self:
-        """Note the settings of a decoder that a container has set up.
+    def of(cls, context: VideoCodecContext, rotation: int) -> Self | None:
+        """Note the settings of a decoder that a container has set up; None where that cannot be.
 
         Args:
             context: The decoder.
             rotation: See `DecoderSettings`.
         """
+        try:
+            tag = context.codec_tag
+        except UnicodeDecodeError:  # PyAV takes it for ASCII
+            return None
         return cls(
             name=context.codec.name,
-            tag=context.codec_tag,
+            tag=tag,
             extradata=bytes(context.extradata or b""),
             width=context.width,
             height=context.height,
@@ -83,7 +87,11 @@ class DecoderSettings:
         )
 
     def decoder(self) -> VideoCodecContext:
-        """Make a decoder with these settings."""
+        """Make a decoder with these settings.
+
+        Raises:
+            av.codec.codec.UnknownCodecError: This build of FFmpeg has none of that name.
+        """
         context = VideoCodecContext.create(self.name, "r")
         assert isinstance(context, VideoCodecContext)
         context.codec_tag = self.tag
@@ -187,13 +195,13 @@ class StoredLog:
         found = self._window.find(content, at, end - self._begin)
         return found - at if found >= 0 else -1
 
-    def packets(self, settings: DecoderSettings) -> StoredPackets | None:
+    def packets(self, settings: DecoderSettings | None) -> StoredPackets | None:
         """Arrange what was found; None if a packet is not stored as it is.
 
         Args:
-            settings: Those of the decoder.
+            settings: Those of the decoder; None where it cannot be set up without the container.
         """
-        if not self._rows:
+        if not self._rows or settings is None:
             return None
         start, size, checksum = np.array(self._rows, np.int64).T.copy()
         return StoredPackets(start, size, checksum.astype(np.uint32), settings)
