@@ -142,12 +142,13 @@ class PackIndex:
         begins = [0, *(np.flatnonzero(np.diff(shard)) + 1).tolist()]  # of runs within one shard
         first = [self.names[place] for place in begins]
 
-        def run_of(name: bytes) -> int:
-            run = bisect_right(first, name)
-            # a folder of frames may begin a run
-            return run - (run == len(first) or not first[run].startswith(name + b"/"))
+        def run_of(path: str) -> int:
+            name = os.fsencode(path)
+            of_file, of_folder = bisect_right(first, name), bisect_right(first, name + b"0")
+            is_file = of_file == of_folder or self.find(path) is not None
+            return (of_file if is_file else of_folder) - 1
 
-        runs = (run_of(os.fsencode(path)) for path in paths)
+        runs = map(run_of, paths)
         found: NDArray[np.int32] = shard[np.array(begins)[np.fromiter(runs, np.int64)]]
         return found
 
