@@ -24,6 +24,7 @@ from datamodules.packing import dataset, shards
 from datamodules.packing.dataset import list_files, pack_dataset
 from datamodules.storage import transient
 from datamodules.storage.elsewhere.blocks import process_blocks
+from datamodules.storage.elsewhere.remote_packs import open_dataset
 from datamodules.storage.packed import PackedPath, open_pack
 from datamodules.storage.source import as_source
 from datamodules.video.errors import VideoError
@@ -115,6 +116,18 @@ def test_server_is_asked_ahead_and_only_once(served: str, original: Path, num_wo
     assert (sent > 0) == (num_workers == 0)
     assert_equal(batches(served, num_workers), batches(str(original)))
     assert process_blocks().fetched_bytes == sent
+
+
+def test_what_was_fetched_is_all_that_is_read(served: str) -> None:
+    folder = open_dataset(served)
+    assert isinstance(folder, PackedPath)
+    for place in _videos(folder):
+        with open_video(place) as video:
+            for frames in ([0], [3, 9], [video.num_frames - 1]):
+                video.fetch(frames)
+                sent = process_blocks().fetched_bytes
+                video.get_frames(frames)
+                assert process_blocks().fetched_bytes == sent
 
 
 def test_dataset_that_was_packed_anew_is_copied_anew(

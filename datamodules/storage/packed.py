@@ -327,7 +327,7 @@ class PackedPath(Source):
         def read(start: int, length: int) -> bytes:
             return blocks.read(file, found.start + start, length)
 
-        return ranged(read, found.size, self.name, buffer=BLOCK)
+        return ranged(read, found.size, self.name, buffer=1)  # a larger one would ask for more
 
     def _part(self, found: Member) -> BinaryIO:
         """Open this file within its shard, on this machine."""
