@@ -15,7 +15,7 @@ import platform
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -107,20 +107,35 @@ def read_all(table: VideoTable, barrier: Barrier) -> None:
     barrier.wait()
 
 
-def memory_of_workers(table: VideoTable, method: str) -> tuple[float, float]:
-    """PSS of all processes and USS of the workers while eight hold the table, in MB."""
+@contextmanager
+def holding(
+    work: Callable[[Any, Barrier], None], subject: object, method: str, count: int
+) -> Iterator[list[int]]:
+    """Let processes read something, and give their numbers while all of them hold it.
+
+    Args:
+        work: Reads it, then waits twice at the barrier.
+        subject: What is read.
+        method: How the processes start.
+        count: Number of processes.
+    """
     context = torch_multiprocessing.get_context(method)
-    barrier = context.Barrier(WORKERS + 1)
-    workers = [context.Process(target=read_all, args=(table, barrier)) for _ in range(WORKERS)]
+    barrier = context.Barrier(count + 1)
+    workers = [context.Process(target=work, args=(subject, barrier)) for _ in range(count)]
     for worker in workers:
         worker.start()
     barrier.wait()
-    ids = [worker.pid for worker in workers]
-    total = sum(memory(pid, "Pss") for pid in ids)
-    private = sum(memory(pid, r"Private_\w+") for pid in ids)
+    yield [worker.pid for worker in workers]
     barrier.wait()
     for worker in workers:
         worker.join()
+
+
+def memory_of_workers(table: VideoTable, method: str) -> tuple[float, float]:
+    """PSS of all processes and USS of the workers while eight hold the table, in MB."""
+    with holding(read_all, table, method, WORKERS) as ids:
+        total = sum(memory(pid, "Pss") for pid in ids)
+        private = sum(memory(pid, r"Private_\w+") for pid in ids)
     return total, private
 
 

@@ -23,8 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.multiprocessing as torch_multiprocessing
-from annotation_tables import memory
+from annotation_tables import holding, memory
 from rich.console import Console
 from rich.table import Table
 
@@ -109,16 +108,8 @@ def measure(root: Path) -> dict[str, float]:
     dataset = begin(root)
     found = {"seconds": time.perf_counter() - started, "main": memory("self", "Private_Dirty")}
     for method in ("fork", "forkserver"):
-        context = torch_multiprocessing.get_context(method)
-        barrier = context.Barrier(WORKERS + 1)
-        workers = [context.Process(target=look_up, args=(dataset, barrier)) for _ in range(WORKERS)]
-        for worker in workers:
-            worker.start()
-        barrier.wait()
-        found[method] = max(memory(worker.pid, "Private_Dirty") for worker in workers)
-        barrier.wait()
-        for worker in workers:
-            worker.join()
+        with holding(look_up, dataset, method, WORKERS) as ids:
+            found[method] = max(memory(pid, "Private_Dirty") for pid in ids)
     return found
 
 

@@ -1,14 +1,23 @@
 """AnnotatedDataset: classes, lists, editions and groups of a dataset, without any loading."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from datamodules.annotations.folder_index import FolderIndex
 from datamodules.annotations.label_form import SINGLE, LabelForm
-from datamodules.annotations.listed_videos import ListedVideo, ListedVideos, Split
+from datamodules.annotations.listed_videos import SPLITS, ListedVideo, ListedVideos, Split
+from datamodules.annotations.remarks import Remarks
+from datamodules.annotations.splits import (
+    Lists,
+    describe_test_split,
+    divide,
+    held_out_videos,
+    report_missing,
+)
+from datamodules.annotations.table import PackedStrings, make_table
 from datamodules.augmentation.mirrors import ClassInfo, told_by_names
 from datamodules.clips.figures import FigureSource
 from datamodules.errors import UserError
@@ -22,9 +31,18 @@ class AnnotatedDataset(ABC):
 
     Attributes:
         root: Folder of the dataset.
+        val_fraction: Share of each class's training videos that is held out where there is no
+            validation list.
+        seed: Seed of that draw.
+        allow_missing: Accept that no listed file is there.
+        remarks: Facts worth knowing that were met.
     """
 
     root: Path
+    val_fraction: float
+    seed: int
+    allow_missing: bool
+    remarks: Remarks
     reported_split: ClassVar[Split] = "test"
     """Split that the field reports: `val` where the test videos have no public labels."""
     official_splits: ClassVar[int] = 1
@@ -142,3 +160,51 @@ class AnnotatedDataset(ABC):
         """Read the listed videos of a split, none of them outside the root."""
         videos = self.read_split(split)
         return None if videos is None else videos.inside(self.root)
+
+    def read_lists(self) -> Lists:
+        """Read the annotation, divide it into splits, and look for the files.
+
+        Raises:
+            UserError: If none of the listed files is there, or a video is in training and in
+                another split.
+        """
+        before = len(self.remarks.made)
+        lists = {split: self.listed(split) for split in SPLITS}
+        splits = divide(
+            lists, self.official_counts(), self._hold_out, self.val_fraction > 0, self.remarks
+        )
+        index, form = self.class_index(), self.label_form
+        tables = {
+            split: make_table(self.root, videos, index, self.files, form)
+            for split, videos in splits.items()
+        }
+        for split, table in tables.items():
+            report_missing(split, table, self.root, self.allow_missing, self.remarks)
+        name = describe_test_split(lists, self.reported_split)
+        found = Lists(tables, PackedStrings(self.sources_of(splits["test"])), name)
+        self.learn(found)
+        found.remarks = self.remarks.made[before:]
+        del self.files  # a million names that no forked worker should carry
+        return found
+
+    def learn(self, lists: Lists) -> None:
+        """Add to the facts that are kept with lists; what a dataset knows by reading them alone.
+
+        Args:
+            lists: What the lists say.
+        """
+        lists.facts["class_names"] = self.class_names
+
+    def take_facts(self, facts: Mapping[str, Any]) -> None:
+        """Know what was learned when the lists were read.
+
+        Args:
+            facts: See `learn`.
+        """
+        vars(self).setdefault("class_names", facts["class_names"])
+
+    def _hold_out(self, train: ListedVideos) -> tuple[ListedVideos, ListedVideos]:
+        """Divide train into train and val, as a function of the seed."""
+        groups = [self.group_of(video) for video in train] if self.val_fraction else []
+        names = {written: self.class_names[i] for written, i in self.class_index().items()}
+        return held_out_videos(train, groups, self.val_fraction, self.seed, names, self.label_form)

@@ -1,6 +1,5 @@
 """VideoDataModule: settings, splits, loaders and device-side changes, common to all datasets."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,16 +12,10 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
 from datamodules.annotated import AnnotatedDataset
-from datamodules.annotations.listed_videos import SPLITS, ListedVideos, Split
+from datamodules.annotations.listed_videos import Split
 from datamodules.annotations.remarks import Remarks
-from datamodules.annotations.splits import (
-    describe_test_split,
-    divide,
-    held_out_videos,
-    report_missing,
-    without_collector,
-)
-from datamodules.annotations.table import PackedStrings, VideoTable, make_table, write_missing
+from datamodules.annotations.splits import without_collector
+from datamodules.annotations.table import PackedStrings, VideoTable, write_missing
 from datamodules.augmentation.functional import normalize, normalize_flow
 from datamodules.augmentation.mirrors import (
     ClassInfo,
@@ -39,7 +32,7 @@ from datamodules.data_spec import DataSpec
 from datamodules.dataset import VideoDataset
 from datamodules.errors import UserError
 from datamodules.flow.sources import FlowInput, FlowSource, StoredFlow
-from datamodules.packing.kept_lists import Lists, kept_lists
+from datamodules.packing.kept_lists import kept_lists
 from datamodules.randomness import BatchDraws
 from datamodules.samplers import (
     BlockShuffle,
@@ -51,7 +44,6 @@ from datamodules.samplers import (
 from datamodules.settings import Evaluation, Loading
 from datamodules.stopwatch import during, stopwatch
 from datamodules.storage.elsewhere.remote_packs import local_root
-from datamodules.storage.packed import PackedPath
 from datamodules.transcoding.settings import read_transcoding
 
 __all__ = ["Split", "VideoDataModule"]
@@ -216,10 +208,10 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
                 f"in {self.dataset_name}; use a dataset with masks, such as MotionShapes"
             )
         with without_collector():
-            lists = kept_lists(self, self._read_lists)
+            lists = kept_lists(self, self.read_lists)
         self.test_split_name = lists.test_split_name
         if lists.are_kept:
-            self._take_facts(lists.facts)
+            self.take_facts(lists.facts)
             for remark in lists.remarks:
                 self.remarks.add(remark.subject, remark.sentence)
         self.augmentation.check_classes(self.class_info)
@@ -231,51 +223,9 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
         self.train_set = self._dataset("train", lists.tables["train"])
         self.val_set = self._dataset("val", lists.tables["val"])
         self.test_set = self._dataset("test", lists.tables["test"], lists.sources)
-        if stage in ("fit", None):
-            self._remark_on_blocks()
-
-    def _read_lists(self) -> Lists:
-        """Read the annotation, and look for the files."""
-        before = len(self.remarks.made)
-        lists = {split: self.listed(split) for split in SPLITS}
-        splits = divide(
-            lists, self.official_counts(), self._hold_out, self.val_fraction > 0, self.remarks
-        )
-        index, form = self.class_index(), self.label_form
-        tables = {
-            split: make_table(self.root, videos, index, self.files, form)
-            for split, videos in splits.items()
-        }
-        for split, table in tables.items():
-            report_missing(split, table, self.root, self.allow_missing, self.remarks)
-        name = describe_test_split(lists, self.reported_split)
-        found = Lists(tables, PackedStrings(self.sources_of(splits["test"])), name)
-        self._learn(found)
-        found.remarks = self.remarks.made[before:]
-        del self.files  # a million names that no forked worker should carry
-        return found
-
-    def _learn(self, lists: Lists) -> None:
-        """Add to the facts that are kept with lists; what a dataset knows by reading them alone.
-
-        Args:
-            lists: What the lists say.
-        """
-        lists.facts["class_names"] = self.class_names
-
-    def _take_facts(self, facts: Mapping[str, Any]) -> None:
-        """Know what was learned when the lists were read.
-
-        Args:
-            facts: See `_learn`.
-        """
-        vars(self).setdefault("class_names", facts["class_names"])
-
-    def _hold_out(self, train: ListedVideos) -> tuple[ListedVideos, ListedVideos]:
-        """Divide train into train and val, as a function of the seed."""
-        groups = [self.group_of(video) for video in train] if self.val_fraction else []
-        names = {written: self.class_names[i] for written, i in self.class_index().items()}
-        return held_out_videos(train, groups, self.val_fraction, self.seed, names, self.label_form)
+        present = self.train_set.table.present
+        if stage in ("fit", None) and self._blocks is not None and len(present):
+            self.remarks.add("splits", self._blocks.cost(present, self.seed))
 
     def _dataset(
         self, split: Split, table: VideoTable, sources: PackedStrings | None = None
@@ -366,25 +316,7 @@ class VideoDataModule(AnnotatedDataset, LightningDataModule):
         block = self.loading.shuffle_block
         if block is None:
             return None
-        if not isinstance(self.store, PackedPath):
-            raise UserError(
-                f"data.loading.shuffle_block={block} orders videos by their shards, and "
-                f"{self.root} is not packed; leave it out, or use `kinetoscope pack`"
-            )
-        return BlockShuffle(self.store.contents.shards_of(self.train_set.table.paths), block)
-
-    def _remark_on_blocks(self) -> None:
-        """Say how much of a full shuffle's randomness is lost."""
-        if self._blocks is None or not len(self.train_set.table.present):
-            return
-        counts = np.bincount(self._blocks.shards) / len(self._blocks.shards)
-        order = self._blocks.order(self.train_set.table.present, np.random.default_rng(self.seed))
-        share = self._blocks.neighbours(order)
-        self.remarks.add(
-            "splits",
-            f"data.loading.shuffle_block={self._blocks.block}: {share:.1%} of videos follow one of "
-            f"their own shard, {float(np.sum(counts**2)):.1%} in a shuffle of all",
-        )
+        return BlockShuffle.of(self.store, self.train_set.table.paths, block)
 
     def _evaluation_loader(self, dataset: VideoDataset, batch_size: int) -> DataLoader[VideoItem]:
         sampler = EvaluationSampler(dataset.table.present, *self._rank_and_world_size())

@@ -6,9 +6,9 @@ sample is drawn from (seed, epoch, index) there, whatever the number of workers 
 
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from torch.utils.data import Sampler
 
 from datamodules.errors import UserError
 from datamodules.randomness import sample_generator
+from datamodules.storage.packed import PackedPath
+from datamodules.storage.source import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,39 @@ class BlockShuffle:
     @property
     def _num_shards(self) -> int:
         return int(self.shards.max(initial=-1)) + 1
+
+    @classmethod
+    def of(cls, store: Source, paths: Iterable[str], block: int) -> Self:
+        """Make the shuffle of a packed dataset.
+
+        Args:
+            store: The dataset.
+            paths: Path of each video in it, N of them.
+            block: Videos of a block.
+
+        Raises:
+            UserError: If the dataset has no shards.
+        """
+        if not isinstance(store, PackedPath):
+            raise UserError(
+                f"data.loading.shuffle_block={block} orders videos by their shards, and {store} is "
+                "not packed; leave it out, or use `kinetoscope pack`"
+            )
+        return cls(store.contents.shards_of(paths), block)
+
+    def cost(self, indices: NDArray[Any], seed: int) -> str:
+        """Say how much of a full shuffle's randomness is lost.
+
+        Args:
+            indices: Positions in the table, (M,).
+            seed: Seed of the order that is looked at.
+        """
+        share = self.neighbours(self.order(indices, np.random.default_rng(seed)))
+        counts = np.bincount(self.shards) / len(self.shards)
+        return (
+            f"data.loading.shuffle_block={self.block}: {share:.1%} of videos follow one of their "
+            f"own shard, {float(np.sum(counts**2)):.1%} in a shuffle of all"
+        )
 
     def order(self, indices: NDArray[Any], generator: np.random.Generator) -> NDArray[Any]:
         """Shuffle.

@@ -50,7 +50,7 @@ def data_of(root: Path, **settings: Any) -> VideoFolderDataModule:
 def test_lists_are_read_once(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = data_of(packed)
     expected = [*first.train_dataloader(), *first.val_dataloader()]
-    monkeypatch.setattr(VideoFolderDataModule, "_read_lists", None)
+    monkeypatch.setattr(VideoFolderDataModule, "read_lists", None)
     again = data_of(packed, batch_size=3)  # what lists do not depend on
     again = data_of(packed)
     assert again.class_names == first.class_names
@@ -87,7 +87,7 @@ def test_other_lists_settings_and_code_are_read(
     monkeypatch.setattr(kept_lists, "MOST", 2)
     data_of(packed, seed=6)
     assert kept() == 2
-    monkeypatch.setattr(VideoFolderDataModule, "_read_lists", None)
+    monkeypatch.setattr(VideoFolderDataModule, "read_lists", None)
     data_of(packed, seed=6)  # the one used last was kept
 
 

@@ -4,19 +4,22 @@ import gc
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from datamodules.annotations.label_form import SINGLE, LabelForm
 from datamodules.annotations.listed_videos import ListedVideos, Split
-from datamodules.annotations.remarks import Remarks
-from datamodules.annotations.table import VideoTable
+from datamodules.annotations.remarks import Remark, Remarks
+from datamodules.annotations.table import PackedStrings, VideoTable
 from datamodules.errors import UserError
 from datamodules.randomness import sample_generator
 
 __all__ = [
+    "Lists",
     "check_classes_kept",
     "check_disjoint",
     "describe_test_split",
@@ -39,6 +42,27 @@ def without_collector() -> Iterator[None]:
     finally:
         if running:
             gc.enable()
+
+
+@dataclass
+class Lists:
+    """Contents of the lists of a dataset.
+
+    Attributes:
+        tables: The videos of each split.
+        sources: Scene, source video or person of each test video.
+        test_split_name: What the test videos really are.
+        facts: What else the dataset learned from its lists, as JSON has it.
+        remarks: What was remarked on them.
+        are_kept: Whether they come from the cache.
+    """
+
+    tables: dict[Split, VideoTable]
+    sources: PackedStrings
+    test_split_name: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    remarks: list[Remark] = field(default_factory=list)
+    are_kept: bool = False
 
 
 UNDIVIDED = "the training videos of each class are one group, or one video, which stays whole"

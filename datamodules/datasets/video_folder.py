@@ -20,10 +20,10 @@ from datamodules.annotations.name_groups import (
     group_in,
     guess_groups,
 )
+from datamodules.annotations.splits import Lists
 from datamodules.annotations.video_lists import read_video_list
 from datamodules.base import Split, VideoDataModule
 from datamodules.errors import UserError
-from datamodules.packing.kept_lists import Lists
 from datamodules.video.suffixes import is_video, visible_folders
 
 SPLIT_FOLDERS = {
@@ -173,18 +173,18 @@ class VideoFolderDataModule(VideoDataModule):
             labels.update((path, index.get(label, -1)) for path, label in pairs)
         return guess_groups(list(labels), list(labels.values()))
 
-    def _learn(self, lists: Lists) -> None:
-        """See `VideoDataModule`; classes of lists, groups, and where splits divide them."""
-        super()._learn(lists)
+    def learn(self, lists: Lists) -> None:
+        """See `AnnotatedDataset`; classes of lists, groups, and where splits divide them."""
+        super().learn(lists)
         guess = self.guessed_groups
         lists.facts["listed_classes"] = vars(self).get("_listed_classes")
         lists.facts["guessed_groups"] = None if guess is None else asdict(guess)
         if guess is not None:
             self._remark_on_groups(guess, lists)
 
-    def _take_facts(self, facts: Mapping[str, Any]) -> None:
-        """See `VideoDataModule`."""
-        super()._take_facts(facts)
+    def take_facts(self, facts: Mapping[str, Any]) -> None:
+        """See `AnnotatedDataset`."""
+        super().take_facts(facts)
         guess = facts["guessed_groups"]
         vars(self).setdefault("guessed_groups", None if guess is None else GroupGuess(**guess))
         if facts["listed_classes"] is not None:

@@ -12,8 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 from functools import cached_property
 from itertools import islice
 from pathlib import Path, PurePath
@@ -25,8 +24,9 @@ from lightning.pytorch import LightningDataModule
 import datamodules
 from datamodules.annotated import AnnotatedDataset
 from datamodules.annotations.label_form import LabelForm
-from datamodules.annotations.listed_videos import SPLITS, Split
+from datamodules.annotations.listed_videos import SPLITS
 from datamodules.annotations.remarks import Remark
+from datamodules.annotations.splits import Lists
 from datamodules.annotations.table import PackedStrings, VideoTable, save_array
 from datamodules.atomic import locked, write_atomically
 from datamodules.storage.elsewhere.addresses import is_address
@@ -34,7 +34,7 @@ from datamodules.storage.elsewhere.remote_packs import cache_folder
 from datamodules.storage.local import LocalPath
 from datamodules.storage.packed import INDEX, MANIFEST, SHARDS, PackedPath
 
-__all__ = ["Lists", "kept_lists"]
+__all__ = ["kept_lists"]
 
 LEAST = 100_000
 """Videos from which lists are kept: fewer are read in less than a second."""
@@ -53,27 +53,6 @@ _IRRELEVANT = {
 """Attributes of a DataModule that its lists do not depend on."""
 
 
-@dataclass
-class Lists:
-    """Contents of the lists of a dataset.
-
-    Attributes:
-        tables: The videos of each split.
-        sources: Scene, source video or person of each test video.
-        test_split_name: What the test videos really are.
-        facts: What else the dataset learned from its lists, as JSON has it.
-        remarks: What was remarked on them.
-        are_kept: Whether they come from the cache.
-    """
-
-    tables: dict[Split, VideoTable]
-    sources: PackedStrings
-    test_split_name: str
-    facts: dict[str, Any] = field(default_factory=dict)
-    remarks: list[Remark] = field(default_factory=list)
-    are_kept: bool = False
-
-
 def kept_lists(dataset: AnnotatedDataset, read: Callable[[], Lists]) -> Lists:
     """Read the lists of a dataset, or what was kept of them.
 
@@ -85,7 +64,9 @@ def kept_lists(dataset: AnnotatedDataset, read: Callable[[], Lists]) -> Lists:
     if not isinstance(store, PackedPath):
         return read()
     try:
-        made_of = json.dumps([str(store.root), store.made, _settings(dataset), _stamps(dataset)])
+        settings = _settings(dataset)
+        stamps = _stamps(dataset, settings)
+        made_of = json.dumps([str(store.root), store.made, settings, stamps])
     except (OSError, TypeError):  # something does not tell what it is made of
         return read()
     folder = cache_folder() / FOLDER / hashlib.sha256(made_of.encode()).hexdigest()[:32]
@@ -128,15 +109,19 @@ def _plain(value: object) -> Any:
     raise TypeError(f"{value!r} is no setting of lists")
 
 
-def _stamps(dataset: AnnotatedDataset) -> list[list[object]]:
+def _stamps(dataset: AnnotatedDataset, settings: Any) -> list[list[object]]:
     """List all files that the lists may come from, and the code that reads them, with their stamps.
+
+    Args:
+        dataset: The dataset.
+        settings: Its settings, in plain values.
 
     Raises:
         OSError: A file cannot be looked at.
         TypeError: The code lies in no file.
     """
     folders, files = {dataset.root}, set[Path]()
-    for word in _words(_settings(dataset)):
+    for word in _words(settings):
         if is_address(word):
             raise TypeError(f"{word} may change unseen")
         for place in (dataset.root / word, Path(word)):  # as lists and folders of lists are found
@@ -177,23 +162,18 @@ def _write(folder: Path, lists: Lists) -> None:
         "remarks": [[remark.subject, remark.sentence] for remark in lists.remarks],
         "digests": {split: table.digest for split, table in lists.tables.items()},
     }
-    with suppress(OSError), _locked(folder):
-        for split, table in lists.tables.items():
-            table.keep(folder, split)
-        blob, offsets = lists.sources.arrays
-        save_array(folder / _SOURCES[0], blob)
-        save_array(folder / _SOURCES[1], offsets)
-        write_atomically(folder / ABOUT, json.dumps(about))
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / "lock", wait=True):
+            for split, table in lists.tables.items():
+                table.keep(folder, split)
+            blob, offsets = lists.sources.arrays
+            save_array(folder / _SOURCES[0], blob)
+            save_array(folder / _SOURCES[1], offsets)
+            write_atomically(folder / ABOUT, json.dumps(about))
         kept = sorted(folder.parent.iterdir(), key=lambda other: other.stat().st_mtime)
         for other in kept[:-MOST]:
             shutil.rmtree(other, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / "lock", wait=True):
-        yield
 
 
 def _load(folder: Path) -> Lists | None:
