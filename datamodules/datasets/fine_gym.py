@@ -16,7 +16,7 @@ from datamodules.annotations.search_folders import OfficialLists
 from datamodules.annotations.text_files import read_lines
 from datamodules.base import Split, VideoDataModule
 from datamodules.errors import UserError
-from datamodules.video.suffixes import VIDEO_SUFFIXES
+from datamodules.video.suffixes import has_video_suffix
 
 Version = Literal["v1.0", "v1.1"]
 
@@ -135,7 +135,7 @@ class FineGymDataModule(VideoDataModule):
                 rest[k]: (files[k], whole)
                 for k in np.flatnonzero(there).tolist()
                 # a frame folder does not tell the time of its frames
-                if Path(files[k]).suffix.lower() in VIDEO_SUFFIXES
+                if has_video_suffix(files[k])
             }
         if not sources:
             return

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 
 from datamodules.storage.source import Source, as_source
-from datamodules.video.suffixes import VIDEO_SUFFIXES, is_video
+from datamodules.video.suffixes import has_video_suffix, is_video
 
 _ENDS = 2**14
 """Bytes at each end of a file that are compared before the whole."""
@@ -103,7 +103,7 @@ def unlisted_videos(root: Source, listed: Collection[str]) -> Counter[str]:
             continue
         for name, is_folder in entries:
             if not is_folder:
-                is_one = os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
+                is_one = has_video_suffix(name)
             elif name.startswith(".") or prefix + name in listed:
                 continue
             elif not (is_one := is_video(folder / name)):

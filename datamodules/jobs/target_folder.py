@@ -17,7 +17,7 @@ from datamodules.atomic import locked, write_atomically
 from datamodules.errors import UserError
 from datamodules.storage import packed
 from datamodules.storage.source import Source
-from datamodules.video.suffixes import VIDEO_SUFFIXES, is_video
+from datamodules.video.suffixes import has_video_suffix, is_video
 
 __all__ = [
     "MANIFEST",
@@ -83,7 +83,7 @@ def videos_below(root: Source, folder: str = "", above: tuple[str, ...] = ()) ->
             continue
         path = folder + name
         if not is_folder:
-            if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES:
+            if has_video_suffix(name):
                 yield path
         elif is_video(place / name):
             yield path

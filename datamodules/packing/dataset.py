@@ -37,7 +37,6 @@ from datamodules.packing.shards import (
     NOT_TRANSCODED,
     Packing,
     ShardJob,
-    is_video_file,
     plan_shards,
 )
 from datamodules.storage.local import LocalPath
@@ -46,6 +45,7 @@ from datamodules.transcoding.dataset import check_separate, manifest_of, summary
 from datamodules.transcoding.settings import MANIFEST as TRANSCODED
 from datamodules.transcoding.settings import TranscodeSettings
 from datamodules.transcoding.work import TranscodeJob, transcoded_name
+from datamodules.video.suffixes import has_video_suffix
 
 __all__ = ["SHARD_BYTES", "index_archives", "pack_dataset"]
 
@@ -92,7 +92,7 @@ def pack_dataset(
     jobs = plan_shards(files, shard_bytes)
     settings: dict[str, Any] = {"shard_bytes": shard_bytes}
     if transcoding is not None:
-        videos = [name for name, _ in files if is_video_file(name)]
+        videos = [name for name, _ in files if has_video_suffix(name)]
         check_separate([TranscodeJob(name, transcoded_name(name)) for name in videos])
         settings["transcoding"] = asdict(transcoding)
     claim(target, _manifest(settings, f"{len(files)} files, {_digest(files)}"), COMMAND, MANIFEST)

@@ -15,7 +15,7 @@ from datamodules.storage.elsewhere.blocks import block_checksums
 from datamodules.storage.local import LocalPath
 from datamodules.storage.members import ArchiveMember
 from datamodules.video.errors import VideoError, as_unreadable
-from datamodules.video.suffixes import VIDEO_SUFFIXES, stem_of
+from datamodules.video.suffixes import has_video_suffix, stem_of
 
 __all__ = ["ArchiveJob", "Indexing", "find_archives", "unique_names", "write_lists"]
 
@@ -98,7 +98,7 @@ def _stored_files(path: Path, archive: BinaryIO) -> dict[str, Member]:
     """List the files of an archive that can be read in place."""
     files = read_contents(archive).files
     deflated = [name for name, member in files.items() if member.deflated]
-    if videos := [name for name in deflated if _suffix(name) in VIDEO_SUFFIXES]:
+    if videos := [name for name in deflated if has_video_suffix(name)]:
         detail = f"{len(videos)} of its videos are compressed once more, such as {videos[0]}"
         raise VideoError(path, "unreadable", f"{detail}; store them as they are (zip -0)")
     return {name: files[name] for name in files.keys() - set(deflated)}
@@ -109,10 +109,6 @@ def _content_start(archive: BinaryIO, member: Member) -> int:
         return member.start
     archive.seek(member.start)
     return member.start + header_length(archive.read(ZIP_HEADER))
-
-
-def _suffix(name: str) -> str:
-    return PurePosixPath(name).suffix.lower()
 
 
 def unique_names(jobs: Sequence[ArchiveJob], records: Sequence[Record]) -> list[Record]:
@@ -160,7 +156,7 @@ def write_lists(
         with (source / job.path).open("rb") as archive:
             for name in record.names:
                 label = places.get(f"{stem_of(name)}{LABEL}")
-                if _suffix(name) in VIDEO_SUFFIXES and label is not None:
+                if has_video_suffix(name) and label is not None:
                     archive.seek(record.starts[label])
                     content = archive.read(record.sizes[label])
                     lines.append(f"{name} {content.decode(errors='replace').strip()}\n")

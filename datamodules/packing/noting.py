@@ -1,12 +1,10 @@
 """Notes of the videos of a packed dataset; see `datamodules.video.indices.notes`."""
 
-import os
-
 from datamodules.storage.base import Source
 from datamodules.video.errors import VideoError
 from datamodules.video.indices.notes import to_note
 from datamodules.video.reader import VideoReader
-from datamodules.video.suffixes import VIDEO_SUFFIXES
+from datamodules.video.suffixes import has_video_suffix
 
 __all__ = ["note_of"]
 
@@ -20,7 +18,7 @@ def note_of(source: Source) -> bytes:
     Returns:
         The note; empty for any other file, and for a video that cannot be read.
     """
-    if os.path.splitext(source.name)[1].lower() not in VIDEO_SUFFIXES:
+    if not has_video_suffix(source.name):
         return b""
     try:
         with VideoReader(source) as video:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO
 
 from datamodules.atomic import append_line
@@ -24,21 +24,12 @@ from datamodules.storage.packed import SHARDS
 from datamodules.transcoding.settings import TranscodeSettings
 from datamodules.transcoding.work import RECORDS, TranscodeJob, Transcoding, transcoded_name
 from datamodules.video.errors import VideoError
-from datamodules.video.suffixes import VIDEO_SUFFIXES
+from datamodules.video.suffixes import has_video_suffix
 
-__all__ = ["NOT_TRANSCODED", "Packing", "ShardJob", "is_video_file", "plan_shards"]
+__all__ = ["NOT_TRANSCODED", "Packing", "ShardJob", "plan_shards"]
 
 NOT_TRANSCODED = "not_transcoded.jsonl"
 """List of the videos that could not be encoded once more, and are packed as they were."""
-
-
-def is_video_file(name: str) -> bool:
-    """Check that a file is one by its suffix; frames of a folder are none.
-
-    Args:
-        name: Its path.
-    """
-    return PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES
 
 
 def shard_name(number: int) -> str:
@@ -135,27 +126,31 @@ class Packing:
     @contextmanager
     def _content(self, name: str) -> Iterator[tuple[str, Path]]:
         """Give the name of the member that is made of a file, and where its content lies."""
-        if self.settings is None or not is_video_file(name):
+        if self.settings is None or not has_video_suffix(name):
             yield name, self.source / name
             return
         staging = self.partial / uuid.uuid4().hex
-        work = Transcoding(LocalPath(self.source), staging, self.partial, self.settings, 1)
-        job = TranscodeJob(name, transcoded_name(name))
         try:
-            try:
-                deque(work(job), maxlen=0)
-            except VideoError as error:
-                if error.reason in ("unreadable", "missing"):  # of the disk: to be done once more
-                    raise
-                line = json.dumps({"video": name, "reason": error.reason})
-                append_line(self.target / NOT_TRANSCODED, line.encode())
-                content = name, self.source / name
-            else:
-                append_line(self.target / RECORDS, (staging / RECORDS).read_bytes().rstrip())
-                content = job.file, staging / job.file
-            yield content
+            yield self._transcoded(name, staging, self.settings)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+    def _transcoded(
+        self, name: str, staging: Path, settings: TranscodeSettings
+    ) -> tuple[str, Path]:
+        """Encode a video once more; give its new name and file, or its own where that cannot be."""
+        job = TranscodeJob(name, transcoded_name(name))
+        work = Transcoding(LocalPath(self.source), staging, self.partial, settings, 1)
+        try:
+            deque(work(job), maxlen=0)
+        except VideoError as error:
+            if error.reason in ("unreadable", "missing"):  # of the disk: to be done once more
+                raise
+            line = json.dumps({"video": name, "reason": error.reason})
+            append_line(self.target / NOT_TRANSCODED, line.encode())
+            return name, self.source / name
+        append_line(self.target / RECORDS, (staging / RECORDS).read_bytes().rstrip())
+        return job.file, staging / job.file
 
     def _check(self, made: Path, checksums: Mapping[str, int]) -> tuple[list[int], list[int]]:
         """Read a shard back, and compare each member with what was read from the source.

@@ -14,6 +14,15 @@ VIDEO_SUFFIXES = frozenset(
 IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".webp"))
 
 
+def has_video_suffix(name: str) -> bool:
+    """Check that a file is a video by its name.
+
+    Args:
+        name: Its name or path.
+    """
+    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
+
+
 def is_video(place: Place) -> bool:
     """Check that a place is a video file by its suffix, or a frame folder.
 
@@ -22,13 +31,12 @@ def is_video(place: Place) -> bool:
     """
     source = as_source(place)
     if not source.is_folder():
-        return os.path.splitext(source.name)[1].lower() in VIDEO_SUFFIXES
+        return has_video_suffix(source.name)
     images = False
     for name, is_folder in source.entries():
-        suffix = os.path.splitext(name)[1].lower()
-        if suffix in VIDEO_SUFFIXES or (is_folder and not name.startswith(".")):
+        if has_video_suffix(name) or (is_folder and not name.startswith(".")):
             return False
-        images |= suffix in IMAGE_SUFFIXES
+        images |= os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
     return images
 
 
