@@ -6,7 +6,6 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from command_line import mistake
 from equal_batches import FORM, assert_equal, batches
 from grouped import data_settings
 from range_server import serving
@@ -68,29 +67,6 @@ def test_broken_videos_are_packed_as_they_are(source: Path, tmp_path: Path) -> N
                 assert member.read() == b"no video at all"
                 return
     pytest.fail("the broken video is in no shard")
-
-
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (["--short_side", "64"], "go with --transcode"),
-        (["--small"], "go with --transcode"),
-        (["--config", "quickstart"], "go with --transcode"),
-        (["--transcode", "--index_only"], "leave it or --transcode out"),
-        (["--shard_mb", "nan"], "--shard_mb nan is not possible"),
-        (["--transcode", "--short_side", "3"], "--short_side 3 is not possible"),
-        (["--transcode", "--short_side", "64", "--config", "quickstart"], "leave one of them out"),
-    ],
-)
-def test_options_that_do_not_go_together(
-    words: list[str],
-    sentence: str,
-    source: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert sentence in mistake(capsys, "pack", str(source), str(tmp_path / "shards"), *words)
-    assert not (tmp_path / "shards").exists()
 
 
 def test_two_videos_that_become_one_are_refused(source: Path, tmp_path: Path) -> None:

@@ -154,26 +154,30 @@ def test_lossless_differs_by_the_colours_alone(tmp_path: Path) -> None:
 
 
 MISTAKES = [
-    (["--short_side=8"], "--short_side 8 is not possible; give 16 to 4320"),
-    (["--quality=60"], "--quality 60 is not possible; give 0 to 51"),
-    (["--key_frames=0"], "--key_frames 0 is not possible; give 1 to 250"),
-    (["--short_side=64", "--config=quickstart"], "both tell the short side"),
-    (["--workers=-1"], "--workers -1 is too small"),
-    (["--shard=2/2"], "--shard 2/2 is not possible"),
-    (["--short=9"], "--short"),
+    ("transcode --short_side=8", "--short_side 8 is not possible; give 16 to 4320"),
+    ("transcode --quality=60", "--quality 60 is not possible; give 0 to 51"),
+    ("transcode --key_frames=0", "--key_frames 0 is not possible; give 1 to 250"),
+    ("transcode --short_side=64 --config=quickstart", "both tell the short side"),
+    ("transcode --workers=-1", "--workers -1 is too small"),
+    ("transcode --shard=2/2", "--shard 2/2 is not possible"),
+    ("transcode --short=9", "--short"),
+    ("pack --short_side=64", "go with --transcode"),
+    ("pack --small", "go with --transcode"),
+    ("pack --config=quickstart", "go with --transcode"),
+    ("pack --transcode --index_only", "leave it or --transcode out"),
+    ("pack --shard_mb=nan", "--shard_mb nan is not possible"),
+    ("pack --transcode --short_side=3", "--short_side 3 is not possible"),
+    ("pack --transcode --short_side=64 --config=quickstart", "leave one of them out"),
 ]
 
 
 @pytest.mark.parametrize(("words", "sentence"), MISTAKES)
 def test_mistakes_are_told_in_a_sentence(
-    words: list[str],
-    sentence: str,
-    source: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    words: str, sentence: str, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = tmp_path / "small"
-    assert sentence in mistake(capsys, "transcode", str(source), str(target), *words)
+    command, *options = words.split()
+    assert sentence in mistake(capsys, command, str(source), str(target), *options)
     assert not target.exists()
 
 
