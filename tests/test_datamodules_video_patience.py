@@ -198,7 +198,7 @@ def test_index_from_disk_that_does_not_hold_is_made_anew(
 ) -> None:
     monkeypatch.setenv("KINETOSCOPE_CACHE", str(tmp_path / "cache"))
     index_cache.recent.clear()
-    path = write(tmp_path / "a.avi", "mpeg4", scene(30), options={"bf": "2", "g": "10"})
+    path = write(tmp_path / "a.mpg", "mpeg2video", scene(30), options={"bf": "2", "g": "10"})
     place = LocalPath(path)
     for cleared in (True, False):  # as in another process, and in this one
         with VideoReader(path) as reader:

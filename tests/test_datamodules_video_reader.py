@@ -287,7 +287,7 @@ def _surveys(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def test_survey_is_kept_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path / "a.avi", "mpeg4", scene(20), options={"bf": "2"})
+    path = write(tmp_path / "a.mpg", "mpeg2video", scene(20), options={"bf": "2"})
     surveys = _surveys(monkeypatch)
     for _ in range(3):
         index_cache.recent.clear()  # as in another process
@@ -298,7 +298,7 @@ def test_survey_is_kept_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     index_cache.recent.clear()
     assert_exact(path)
     assert len(surveys) == 2
-    write(path, "mpeg4", scene(24), options={"bf": "2"})  # another file at the same place
+    write(path, "mpeg2video", scene(24), options={"bf": "2"})  # another file at the same place
     assert assert_exact(path).num_frames == 24
     assert len(surveys) == 3
 
@@ -308,7 +308,7 @@ def test_cache_folder_that_cannot_be_written_is_no_error(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("KINETOSCOPE_CACHE", str(tmp_path / "file"))
-    assert_exact(write(tmp_path / "a.avi", "mpeg4", scene(8), options={"bf": "2"}))
+    assert_exact(write(tmp_path / "a.mpg", "mpeg2video", scene(8), options={"bf": "2"}))
 
 
 def test_cached_index_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,7 +332,7 @@ def test_index_cache_is_bounded(tmp_path: Path) -> None:
 def test_many_readers_leak_nothing(tmp_path: Path) -> None:
     paths = [
         write(tmp_path / "a.mp4", "libx264", scene(12, 128, 128)),
-        write(tmp_path / "b.avi", "mpeg4", scene(12, 128, 128), options={"bf": "2"}),
+        write(tmp_path / "b.mpg", "mpeg2video", scene(12, 128, 128), options={"bf": "2"}),
         cut(write(tmp_path / "c.mkv", "libx264", scene(30)), 0.5),
     ]
 

@@ -9,6 +9,7 @@ H.264 7.3 and 8.2.1, the VP9 bitstream specification 6.2 and Annex B, ISO/IEC 14
 Visual).
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -24,12 +25,14 @@ class Picture:
             None: shown in decoding order.
         entry: Decoding may begin here and gives the same frames as decoding from the start of the
             file.
-        shown: False for a picture that only serves as a reference.
+        shown: False for a picture that only serves as a reference, and for none.
+        lends: Bytes at the end of the packet that are the picture of the next one.
     """
 
     order: tuple[int, int] | None
     entry: bool
     shown: bool = True
+    lends: int = 0
 
 
 PictureParser = Callable[[bytes], Picture | None]
@@ -49,7 +52,7 @@ def picture_parser(codec: str, extradata: bytes) -> PictureParser | None:
     if codec == "h264":
         return H264Parser(extradata).picture
     if codec == "mpeg4":
-        return MPEG4Parser().picture
+        return MPEG4Parser(extradata).picture
     return vp9_picture if codec == "vp9" else None
 
 
@@ -266,17 +269,33 @@ def _start_code_units(data: bytes) -> Iterator[bytes]:
         at = following
 
 
+_VOP = b"\0\0\1\xb6"
+"""Start code of a video object plane."""
+
+
 class MPEG4Parser:
-    """A parser for each packet's video object plane in a stream without B-VOPs.
+    """A parser for each packet's video object plane (ISO/IEC 14496-2 6.2.5).
 
     Decoding may begin at an I-VOP that repeats the headers of the first packet: among them is the
     name of the encoder, which decides the inverse transform.
+
+    The AVIs of UCF101 and HMDB51 pack B-VOPs: a packet holds a P-VOP and the B-VOP shown before it,
+    which the decoder keeps for the next packet. That one holds another B-VOP, which waits in its
+    turn, or a VOP that is not coded, in its place.
+
+    Args:
+        extradata: Headers before the first packet.
     """
 
     _MAX_PLACEHOLDER = 24  # bytes; smaller VOPs may be "not coded" and give no frame
+    _PACKS = re.compile(b"\0\0\1\xb2DivX[0-9]+(?:Build|b)[0-9]+p")  # written by whoever packs VOPs
+    _NO_VOP = b"\x7f"  # packet of an encoder that has no picture yet
 
-    def __init__(self) -> None:
+    def __init__(self, extradata: bytes) -> None:
+        self._extradata = extradata
         self._headers: bytes | None = None
+        self._references = self._between = 0  # VOPs of the kind I or P, B-VOPs since the last one
+        self._is_waiting = False  # a B-VOP came with the packet before
 
     def picture(self, data: bytes) -> Picture | None:
         """Find the picture of the next packet.
@@ -284,18 +303,45 @@ class MPEG4Parser:
         Args:
             data: The packet.
         """
-        at = data.find(b"\0\0\1\xb6")
-        if at < 0 or data.count(b"\0\0\1\xb6") != 1 or len(data) - at <= self._MAX_PLACEHOLDER:
-            return None
-        kind = data[at + 4] >> 6
-        if kind == 2:
-            return None
-        headers = data[:at].partition(b"\0\0\1\xb3")[0]
+        headers, *vops = data.split(_VOP)
+        if self._is_waiting:
+            return self._waiting_picture(headers, vops)
+        if data == self._NO_VOP:
+            return Picture(None, entry=False, shown=False)
+        coded = all(len(vop) + 4 > self._MAX_PLACEHOLDER for vop in vops)
+        kinds = "".join("IPBS"[vop[0] >> 6] for vop in vops) if vops and coded else ""
+        repeated = headers.partition(b"\0\0\1\xb3")[0]
         if self._headers is None:
-            self._headers = headers
-        if headers and headers != self._headers:
+            self._headers = repeated
+        known = repeated in (b"", self._headers)
+        if not known or kinds not in ("I", "P", "B", "S", "IB", "PB", "SB"):
             return None
-        return Picture(None, kind == 0 and headers == self._headers)
+        if kinds == "B":
+            return self._b_picture()
+        self._references, self._between = self._references + 1, 0
+        self._is_waiting = len(kinds) == 2
+        if self._is_waiting and not self._PACKS.search(self._extradata + self._headers):
+            return None
+        lends = len(_VOP + vops[1]) if self._is_waiting else 0
+        entry = kinds[0] == "I" and repeated == self._headers
+        return Picture((self._references, 0), entry, lends=lends)
+
+    def _waiting_picture(self, headers: bytes, vops: list[bytes]) -> Picture | None:
+        """Find the picture of a packet whose own VOP waits, or stands for the one that waited."""
+        if headers or len(vops) != 1 or not vops[0]:
+            return None
+        kind, is_small = vops[0][0] >> 6, len(vops[0]) + 4 <= self._MAX_PLACEHOLDER
+        self._is_waiting = kind == 2 and not is_small
+        if not self._is_waiting and not (kind == 1 and is_small):
+            return None
+        return self._b_picture(lends=len(_VOP + vops[0]) if self._is_waiting else 0)
+
+    def _b_picture(self, *, lends: int = 0) -> Picture | None:
+        """Place a B-VOP between the two last references; None where there are not two."""
+        self._between += 1
+        if self._references < 2:
+            return None
+        return Picture((self._references - 1, self._between), entry=False, lends=lends)
 
 
 def vp9_picture(data: bytes) -> Picture | None:

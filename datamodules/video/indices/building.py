@@ -1,11 +1,11 @@
 """Making of a video's index: from packet headers where they settle it, else by survey.
 
 An index is read from packet headers alone where they settle the matter: progressive H.264 whose key
-frames are all IDR and whose time stamps agree with its picture order counts, VP9, MPEG-4 without
-B-VOPs, and codecs that predict nothing from other frames. Every other file - and every file that
-does not decode as its packets promised - is surveyed: decoded once from start to end. A surveyed
-index is exact by construction and holds a checksum of each frame, against which frames decoded
-after a seek are compared.
+frames are all IDR and whose time stamps agree with its picture order counts, VP9, MPEG-4 (also with
+packed B-VOPs, as in the AVIs of UCF101 and HMDB51), and codecs that predict nothing from other
+frames. Every other file - and every file that does not decode as its packets promised - is
+surveyed: decoded once from start to end. A surveyed index is exact by construction and holds a
+checksum of each frame, against which frames decoded after a seek are compared.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from datamodules.video.errors import BrokenPromiseError, VideoError
 from datamodules.video.indices.completeness import check_complete, damage_of
 from datamodules.video.indices.index import VideoIndex
 from datamodules.video.indices.packets import NO_TIME, Headers, PacketLog
-from datamodules.video.indices.stored import DecoderSettings, StoredLog
+from datamodules.video.indices.stored import DecoderSettings, StoredLog, StoredPackets
 from datamodules.video.packet_stream import PacketStream
 from datamodules.video.stored_stream import StoredStream
 from datamodules.video.stream import VideoStream
@@ -44,11 +44,12 @@ def _index_of(
     stream: VideoStream,
     packet: NDArray[np.int64],
     entry: NDArray[np.bool_],
-    timestamps: NDArray[np.float64],
+    times: NDArray[np.int64],
     checksum: list[int],
     shape: tuple[int, ...],
 ) -> VideoIndex:
     """Make the index of a file's packets, once their frames are known."""
+    timestamps = _seconds(stream, times)
     return VideoIndex(
         position=headers.position,
         size=headers.size,
@@ -114,47 +115,111 @@ def build_index(stream: VideoStream) -> VideoIndex:
     Raises:
         VideoError: The file is truncated, damaged, or holds no frame.
     """
-    log, context, places = PacketLog(), stream.context, _stored_log(stream)
-    listed = len(stream.stream.index_entries)
-    parse = picture_parser(context.codec.name, context.extradata or b"")
-    if context.codec.intra_only:
-        parse = _intra_picture
-    pictures: list[Picture] = []
-    first = None
-    try:
-        for packet in stream:
-            first = packet if first is None else first
-            content = bytes(packet)
-            log.add(packet)
-            places.add(packet, content)
-            picture = parse(content) if parse is not None else None
-            if picture is None:
-                parse = None  # one doubt is enough
-            else:
-                pictures.append(picture)
-    except av.FFmpegError as error:
-        raise damage_of(stream, error, len(log), "packets read") from error
-    finally:
-        places.close()
-    headers = log.headers()
-    check_complete(stream, log, headers, listed)
-    settled = log.is_regular and len(pictures) == len(log)
-    order = _order_of_showing(headers, pictures, context.reorder_depth) if settled else None
-    frame = _decoded_alone(stream, first) if first is not None and order is not None else None
+    packets = _Packets(stream)
+    order = packets.order_of_showing()
+    frame = packets.decode_first() if order is not None else None
     if order is None or frame is None:
         return survey(stream.source)
-    entry = np.array([picture.entry for picture in pictures], np.bool_)
-    seconds, shape = _seconds(stream, headers.pts[order]), stream.upright_shape(frame)
-    index = _index_of(headers, stream, order, entry, seconds, [], shape)
-    if log.is_regular:
-        index.stored = places.packets(DecoderSettings.of(context, stream.rotation(frame)))
+    times = _without_lag(packets.headers, packets.headers.pts[order])
+    stored = packets.stored(stream.rotation(frame))
+    headers = packets.headers
+    if packets.is_packed:
+        if stored is None:
+            return survey(stream.source)
+        headers = headers._replace(position=stored.start, size=stored.size)
+    entry = np.array([picture.entry for picture in packets.pictures], np.bool_)
+    facts = order, entry, times, list[int](), stream.upright_shape(frame)
+    index = _index_of(headers, stream, *facts)
+    index.stored = stored
 
     def is_same(stored: StoredStream) -> bool:
         packet = stored.read()
         other = _decoded_alone(stored, packet) if packet is not None else None
         return other is not None and stored.is_same(other, frame, stream)
 
-    return _checked(index, stream.source, is_same)
+    index = _checked(index, stream.source, is_same)
+    return survey(stream.source) if packets.is_packed and index.stored is None else index
+
+
+class _Packets:
+    """The packets of a file, read once from start to end, and what they tell.
+
+    Args:
+        stream: The file at its first packet.
+
+    Attributes:
+        headers: Those of the packets.
+        pictures: What is in each packet, up to one that leaves a doubt.
+
+    Raises:
+        VideoError: The file is truncated or damaged.
+    """
+
+    def __init__(self, stream: VideoStream) -> None:
+        self._stream, self._log, self._places = stream, PacketLog(), _stored_log(stream)
+        self._first: Packet[Any] | None = None
+        self.pictures: list[Picture] = []
+        listed = len(stream.stream.index_entries)
+        try:
+            self._read()
+        except av.FFmpegError as error:
+            raise damage_of(stream, error, len(self._log), "packets read") from error
+        finally:
+            self._places.close()
+        self.headers = self._log.headers()
+        check_complete(stream, self._log, self.headers, listed)
+
+    def _read(self) -> None:
+        context, lent = self._stream.context, 0
+        parse = picture_parser(context.codec.name, context.extradata or b"")
+        if context.codec.intra_only:
+            parse = _intra_picture
+        for packet in self._stream:
+            self._log.add(packet)
+            if parse is None:
+                continue
+            content = bytes(packet)
+            picture = parse(content)
+            if picture is None:
+                parse = None  # one doubt is enough
+                continue
+            self._first = self._first or packet
+            self.pictures.append(picture)
+            self._places.add(packet, content, _cuts(len(content), picture, lent))
+            lent = picture.lends
+
+    @property
+    def is_packed(self) -> bool:
+        """True if the picture of a packet is stored in the one before."""
+        return any(picture.lends for picture in self.pictures)
+
+    def order_of_showing(self) -> NDArray[np.int64] | None:
+        """Sort the packets by showing, one per frame; None where they do not settle it."""
+        if not self._log.is_regular or len(self.pictures) < len(self._log):
+            return None
+        context = self._stream.context
+        # an AVI stamps the order of decoding
+        times_tell = context.codec.name != "mpeg4" or self._stream.seeks_by_showing
+        return _order_of_showing(self.headers, self.pictures, context.reorder_depth, times_tell)
+
+    def decode_first(self) -> VideoFrame | None:
+        """Decode the first packet; None if it does not decode by itself."""
+        return None if self._first is None else _decoded_alone(self._stream, self._first)
+
+    def stored(self, rotation: int) -> StoredPackets | None:
+        """Arrange where the pictures are stored; None where only FFmpeg finds them.
+
+        Args:
+            rotation: See `DecoderSettings`.
+        """
+        settings = DecoderSettings.of(self._stream.context, rotation)
+        return self._places.packets(settings, len(self.pictures))  # the last may be lent in vain
+
+
+def _cuts(size: int, picture: Picture, lent: int) -> tuple[int, ...]:
+    """Divide a packet into its own picture, unless the packet before had it, and the next one's."""
+    own = () if lent else (size - picture.lends,)
+    return (0, *own, size) if picture.lends else (0, *own)
 
 
 def _stored_log(stream: VideoStream) -> StoredLog:
@@ -187,26 +252,30 @@ def _intra_picture(_: bytes) -> Picture:
 
 
 def _order_of_showing(
-    headers: Headers, pictures: list[Picture], reorder_depth: int
+    headers: Headers, pictures: list[Picture], reorder_depth: int, times_tell: bool
 ) -> NDArray[np.int64] | None:
-    """Sort the packets by showing, one per frame; None where headers do not settle it."""
+    """Sort the packets by showing, one per frame; None where headers do not settle it.
+
+    Args:
+        headers: Those of the packets.
+        pictures: What is in each.
+        reorder_depth: Packets that may come between that of a frame and the frame.
+        times_tell: Whether the packets' times have to agree.
+    """
     if not pictures or not pictures[0].entry:
         return None
-    entry = np.array([picture.entry for picture in pictures], np.bool_)
-    if np.any(headers.key & ~entry):  # such a key frame may need earlier ones: a survey tells
+    doubted = headers.key & np.array([p.shown and not p.entry for p in pictures], np.bool_)
+    if np.any(doubted):  # such a key frame may need earlier ones: a survey tells
         return None
     shown = np.flatnonzero([picture.shown for picture in pictures])
-    times = headers.pts[shown]
-    if NO_TIME in times or len(np.unique(times)) < len(times):
-        return None
-    by_time = shown[np.argsort(times)]
-    by_picture = sorted(shown.tolist(), key=lambda i: pictures[i].order or (0, i))
-    if by_time.tolist() != by_picture:
+    by_picture = np.array(sorted(shown.tolist(), key=lambda i: pictures[i].order or (0, i)))
+    times = headers.pts[by_picture]
+    if times_tell and (NO_TIME in times or np.any(np.diff(times) <= 0)):
         return None
     needs_reorder = pictures[0].order is not None
-    if needs_reorder and _reorder_depth(times.tolist()) > reorder_depth:
+    if needs_reorder and _reorder_depth(np.argsort(by_picture).tolist()) > reorder_depth:
         return None  # the decoder would drop frames that come too late
-    return by_time
+    return by_picture
 
 
 def _reorder_depth(times: list[int]) -> int:
@@ -281,14 +350,14 @@ def survey(source: Source) -> VideoIndex:
             raise VideoError(source, "no frames", f"nothing decodes from its {len(log)} packets")
         headers = log.headers()
         check_complete(stream, log, headers, listed)  # it may have been cut since it was indexed
-        pts = headers.pts
-        times = [NO_TIME if p is None or p >= len(pts) else pts[p] for p in found.packets]
-        seconds = _seconds(stream, _without_lag(headers, np.array(times, np.int64)))
+        pts = [NO_TIME if p is None or p >= len(log) else headers.pts[p] for p in found.packets]
+        times = _without_lag(headers, np.array(pts, np.int64))
         order = np.array(found.packets_of_frames(len(log)), np.int64)
-        facts = order, headers.key, seconds, found.checksums, found.shape
+        facts = order, headers.key, times, found.checksums, found.shape
         index = _index_of(headers, stream, *facts)
         if log.is_regular:
-            index.stored = places.packets(DecoderSettings.of(stream.context, found.rotation))
+            settings = DecoderSettings.of(stream.context, found.rotation)
+            index.stored = places.packets(settings, len(log))
         return _checked(index, source, lambda stored: _first_is(stored, found.checksums[0]))
 
 

@@ -165,12 +165,14 @@ class StoredLog:
         self._window, self._begin = b"", 0  # a part of the file, and where it begins
         self._rows: list[tuple[int, int, int]] | None = [] if decoder in CODECS else None
 
-    def add(self, packet: Packet[Any], content: bytes) -> None:
+    def add(self, packet: Packet[Any], content: bytes, cuts: tuple[int, ...] = ()) -> None:
         """Look for the next packet.
 
         Args:
             packet: The packet.
             content: Its bytes.
+            cuts: Where the parts of it begin and end that the decoder is to get one by one; none
+                for the whole packet.
 
         Raises:
             OSError: The file cannot be read.
@@ -182,8 +184,10 @@ class StoredLog:
             shift = self._shift(position, content)
         if shift < 0:
             self._rows = None  # one is enough
-        else:
-            self._rows.append((position + shift, len(content), zlib.adler32(content)))
+            return
+        for begin, end in pairwise(cuts or (0, len(content))):
+            part = content[begin:end]
+            self._rows.append((position + shift + begin, len(part), zlib.adler32(part)))
 
     def _shift(self, position: int, content: bytes) -> int:
         """Count the bytes of a header before a packet; -1 where the packet is not there."""
@@ -195,15 +199,16 @@ class StoredLog:
         found = self._window.find(content, at, end - self._begin)
         return found - at if found >= 0 else -1
 
-    def packets(self, settings: DecoderSettings | None) -> StoredPackets | None:
+    def packets(self, settings: DecoderSettings | None, count: int) -> StoredPackets | None:
         """Arrange what was found; None if a packet is not stored as it is.
 
         Args:
             settings: Those of the decoder; None where it cannot be set up without the container.
+            count: Number of packets, or parts of them, from the first one on.
         """
         if not self._rows or settings is None:
             return None
-        start, size, checksum = np.array(self._rows, np.int64).T.copy()
+        start, size, checksum = np.array(self._rows[:count], np.int64).T.copy()
         return StoredPackets(start, size, checksum.astype(np.uint32), settings)
 
     def close(self) -> None:
