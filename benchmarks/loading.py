@@ -147,7 +147,7 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as cache:
-        os.environ["KINETOSCOPE_CACHE"] = cache
+        os.environ["KINETOSCOPE_CACHE"] = os.environ["KINETOSCOPE_NODE_CACHE"] = cache
         if options.growth:
             _growth(options.growth, Path(cache))
             return
@@ -189,7 +189,8 @@ def _compare_folder(folder: Path, options: argparse.Namespace) -> None:
         print("|---|---|---|" + "---|" * len(names))
         for workers in options.workers:
             index_cache.recent.clear()
-            shutil.rmtree(os.environ["KINETOSCOPE_CACHE"], ignore_errors=True)
+            for variable in ("KINETOSCOPE_CACHE", "KINETOSCOPE_NODE_CACHE"):
+                os.environ[variable] = f"{made}/cache_{workers}"
             loaders = {name: plain_loader(paths, name, workers) for name in names}
             loaders = {OURS: our_loader(root, listing, workers), **loaders}
             cold = {name: [_epoch(loader)] for name, loader in loaders.items()}

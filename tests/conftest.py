@@ -29,6 +29,13 @@ QUIET: dict[str, Any] = {
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _nothing_kept(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is known of videos outlives no test run, nor is it shared on this machine."""
+    os.environ["KINETOSCOPE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["KINETOSCOPE_NODE_CACHE_GB"] = "0"
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _few_threads() -> None:
     """Tests run on two cores; more threads only fight each other."""
     torch.set_num_threads(2)

@@ -102,6 +102,7 @@ def served(packed: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Its address on a web server; what is kept of it, and waits, are the test's own."""
     monkeypatch.setenv("KINETOSCOPE_CACHE", str(packed.parent / "cache"))
     monkeypatch.setenv("KINETOSCOPE_NODE_CACHE", str(packed.parent / "node"))
+    monkeypatch.delenv("KINETOSCOPE_NODE_CACHE_GB")
     monkeypatch.setattr(transient, "sleep", lambda _: None)
     process_blocks.cache_clear()
     with serving(packed.parent) as address:

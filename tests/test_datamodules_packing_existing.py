@@ -79,6 +79,7 @@ def test_index_beside_the_archives_on_a_server(
             path.rename(copy)
     monkeypatch.setenv("KINETOSCOPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("KINETOSCOPE_NODE_CACHE", str(tmp_path / "node"))
+    monkeypatch.delenv("KINETOSCOPE_NODE_CACHE_GB")
     process_blocks.cache_clear()
     with serving(archives) as address:
         assert_equal(batches(address), batches(str(class_folders)))

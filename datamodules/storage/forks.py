@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 
-__all__ = ["after_fork"]
+__all__ = ["after_fork", "around_fork"]
 
 
 def after_fork(renew: Callable[[], object]) -> None:
@@ -14,3 +14,17 @@ def after_fork(renew: Callable[[], object]) -> None:
     """
     if hasattr(os, "register_at_fork"):  # no process forks on Windows
         os.register_at_fork(after_in_child=renew)
+
+
+def around_fork(
+    before: Callable[[], object], after: Callable[[], object], renew: Callable[[], object]
+) -> None:
+    """Have something called around every fork from now on.
+
+    Args:
+        before: Keeps other threads from what a child must not find half done.
+        after: Lets them go on, in the parent.
+        renew: See `after_fork`.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=before, after_in_parent=after, after_in_child=renew)

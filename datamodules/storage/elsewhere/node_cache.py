@@ -16,7 +16,7 @@ from pathlib import Path
 from datamodules.errors import UserError
 from datamodules.storage.transient import tell
 
-__all__ = ["BLOCK", "FOLDER_VARIABLE", "SIZE_VARIABLE", "NodeCache", "node_cache"]
+__all__ = ["BLOCK", "FOLDER_VARIABLE", "SIZE_VARIABLE", "NodeCache", "node_cache", "own_folder"]
 
 BLOCK = 2**12
 """Bytes of a block."""
@@ -41,11 +41,14 @@ class NodeCache:
         folder: The folder; made when the first block is kept.
         max_bytes: Bytes that are kept, and at most a tenth more; 0 for none. By default half of
             what the disk has to spare, at most `MOST_BYTES`.
+
+    Attributes:
+        max_bytes: See above; None until it is known.
     """
 
     def __init__(self, folder: Path, max_bytes: int | None = None) -> None:
         self.folder = folder
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._is_off = max_bytes == 0 or not hasattr(os, "pread")  # as on Windows
         self._lock = threading.Lock()
         self._room = 0  # bytes to write before it is looked again at how much is kept
@@ -126,20 +129,33 @@ class NodeCache:
 
     def _make_room(self) -> None:
         """Remove the files that were used least lately, until those that are kept fit."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if hasattr(os, "getuid") and self.folder.stat().st_uid != os.getuid():
-            raise PermissionError(1, "it belongs to another user")
+        own_folder(self.folder)
         kept = sorted(_files(self.folder))
         total = sum(size for _, size, _ in kept)
-        if self._max_bytes is None:
+        if self.max_bytes is None:
             spare = total + shutil.disk_usage(self.folder).free
-            self._max_bytes = min(MOST_BYTES, spare // 2)
+            self.max_bytes = min(MOST_BYTES, spare // 2)
         for _, size, path in kept:
-            if total <= self._max_bytes:
+            if total <= self.max_bytes:
                 break
             path.unlink(missing_ok=True)
             total -= size
-        self._room = max(self._max_bytes // 10, BLOCK)
+        self._room = max(self.max_bytes // 10, BLOCK)
+
+
+def own_folder(folder: Path) -> None:
+    """Make a folder that only this user may look into, unless it is there.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        PermissionError: It belongs to another user, who could put anything there.
+        OSError: It cannot be made.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+        raise PermissionError(1, "it belongs to another user")
 
 
 def _files(folder: Path) -> list[tuple[float, int, Path]]:
@@ -150,6 +166,8 @@ def _files(folder: Path) -> list[tuple[float, int, Path]]:
             try:
                 state = entry.stat()
             except FileNotFoundError:  # another process removed it
+                continue
+            if entry.is_dir():  # of the indices
                 continue
             found.append((state.st_mtime, state.st_blocks * 512, Path(entry.path)))
     return found

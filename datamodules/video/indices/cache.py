@@ -1,9 +1,9 @@
-"""The cache of video indices: recent ones in the process, costly ones on disk.
+"""The cache of video indices: recent ones in the process, all on the machine, costly ones for good.
 
 An index is found by path, size and time of change of its file, or its source's own identity; a
-packed video brings one along. A costly one is also written to `$KINETOSCOPE_CACHE`, or
-`$XDG_CACHE_HOME/kinetoscope`, or `~/.cache/kinetoscope`, a few kilobytes per video; the folder may
-be deleted at any time.
+packed video brings one along. All others are kept where the processes of a machine share them. A
+costly one is written to `$KINETOSCOPE_CACHE` instead, or `$XDG_CACHE_HOME/kinetoscope`, or
+`~/.cache/kinetoscope`, a few kilobytes per video; the folder may be deleted at any time.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from datamodules.storage.elsewhere.remote_packs import cache_folder
 from datamodules.storage.forks import after_fork
 from datamodules.storage.source import Source
 from datamodules.video.indices.index import MADE_BY, VERSION, VideoIndex
+from datamodules.video.indices.node_store import node_store
 from datamodules.video.indices.notes import from_note, to_note
 
 MAX_BYTES = 64 * 2**20
@@ -116,14 +117,14 @@ def cached_index(source: Source) -> VideoIndex | None:
     key = file_key(source)
     if (index := recent.get(key)) is not None:
         return index
-    index = _read(_path_of(key)) or from_note(source.note())
+    index = _read(_path_of(key)) or from_note(source.note() or node_store().get(key))
     if index is not None:
         recent.put(key, index)
     return index
 
 
 def remember(source: Source, index: VideoIndex) -> None:
-    """Keep the index of a file; a costly one also on disk, unless its folder cannot be written.
+    """Keep the index of a file; a costly one for good, unless its folder cannot be written.
 
     Costly is a survey, and to read the packets of a file that lies elsewhere.
 
@@ -136,6 +137,8 @@ def remember(source: Source, index: VideoIndex) -> None:
     if index.is_surveyed or source.is_elsewhere:
         with contextlib.suppress(OSError):
             _write(_path_of(key), index)
+    elif not source.note():
+        node_store().put(key, to_note(index))
 
 
 def forget(source: Source) -> None:
@@ -146,6 +149,7 @@ def forget(source: Source) -> None:
     """
     key = file_key(source)
     recent.drop(key)
+    node_store().drop(key)
     with contextlib.suppress(OSError):
         _path_of(key).unlink(missing_ok=True)
 

@@ -1,0 +1,157 @@
+"""Notes of all videos that processes of this machine have indexed, shared by them in one file.
+
+Loader processes see different videos in each epoch, and a large dataset's indices do not fit into
+the memory of each. With this store a video is indexed once on a machine, not once by every process,
+and no second time for having been forgotten.
+"""
+
+import shutil
+import sqlite3
+import threading
+from functools import cache
+from pathlib import Path
+
+from datamodules.storage.elsewhere.node_cache import (
+    FOLDER_VARIABLE,
+    SIZE_VARIABLE,
+    node_cache,
+    own_folder,
+)
+from datamodules.storage.forks import around_fork
+from datamodules.storage.transient import tell
+
+__all__ = ["NodeStore", "node_store"]
+
+MOST_BYTES = 2 * 10**9
+"""Size of the store: about a million ten-second clips."""
+
+_PATIENCE = 1.0
+"""Seconds to wait for another process that writes."""
+
+
+class NodeStore:
+    """A file of notes by key, for any number of processes and threads.
+
+    It spares time and nothing else: what cannot be read is not there, what cannot be written is not
+    kept. A disk that is full or cannot be written is told of once.
+
+    Args:
+        folder: Folder of the file; made when the first note is kept.
+        max_bytes: Size of the file from which on nothing is added; 0 for no store.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self.path = folder / "indices.sqlite"
+        self._max_bytes = max_bytes
+        self._is_off = max_bytes == 0
+        self._database: sqlite3.Connection | None = None
+        self._inherited: list[sqlite3.Connection] = []  # of a parent, which may not even be closed
+        self._lock = threading.Lock()
+        # SQLite's own locks, too, must be free when a process is forked
+        around_fork(lambda: self._lock.acquire(), lambda: self._lock.release(), self._renew)
+
+    def get(self, key: str) -> bytes:
+        """Get a note, empty where there is none.
+
+        Args:
+            key: Its key.
+        """
+        found = self._ask("SELECT note FROM notes WHERE key = ?", key)
+        return found if isinstance(found, bytes) else b""
+
+    def put(self, key: str, note: bytes) -> None:
+        """Keep a note, unless the store is full.
+
+        Args:
+            key: Its key.
+            note: The note.
+        """
+        size = "(SELECT page_count * page_size FROM pragma_page_count, pragma_page_size)"
+        change = f"INSERT OR REPLACE INTO notes SELECT ?, ? WHERE {size} < ?"
+        self._ask(change, key, note, self._max_bytes)
+
+    def drop(self, key: str) -> None:
+        """Drop a note, if it is there.
+
+        Args:
+            key: Its key.
+        """
+        self._ask("DELETE FROM notes WHERE key = ?", key)
+
+    def _ask(self, words: str, *values: object) -> object:
+        """Do one thing, and give the first value of its answer."""
+        with self._lock:
+            if self._is_off:
+                return None
+            try:
+                return self._answer(words, values)
+            except sqlite3.DatabaseError as error:
+                kind = error.sqlite_errorcode & 0xFF  # without its details
+                if kind in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                    self._begin_anew()
+                elif kind != sqlite3.SQLITE_BUSY:  # another process writes for long
+                    self._turn_off(str(error))
+            except OSError as error:
+                self._turn_off(error.strerror or str(error))
+        return None
+
+    def _answer(self, words: str, values: tuple[object, ...]) -> object:
+        if self._database is None:
+            for folder in (self.path.parent.parent, self.path.parent):
+                own_folder(folder)
+            self._database = sqlite3.connect(
+                self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+            )
+            for setting in ("page_size = 16384", "journal_mode = WAL", "synchronous = OFF"):
+                self._database.execute(f"PRAGMA {setting}")
+            table = "notes (key TEXT PRIMARY KEY, note BLOB)"
+            self._database.execute(f"CREATE TABLE IF NOT EXISTS {table}")
+        row = self._database.execute(words, values).fetchone()
+        return row[0] if row else None
+
+    def _begin_anew(self) -> None:
+        """Remove a file that is broken, as after a crash of the machine; the next is another."""
+        self._close()
+        try:
+            for path in self.path.parent.glob(f"{self.path.name}*"):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            self._turn_off(error.strerror or str(error))
+
+    def _turn_off(self, reason: str) -> None:
+        self._is_off = True
+        self._close()
+        tell(
+            f"{self.path} takes no indices of videos ({reason}), which each process makes anew "
+            f"from now on; make room, set {FOLDER_VARIABLE} to another folder, or {SIZE_VARIABLE}=0"
+        )
+
+    def _close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _renew(self) -> None:
+        """Let a forked process open the file for itself."""
+        self._lock = threading.Lock()
+        if self._database is not None:
+            self._inherited.append(self._database)
+            self._database = None
+
+
+def node_store() -> NodeStore:
+    """Return the store that the environment asks for.
+
+    Raises:
+        UserError: If it asks for what is no size.
+    """
+    blocks = node_cache()
+    return _store(blocks.folder / "indices", blocks.max_bytes)
+
+
+@cache
+def _store(folder: Path, max_bytes: int | None) -> NodeStore:
+    if max_bytes is None:
+        above = next(path for path in (folder, *folder.parents) if path.exists())
+        max_bytes = min(MOST_BYTES, shutil.disk_usage(above).free // 10)
+    return NodeStore(folder, min(max_bytes, MOST_BYTES))
