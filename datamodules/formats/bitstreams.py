@@ -308,13 +308,13 @@ class MPEG4Parser:
             return self._waiting_picture(headers, vops)
         if data == self._NO_VOP:
             return Picture(None, entry=False, shown=False)
-        coded = all(len(vop) + 4 > self._MAX_PLACEHOLDER for vop in vops)
-        kinds = "".join("IPBS"[vop[0] >> 6] for vop in vops) if vops and coded else ""
+        coded = [vop for vop in vops if len(vop) + 4 > self._MAX_PLACEHOLDER]
+        kinds = "".join(["IPBS"[vop[0] >> 6] for vop in coded])
         repeated = headers.partition(b"\0\0\1\xb3")[0]
         if self._headers is None:
             self._headers = repeated
         known = repeated in (b"", self._headers)
-        if not known or kinds not in ("I", "P", "B", "S", "IB", "PB", "SB"):
+        if not known or coded != vops or kinds not in ("I", "P", "B", "S", "IB", "PB", "SB"):
             return None
         if kinds == "B":
             return self._b_picture()

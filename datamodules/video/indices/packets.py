@@ -64,7 +64,7 @@ class PacketLog:
             packet.size == 0
             or packet.is_discard
             or packet.is_corrupt
-            or packet.has_sidedata("new_extradata")
+            or (any(packet.iter_sidedata()) and packet.has_sidedata("new_extradata"))
         )
 
     def headers(self) -> Headers:

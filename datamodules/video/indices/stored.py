@@ -163,6 +163,7 @@ class StoredLog:
     def __init__(self, source: Source, decoder: str) -> None:
         self._file = source.open()
         self._window, self._begin = b"", 0  # a part of the file, and where it begins
+        self._last_shift = 0
         self._rows: list[tuple[int, int, int]] | None = [] if decoder in CODECS else None
 
     def add(self, packet: Packet[Any], content: bytes, cuts: tuple[int, ...] = ()) -> None:
@@ -196,8 +197,10 @@ class StoredLog:
             self._file.seek(position)
             self._window, self._begin = self._file.read(max(_WINDOW, end - position)), position
         at = position - self._begin
-        found = self._window.find(content, at, end - self._begin)
-        return found - at if found >= 0 else -1
+        if not self._window.startswith(content, at + self._last_shift):
+            found = self._window.find(content, at, end - self._begin)
+            self._last_shift = max(found - at, -1)
+        return self._last_shift
 
     def packets(self, settings: DecoderSettings | None, count: int) -> StoredPackets | None:
         """Arrange what was found; None if a packet is not stored as it is.
