@@ -80,6 +80,7 @@ Begin with:
   kinetoscope COMMAND --help              options of a command
   kinetoscope fit --help=data             keys of a topic, with meaning and default
   kinetoscope configs                     layers and recipes to give as --config
+  kinetoscope --version                   what is installed, for a report
 
 Every command takes --plugins FILE.py: networks, datasets, samplers, losses of your own, which a
 config may then name (docs/extending.md).
@@ -106,6 +107,11 @@ def main(args: Sequence[str] | None = None) -> None:
     words, plugins = _without_plugins(list(sys.argv[1:] if args is None else args))
     if not words or words[0] in {"-h", "--help"}:
         sys.stdout.write(overview())
+        return
+    if words[0] == "--version":
+        from lightning_modules.runs.versions import versions_line
+
+        sys.stdout.write(f"{versions_line()}\n")
         return
     command = words[0]
     if command not in COMMANDS:

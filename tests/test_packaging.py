@@ -11,7 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import PROJECT_ROOT
+
+from lightning_modules.cli import main
 
 PACKAGES = ("models", "datamodules", "lightning_modules")
 ALLOWED = {
@@ -301,3 +304,20 @@ def test_no_test_folder_shadows_a_package() -> None:
     assert not list((PROJECT_ROOT / "tests").rglob("__init__.py"))
     inner = {path.name for path in (PROJECT_ROOT / "tests").iterdir() if path.is_dir()}
     assert not inner & set(PACKAGES)
+
+
+def test_version_line_names_what_a_report_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--version"])
+    (line,) = capsys.readouterr().out.splitlines()
+    for name in ("kinetoscope", "torch", "lightning", "av", "Python"):
+        assert re.search(rf"\b{name} \d", line), name
+
+
+def test_release_files_agree() -> None:
+    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((PROJECT_ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
+    assert re.search(r"^## (Unreleased|\d)", (PROJECT_ROOT / "CHANGELOG.md").read_text(), re.M)
+    for path in (PROJECT_ROOT / ".github").rglob("*.yml"):
+        assert yaml.safe_load(path.read_text())["name"], path

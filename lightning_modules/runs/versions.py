@@ -1,5 +1,6 @@
 """Versions behind a result: of the libraries, and the commit of this code."""
 
+import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +26,13 @@ def code_commit() -> str:
     except (FileNotFoundError, subprocess.CalledProcessError):
         pass
     return f"release {version('kinetoscope')}"
+
+
+def versions_line() -> str:
+    """Say in one line what runs here, for `kinetoscope --version` and reports of faults."""
+    own, *others = (f"{name} {number}" for name, number in library_versions().items())
+    system = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    return f"{own} ({code_commit()}), {', '.join(others)}, {system}"
 
 
 def _git(folder: Path, *words: str) -> str:
