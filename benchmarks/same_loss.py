@@ -38,14 +38,14 @@ def main() -> int:
             before, after = (losses(tree, options, Path(folder)) for tree in (other, Path.cwd()))
         finally:
             subprocess.run(["git", "worktree", "remove", "--force", other], check=True)
-    differing = [step for step in before if before[step] != after[step]]
-    print(f"{len(before)} steps, last loss {after[max(after)]:.6f}; {len(differing)} differ")
+    differing = [step for step in sorted({*before, *after}) if before.get(step) != after.get(step)]
+    print(f"{len(before)} steps, last loss {after[max(after)]}; {len(differing)} differ")
     for step in differing[:5]:
-        print(f"  step {step}: {before[step]!r} at {options.commit}, {after[step]!r} here")
+        print(f"  step {step}: {before.get(step)} at {options.commit}, {after.get(step)} here")
     return int(bool(differing))
 
 
-def losses(tree: Path, options: argparse.Namespace, folder: Path) -> dict[int, float]:
+def losses(tree: Path, options: argparse.Namespace, folder: Path) -> dict[int, str]:
     """Train with the code of a tree.
 
     Args:
@@ -54,17 +54,18 @@ def losses(tree: Path, options: argparse.Namespace, folder: Path) -> dict[int, f
         folder: For the run.
 
     Returns:
-        Loss of each step.
+        Loss of each step, in all its digits.
 
     Raises:
-        SystemExit: If a training fails.
+        SystemExit: If a training fails, or logs no loss.
     """
     runs = folder / f"runs_{tree.name}"
     command = [sys.executable, "-m", "lightning_modules", "fit", "--config", "quickstart"]
     command += [f"--trainer.max_steps={options.steps}", "--trainer.log_every_n_steps=1"]
     command += ["--trainer.limit_val_batches=0", "--seed_everything=0"]
     command += [f"--data.root={options.data.resolve()}", f"--run.folder={runs}", *options.options]
-    environment = {**os.environ, "WANDB_MODE": "offline"}
+    caches = dict.fromkeys(("KINETOSCOPE_CACHE", "KINETOSCOPE_NODE_CACHE"), f"{runs}_cache")
+    environment = {**os.environ, **caches, "WANDB_MODE": "offline"}
     done = subprocess.run(
         command, cwd=tree, env=environment, capture_output=True, text=True, check=False
     )
@@ -73,7 +74,9 @@ def losses(tree: Path, options: argparse.Namespace, folder: Path) -> dict[int, f
     (table,) = runs.glob("*/0/metrics.csv")
     with table.open() as file:
         rows = [row for row in csv.DictReader(file) if row["train/loss"]]
-    return {int(row["step"]): float(row["train/loss"]) for row in rows}
+    if not rows:
+        raise SystemExit(f"{tree}: no loss was logged")
+    return {int(row["step"]): row["train/loss"] for row in rows}
 
 
 if __name__ == "__main__":

@@ -100,7 +100,8 @@ def _row(network: str, probe: str, effects: list[Effect]) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--folder", type=Path, default=Path("runs/motion_shapes"))
-    parser.add_argument("--epochs", type=int, default=6, help="of a training that is missing")
+    text = "of a training that is missing, instead of each network's own"
+    parser.add_argument("--epochs", type=int, help=text)
     add_options(parser)
     return parser.parse_args()
 

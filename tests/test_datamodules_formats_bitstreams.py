@@ -7,11 +7,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from video_files import assert_exact, scene, write
+from video_files import assert_exact, remux, scene, write
 
+from datamodules.formats.mpeg4 import MPEG4Parser
 from datamodules.storage.source import as_source
+from datamodules.video.indices import building
 from datamodules.video.indices.building import build_index, survey
 from datamodules.video.indices.index import VideoIndex
+from datamodules.video.indices.stored import StoredLog
 from datamodules.video.stream import VideoStream
 
 VOP = b"\0\0\1\xb6"
@@ -112,12 +115,33 @@ def beginning_between(packets: Packets) -> Packets:
     return [packets[0] + packets[2], *packets[2:]]
 
 
+def with_other_headers(packets: Packets) -> Packets:
+    """Name another encoder within the stream: its inverse transform may be another."""
+    at = next(i for i, packet in enumerate(packets) if i > 9 and DIVX in packet)
+    changed = packets[at].replace(b"DivX503b1393p", b"DivX503b1394p")
+    return [*packets[:at], changed, *packets[at + 1 :]]
+
+
+def with_two_marks(packets: Packets) -> Packets:
+    return [packet.replace(DIVX, DIVX + DIVX[:-1]) for packet in packets]
+
+
+def with_reference_in_between(packets: Packets) -> Packets:
+    """Send another reference where a B-VOP waits: the decoder drops it."""
+    at = packets.index(PLACEHOLDER, 9)
+    reference = next(packet for packet in packets[9:] if packet.count(VOP) == 2)
+    return [*packets[:at], reference[: reference.rindex(VOP)], *packets[at + 1 :]]
+
+
 CHANGES = [
     without_mark,
     without_placeholder,
     with_placeholder,
     with_three,
     with_headers,
+    with_other_headers,
+    with_two_marks,
+    with_reference_in_between,
     beginning_between,
 ]
 
@@ -127,3 +151,60 @@ def test_doubtful_packing_is_decoded_once(
     tmp_path: Path, change: Callable[[Packets], Packets]
 ) -> None:
     assert assert_exact(packed_avi(tmp_path, change)).index.is_surveyed
+
+
+def test_b_vop_without_a_picture_to_follow_gives_none(tmp_path: Path) -> None:
+    def cut_behind_a_pair(packets: Packets) -> Packets:
+        last = max(i for i, packet in enumerate(packets) if packet.count(VOP) == 2)
+        return packets[: last + 1]
+
+    found = assert_exact(packed_avi(tmp_path, cut_behind_a_pair)).index
+    assert not found.is_surveyed
+    assert found.num_frames < 40
+
+
+def test_packed_pictures_that_cannot_be_read_one_by_one_are_decoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StoredLog, "packets", lambda *_: None)
+    assert assert_exact(packed_avi(tmp_path)).index.is_surveyed
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.mkv", "a.mp4"])
+@pytest.mark.parametrize("lost", [(10, 14), (11, 12), (12, 15)])
+def test_b_vops_out_of_their_place_are_not_counted(
+    tmp_path: Path, name: str, lost: tuple[int, int]
+) -> None:
+    """FFmpeg drops a B-VOP whose time is not between those of its references."""
+    source = write(tmp_path / f"whole_{name}", "mpeg4", scene(40), options={"bf": "2", "g": "15"})
+    assert not assert_exact(source).index.is_surveyed
+    assert_exact(remux(source, tmp_path / name, lambda n, _: not lost[0] <= n < lost[1]))
+
+
+def test_interlaced_b_vops_are_decoded_once(tmp_path: Path) -> None:
+    options = {"bf": "2", "g": "15", "flags": "+ildct+ilme"}
+    path = write(tmp_path / "a.mp4", "mpeg4", scene(40), options=options)
+    assert assert_exact(path).index.is_surveyed
+
+
+def test_empty_packet_of_a_stream_that_packs_nothing_is_a_doubt(tmp_path: Path) -> None:
+    with av.open(str(write(tmp_path / "a.avi", "mpeg4", scene(5)))) as file:
+        first = next(bytes(packet) for packet in file.demux(video=0))
+    parser = MPEG4Parser(b"")
+    assert parser.picture(first) is not None
+    assert parser.picture(b"\x7f") is None
+    packing = MPEG4Parser(DIVX)
+    assert packing.picture(first) is not None
+    assert packing.picture(b"\x7f") is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "expected"),
+    [("a.avi", "mpeg4", True), ("a.mp4", "mpeg4", False), ("a.avi", "libx264", False)],
+)
+def test_lag_of_an_encoder_is_one_of_mpeg4_in_avi(
+    tmp_path: Path, name: str, codec: str, expected: bool
+) -> None:
+    source = as_source(write(tmp_path / name, codec, scene(5)))
+    with VideoStream(source, strict=True) as stream:
+        assert building._stamps_decoding(stream) is expected

@@ -166,8 +166,9 @@ def test_store_is_bounded(folder: Path) -> None:
     for number in range(1000):
         store.put(str(number), bytes(3000))
     assert store.path.stat().st_size < 1.2e6
-    assert store.get("0")
-    assert not store.get("999")
+    assert store.get("999")
+    assert store.get("900")
+    assert not store.get("0")  # the oldest go first
 
 
 def test_environment_says_that_nothing_is_kept(
@@ -189,6 +190,65 @@ def test_folder_of_someone_else_is_not_used(
     (sentence,) = said
     assert "indices.sqlite takes no indices of videos (it belongs to another user)" in sentence
     assert not folder.exists()
+
+
+def test_store_of_a_parent_that_closes_before_its_child(folder: Path) -> None:
+    """SQLite gives a child no locks of its own on a file that its parent had open."""
+    store = NodeStore(folder, 10**9)
+    store.put("first", b"note")
+    go_on, ready = FORK.Event(), FORK.Event()
+
+    def child() -> None:
+        store.put("child 0", b"note")
+        ready.set()
+        go_on.wait(60)
+        for number in range(500):
+            store.put(f"child {number}", f"{number}".encode() * 900)
+
+    process = FORK.Process(target=child)
+    process.start()
+    assert ready.wait(60)
+    store.put("parent", b"note")
+    store._close()
+    other = NodeStore(folder, 10**9)
+    go_on.set()
+    for number in range(500):
+        other.put(f"other {number}", f"{-number}".encode() * 900)
+    process.join(60)
+    assert process.exitcode == 0
+    last = NodeStore(folder, 10**9)
+    for number in range(500):
+        assert last.get(f"child {number}") == f"{number}".encode() * 900
+        assert last.get(f"other {number}") == f"{-number}".encode() * 900
+
+
+def test_note_of_another_video_is_none(folder: Path) -> None:
+    store = NodeStore(folder, 10**9)
+    store.put("a", b"note of a")
+    with sqlite3.connect(store.path) as database:
+        database.execute("UPDATE notes SET key = 'b'")
+        database.execute("INSERT INTO notes VALUES ('c', 'no bytes, and \xff')")
+    assert store.get("b") == b""
+    assert store.get("c") == b""
+    assert store.get("a") == b""
+
+
+@pytest.mark.parametrize("fault", ["no temporary folder", "may not be entered"])
+def test_store_that_cannot_be_is_no_fault_of_a_video(
+    video: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, fault: str, said: list[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise FileNotFoundError("no usable temporary directory")
+
+    if fault == "no temporary folder":
+        monkeypatch.setattr(store_module, "node_cache", fail)
+    else:
+        monkeypatch.setattr(store_module.shutil, "disk_usage", fail)
+        monkeypatch.setattr(store_module, "own_folder", fail)
+    assert_exact(video)
+    index_cache.recent.clear()
+    assert_exact(video)
+    assert len(said) == int(fault == "may not be entered")
 
 
 def test_full_disk_is_told_of_once(

@@ -9,33 +9,12 @@ H.264 7.3 and 8.2.1, the VP9 bitstream specification 6.2 and Annex B, ISO/IEC 14
 Visual).
 """
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from datamodules.errors import UserError
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """The picture in a packet.
-
-    Args:
-        order: Sort key of the time of showing among all pictures of the stream, from the bitstream;
-            None: shown in decoding order.
-        entry: Decoding may begin here and gives the same frames as decoding from the start of the
-            file.
-        shown: False for a picture that only serves as a reference, and for none.
-        lends: Bytes at the end of the packet that are the picture of the next one.
-    """
-
-    order: tuple[int, int] | None
-    entry: bool
-    shown: bool = True
-    lends: int = 0
-
-
-PictureParser = Callable[[bytes], Picture | None]
+from datamodules.formats.mpeg4 import MPEG4Parser
+from datamodules.formats.pictures import Bits, Picture, PictureParser
 
 
 def picture_parser(codec: str, extradata: bytes) -> PictureParser | None:
@@ -54,42 +33,6 @@ def picture_parser(codec: str, extradata: bytes) -> PictureParser | None:
     if codec == "mpeg4":
         return MPEG4Parser(extradata).picture
     return vp9_picture if codec == "vp9" else None
-
-
-class Bits:
-    """A header, read bit by bit.
-
-    Args:
-        data: The bytes, without emulation prevention.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        self._value = int.from_bytes(data, "big")
-        self._left = 8 * len(data)
-
-    def u(self, count: int) -> int:
-        """Read an unsigned number of `count` bits.
-
-        Raises:
-            UserError: The data ends.
-        """
-        self._left -= count
-        if self._left < 0:
-            raise UserError("header ends early")
-        return (self._value >> self._left) & ((1 << count) - 1)
-
-    def ue(self) -> int:
-        """Read an unsigned Exp-Golomb number (H.264 9.1)."""
-        rest = self._value & ((1 << self._left) - 1)
-        self._left = 2 * rest.bit_length() - self._left - 1  # n zeros are followed by n + 1 bits
-        if self._left < 0:
-            raise UserError("header ends early")
-        return (rest >> self._left) - 1
-
-    def se(self) -> int:
-        """Read a signed Exp-Golomb number (H.264 9.1.1)."""
-        code = self.ue()
-        return (code + 1) // 2 if code & 1 else -(code // 2)
 
 
 def _unescaped(data: bytes) -> bytes:
@@ -267,81 +210,6 @@ def _start_code_units(data: bytes) -> Iterator[bytes]:
         following = data.find(b"\0\0\1", at + 3)
         yield data[at + 3 : following if following >= 0 else len(data)]
         at = following
-
-
-_VOP = b"\0\0\1\xb6"
-"""Start code of a video object plane."""
-
-
-class MPEG4Parser:
-    """A parser for each packet's video object plane (ISO/IEC 14496-2 6.2.5).
-
-    Decoding may begin at an I-VOP that repeats the headers of the first packet: among them is the
-    name of the encoder, which decides the inverse transform.
-
-    The AVIs of UCF101 and HMDB51 pack B-VOPs: a packet holds a P-VOP and the B-VOP shown before it,
-    which the decoder keeps for the next packet. That one holds another B-VOP, which waits in its
-    turn, or a VOP that is not coded, in its place.
-
-    Args:
-        extradata: Headers before the first packet.
-    """
-
-    _MAX_PLACEHOLDER = 24  # bytes; smaller VOPs may be "not coded" and give no frame
-    _PACKS = re.compile(b"\0\0\1\xb2DivX[0-9]+(?:Build|b)[0-9]+p")  # written by whoever packs VOPs
-    _NO_VOP = b"\x7f"  # packet of an encoder that has no picture yet
-
-    def __init__(self, extradata: bytes) -> None:
-        self._extradata = extradata
-        self._headers: bytes | None = None
-        self._references = self._between = 0  # VOPs of the kind I or P, B-VOPs since the last one
-        self._is_waiting = False  # a B-VOP came with the packet before
-
-    def picture(self, data: bytes) -> Picture | None:
-        """Find the picture of the next packet.
-
-        Args:
-            data: The packet.
-        """
-        headers, *vops = data.split(_VOP)
-        if self._is_waiting:
-            return self._waiting_picture(headers, vops)
-        if data == self._NO_VOP:
-            return Picture(None, entry=False, shown=False)
-        coded = [vop for vop in vops if len(vop) + 4 > self._MAX_PLACEHOLDER]
-        kinds = "".join(["IPBS"[vop[0] >> 6] for vop in coded])
-        repeated = headers.partition(b"\0\0\1\xb3")[0]
-        if self._headers is None:
-            self._headers = repeated
-        known = repeated in (b"", self._headers)
-        if not known or coded != vops or kinds not in ("I", "P", "B", "S", "IB", "PB", "SB"):
-            return None
-        if kinds == "B":
-            return self._b_picture()
-        self._references, self._between = self._references + 1, 0
-        self._is_waiting = len(kinds) == 2
-        if self._is_waiting and not self._PACKS.search(self._extradata + self._headers):
-            return None
-        lends = len(_VOP + vops[1]) if self._is_waiting else 0
-        entry = kinds[0] == "I" and repeated == self._headers
-        return Picture((self._references, 0), entry, lends=lends)
-
-    def _waiting_picture(self, headers: bytes, vops: list[bytes]) -> Picture | None:
-        """Find the picture of a packet whose own VOP waits, or stands for the one that waited."""
-        if headers or len(vops) != 1 or not vops[0]:
-            return None
-        kind, is_small = vops[0][0] >> 6, len(vops[0]) + 4 <= self._MAX_PLACEHOLDER
-        self._is_waiting = kind == 2 and not is_small
-        if not self._is_waiting and not (kind == 1 and is_small):
-            return None
-        return self._b_picture(lends=len(_VOP + vops[0]) if self._is_waiting else 0)
-
-    def _b_picture(self, *, lends: int = 0) -> Picture | None:
-        """Place a B-VOP between the two last references; None where there are not two."""
-        self._between += 1
-        if self._references < 2:
-            return None
-        return Picture((self._references - 1, self._between), entry=False, lends=lends)
 
 
 def vp9_picture(data: bytes) -> Picture | None:

@@ -21,7 +21,8 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from datamodules.formats.bitstreams import Picture, picture_parser
+from datamodules.formats.bitstreams import picture_parser
+from datamodules.formats.pictures import Picture
 from datamodules.storage.source import Source
 from datamodules.video.errors import BrokenPromiseError, VideoError
 from datamodules.video.indices.completeness import check_complete, damage_of
@@ -49,6 +50,8 @@ def _index_of(
     shape: tuple[int, ...],
 ) -> VideoIndex:
     """Make the index of a file's packets, once their frames are known."""
+    if _stamps_decoding(stream):
+        times = _without_lag(headers, times)
     timestamps = _seconds(stream, times)
     return VideoIndex(
         position=headers.position,
@@ -93,6 +96,11 @@ def _seconds(stream: VideoStream, times: NDArray[np.int64]) -> NDArray[np.float6
     return np.sort(seconds)
 
 
+def _stamps_decoding(stream: VideoStream) -> bool:
+    """True of MPEG-4 in AVI, whose packets say when they are decoded."""
+    return stream.context.codec.name == "mpeg4" and not stream.seeks_by_showing
+
+
 def _without_lag(headers: Headers, times: NDArray[np.int64]) -> NDArray[np.int64]:
     """Close the gap that an encoder's own delay leaves behind the first frame.
 
@@ -120,17 +128,13 @@ def build_index(stream: VideoStream) -> VideoIndex:
     frame = packets.decode_first() if order is not None else None
     if order is None or frame is None:
         return survey(stream.source)
-    times = _without_lag(packets.headers, packets.headers.pts[order])
-    stored = packets.stored(stream.rotation(frame))
-    headers = packets.headers
-    if packets.is_packed:
-        if stored is None:
-            return survey(stream.source)
-        headers = headers._replace(position=stored.start, size=stored.size)
+    stored, headers = packets.stored(stream.rotation(frame)), packets.headers
     entry = np.array([picture.entry for picture in packets.pictures], np.bool_)
-    facts = order, entry, times, list[int](), stream.upright_shape(frame)
+    facts = order, entry, headers.pts[order], list[int](), stream.upright_shape(frame)
     index = _index_of(headers, stream, *facts)
     index.stored = stored
+    if packets.is_packed and stored is not None:
+        index.position, index.size = stored.start, stored.size
 
     def is_same(stored: StoredStream) -> bool:
         packet = stored.read()
@@ -197,10 +201,8 @@ class _Packets:
         """Sort the packets by showing, one per frame; None where they do not settle it."""
         if not self._log.is_regular or len(self.pictures) < len(self._log):
             return None
-        context = self._stream.context
-        # an AVI stamps the order of decoding
-        times_tell = context.codec.name != "mpeg4" or self._stream.seeks_by_showing
-        return _order_of_showing(self.headers, self.pictures, context.reorder_depth, times_tell)
+        depth, times_tell = self._stream.context.reorder_depth, not _stamps_decoding(self._stream)
+        return _order_of_showing(self.headers, self.pictures, depth, times_tell)
 
     def decode_first(self) -> VideoFrame | None:
         """Decode the first packet; None if it does not decode by itself."""
@@ -278,12 +280,12 @@ def _order_of_showing(
     return by_picture
 
 
-def _reorder_depth(times: list[int]) -> int:
+def _reorder_depth(ranks: list[int]) -> int:
     """Count the earlier packets shown after a packet, at most."""
     depth, seen = 0, list[int]()
-    for time in times:
-        depth = max(depth, len(seen) - bisect_left(seen, time))
-        insort(seen, time)
+    for rank in ranks:
+        depth = max(depth, len(seen) - bisect_left(seen, rank))
+        insort(seen, rank)
     return depth
 
 
@@ -351,7 +353,7 @@ def survey(source: Source) -> VideoIndex:
         headers = log.headers()
         check_complete(stream, log, headers, listed)  # it may have been cut since it was indexed
         pts = [NO_TIME if p is None or p >= len(log) else headers.pts[p] for p in found.packets]
-        times = _without_lag(headers, np.array(pts, np.int64))
+        times = np.array(pts, np.int64)
         order = np.array(found.packets_of_frames(len(log)), np.int64)
         facts = order, headers.key, times, found.checksums, found.shape
         index = _index_of(headers, stream, *facts)

@@ -13,7 +13,7 @@ from datamodules.storage.source import Source
 from datamodules.video.indices.stored import StoredPackets
 from datamodules.video.stored_stream import StoredStream
 
-VERSION = 6
+VERSION = 7
 """Version of indices, and of the rules by which a video is refused instead."""
 
 MADE_BY = [VERSION, *av.library_versions["libavcodec"], *av.library_versions["libavformat"]]

@@ -5,6 +5,7 @@ the memory of each. With this store a video is indexed once on a machine, not on
 and no second time for having been forgotten.
 """
 
+import os
 import shutil
 import sqlite3
 import threading
@@ -22,11 +23,19 @@ from datamodules.storage.transient import tell
 
 __all__ = ["NodeStore", "node_store"]
 
-MOST_BYTES = 2 * 10**9
+MAX_STORE_BYTES = 2 * 10**9
 """Size of the store: about a million ten-second clips."""
 
 _PATIENCE = 1.0
 """Seconds to wait for another process that writes."""
+_IS_FULL = (
+    "SELECT (page_count - freelist_count) * page_size >= ? "
+    "FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+)
+_MAKE_ROOM = (
+    "DELETE FROM notes WHERE rowid IN "
+    "(SELECT rowid FROM notes ORDER BY rowid LIMIT (SELECT 1 + count(*) / 10 FROM notes))"
+)
 
 
 class NodeStore:
@@ -37,7 +46,7 @@ class NodeStore:
 
     Args:
         folder: Folder of the file; made when the first note is kept.
-        max_bytes: Size of the file from which on nothing is added; 0 for no store.
+        max_bytes: Size of the file; 0 for no store.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -45,10 +54,8 @@ class NodeStore:
         self._max_bytes = max_bytes
         self._is_off = max_bytes == 0
         self._database: sqlite3.Connection | None = None
-        self._inherited: list[sqlite3.Connection] = []  # of a parent, which may not even be closed
-        self._lock = threading.Lock()
-        # SQLite's own locks, too, must be free when a process is forked
-        around_fork(lambda: self._lock.acquire(), lambda: self._lock.release(), self._renew)
+        self._lock = threading.RLock()  # a handler of a signal may fork
+        around_fork(self._prepare_fork, lambda: self._lock.release(), self._renew)
 
     def get(self, key: str) -> bytes:
         """Get a note, empty where there is none.
@@ -56,19 +63,20 @@ class NodeStore:
         Args:
             key: Its key.
         """
-        found = self._ask("SELECT note FROM notes WHERE key = ?", key)
-        return found if isinstance(found, bytes) else b""
+        found = self._ask("SELECT CAST(note AS BLOB) FROM notes WHERE key = ?", key)
+        own = key.encode()  # a broken file may answer with another video's
+        return found[len(own) :] if isinstance(found, bytes) and found.startswith(own) else b""
 
     def put(self, key: str, note: bytes) -> None:
-        """Keep a note, unless the store is full.
+        """Keep a note; where the store is full, the tenth goes that was kept first.
 
         Args:
             key: Its key.
             note: The note.
         """
-        size = "(SELECT page_count * page_size FROM pragma_page_count, pragma_page_size)"
-        change = f"INSERT OR REPLACE INTO notes SELECT ?, ? WHERE {size} < ?"
-        self._ask(change, key, note, self._max_bytes)
+        if self._ask(_IS_FULL, self._max_bytes):
+            self._ask(_MAKE_ROOM)
+        self._ask("INSERT OR REPLACE INTO notes VALUES (?, ?)", key, key.encode() + note)
 
     def drop(self, key: str) -> None:
         """Drop a note, if it is there.
@@ -85,8 +93,11 @@ class NodeStore:
                 return None
             try:
                 return self._answer(words, values)
-            except sqlite3.DatabaseError as error:
-                kind = error.sqlite_errorcode & 0xFF  # without its details
+            except sqlite3.ProgrammingError:  # a handler of a signal forked, which closes the file
+                return None
+            except sqlite3.Error as error:
+                # its kind without details; Python's own errors, of a broken file, have none
+                kind = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
                 if kind in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                     self._begin_anew()
                 elif kind != sqlite3.SQLITE_BUSY:  # another process writes for long
@@ -127,16 +138,18 @@ class NodeStore:
         )
 
     def _close(self) -> None:
-        if self._database is not None:
-            self._database.close()
-            self._database = None
+        database, self._database = self._database, None
+        if database is not None:
+            database.close()
+
+    def _prepare_fork(self) -> None:
+        """Close the file: SQLite gives a forked process no locks of its own on one that is open."""
+        self._lock.acquire()
+        self._close()
 
     def _renew(self) -> None:
         """Let a forked process open the file for itself."""
-        self._lock = threading.Lock()
-        if self._database is not None:
-            self._inherited.append(self._database)
-            self._database = None
+        self._lock = threading.RLock()
 
 
 def node_store() -> NodeStore:
@@ -145,13 +158,19 @@ def node_store() -> NodeStore:
     Raises:
         UserError: If it asks for what is no size.
     """
-    blocks = node_cache()
+    try:
+        blocks = node_cache()
+    except OSError:  # there is no folder for temporary files
+        return _store(Path(os.devnull), 0)
     return _store(blocks.folder / "indices", blocks.max_bytes)
 
 
 @cache
 def _store(folder: Path, max_bytes: int | None) -> NodeStore:
     if max_bytes is None:
-        above = next(path for path in (folder, *folder.parents) if path.exists())
-        max_bytes = min(MOST_BYTES, shutil.disk_usage(above).free // 10)
-    return NodeStore(folder, min(max_bytes, MOST_BYTES))
+        try:
+            above = next(path for path in (folder, *folder.parents) if path.exists())
+            max_bytes = shutil.disk_usage(above).free // 10
+        except OSError:  # it may not be entered, as is told when it is used
+            max_bytes = MAX_STORE_BYTES
+    return NodeStore(folder, min(max_bytes, MAX_STORE_BYTES))
