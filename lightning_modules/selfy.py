@@ -28,6 +28,8 @@ class SELFYModule(VideoClassifier):
         integration: How they are integrated over their neighbourhood and over the offsets.
         similarity: Similarity of two features.
         position: Stage after which the block stands; null for the network's own.
+        last_scale: First scale of what the block adds; null for 0, the authors', which suits a
+            trunk that is trained already. Where nothing is trained yet, 1.
         optimization: How it is optimized.
         kwargs: Arguments of `VideoClassifier`.
     """
@@ -43,6 +45,7 @@ class SELFYModule(VideoClassifier):
         integration: Literal["convolution", "pointwise", "mean"] = "convolution",
         similarity: Literal["cosine", "dot", "softmax"] = "cosine",
         position: int | None = None,
+        last_scale: float | None = None,
         optimization: Optimization = OPTIMIZATION,
         **kwargs: Any,
     ) -> None:
@@ -53,6 +56,7 @@ class SELFYModule(VideoClassifier):
             "integration": integration,
             "similarity": similarity,
             "position": position,
+            "last_scale": last_scale,
         }
         super().__init__(
             network=network,

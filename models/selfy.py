@@ -11,6 +11,7 @@ Axes: B clips, C channels, T frames, H rows, W columns (h, w: of the reduced map
 offsets, U rows and V columns of the window.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
@@ -103,7 +104,7 @@ class FrameUpsample(nn.ConvTranspose2d):
 
 
 class SELFYBlock(nn.Module):
-    """relu(x + g(STSS(x))), with a last scale of 0: the identity until it is trained.
+    """relu(x + g(STSS(x))), the identity until it is trained.
 
     Args:
         channels: C.
@@ -114,6 +115,7 @@ class SELFYBlock(nn.Module):
         extraction: Method that makes a vector of the similarities of a position to one frame.
         integration: Method that merges vectors over neighbours and offsets.
         similarity: Measure that compares two positions.
+        last_scale: Scale of g's last normalization at first, 0 in the authors' code.
 
     Raises:
         ValueError: On the call, when every offset leads out of the clip.
@@ -130,6 +132,7 @@ class SELFYBlock(nn.Module):
         extraction: Extraction = "convolution",
         integration: Integration = "convolution",
         similarity: Similarity = "cosine",
+        last_scale: float = 0.0,
     ) -> None:
         super().__init__()
         self.offsets = tuple(offsets)
@@ -149,7 +152,7 @@ class SELFYBlock(nn.Module):
         self.relu = nn.ReLU()
         init_convolutions(self.modules())
         nn.init.kaiming_normal_(self.upsample.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.zeros_(self.bn.weight)
+        nn.init.constant_(self.bn.weight, last_scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x, (B, C, T, H, W), to the same shape."""
@@ -224,6 +227,9 @@ class SELFY(FrameConsensusResNet):
         integration: `convolution`, `pointwise` or `mean`.
         similarity: `cosine`, `dot` or `softmax`.
         position: The block follows `layer<position>`; None for 2, which is res3 (tiny: 1).
+        last_scale: First scale of what the block adds. 0, the authors', suits a trunk that is
+            trained already: the block changes nothing at first, and learns nothing either until
+            the scale has left 0. Where nothing is trained yet, 1 lets it learn from the first step.
         dropout: Probability of dropping a feature before the classifier.
 
     Raises:
@@ -245,6 +251,7 @@ class SELFY(FrameConsensusResNet):
         integration: Integration = "convolution",
         similarity: Similarity = "cosine",
         position: int | None = None,
+        last_scale: float = 0.0,
         dropout: float = 0.5,
     ) -> None:
         architecture = get_architecture(arch)
@@ -255,6 +262,8 @@ class SELFY(FrameConsensusResNet):
         check_choice("extraction", extraction, get_args(Extraction))
         check_choice("integration", integration, get_args(Integration))
         check_choice("similarity", similarity, get_args(Similarity))
+        if not 0 <= last_scale < math.inf:
+            raise ValueError(f"last_scale is {last_scale}; it must be at least 0")
         check_integer("window", window)
         check_integer("position", position)
         if window < 3 or window % 2 == 0:
@@ -274,6 +283,7 @@ class SELFY(FrameConsensusResNet):
             extraction=extraction,
             integration=integration,
             similarity=similarity,
+            last_scale=last_scale,
         )
 
     def init_classifier(self, layer: nn.Linear) -> None:

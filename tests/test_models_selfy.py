@@ -273,6 +273,14 @@ def test_block_is_the_identity_at_first_and_learns(size: tuple[int, int]) -> Non
     assert block.bn.weight.grad.abs().max() > 0
 
 
+@pytest.mark.parametrize("last_scale", [0.0, 1.0])
+def test_block_learns_from_the_first_step_with_a_last_scale(last_scale: float) -> None:
+    block = SELFYBlock(32, (-1, 0, 1), 5, hidden=16, features=16, last_scale=last_scale)
+    block(torch.rand(2, 32, 3, 14, 14)).square().sum().backward()
+    inside = [weight.grad for name, weight in block.named_parameters() if "bn." not in name]
+    assert all(grad is not None and bool(grad.any()) is bool(last_scale) for grad in inside)
+
+
 def test_upsampling_fills_every_second_place_only() -> None:
     block = SELFYBlock(32, (0,), 5, hidden=16, features=16)
     larger = block.upsample.resize(torch.ones(1, 16, 2, 3, 3), 5, 6)
@@ -286,9 +294,8 @@ def test_upsampling_fills_every_second_place_only() -> None:
 @pytest.mark.parametrize("integration", ["convolution", "pointwise", "mean"])
 def test_every_variant_sees_the_order_of_frames(extraction: str, integration: str) -> None:
     network = models.get_model(
-        "selfy_tsn_tiny", 3, extraction=extraction, integration=integration
+        "selfy_tsn_tiny", 3, extraction=extraction, integration=integration, last_scale=1
     ).eval()
-    nn.init.ones_(network.get_submodule("selfy.bn").weight)  # type: ignore[arg-type]
     clip = network.example_inputs(2, 5, 45)[0]
 
     with torch.no_grad():
@@ -337,6 +344,7 @@ def test_classifier_starts_xavier_uniform() -> None:
         ({"offsets": "12"}, "offsets is '12'; give a list of whole numbers"),
         ({"offsets": 2}, "offsets is 2; give a list of whole numbers"),
         ({"window": 5.0}, "window is 5.0; give a whole number"),
+        ({"last_scale": -1.0}, "last_scale is -1.0; it must be at least 0"),
         ({"position": 1.5}, "position is 1.5; give a whole number"),
         ({"position": 3}, "choose a stage from 1 to 2"),
         ({"similarity": "l2"}, "similarity is 'l2'"),
