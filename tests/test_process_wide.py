@@ -47,6 +47,8 @@ ALLOWED = {
     # put back; of a worker process
     "datamodules/jobs/processes.py": ("signal.signal", "signal.pthread_sigmask"),
     "datamodules/plugins/trusted.py": ("sys.path.append",),  # a plugin that a user named
+    # put back; of a forked process for good, which must not free what it inherits
+    "datamodules/storage/forks.py": ("gc.disable", "gc.enable", "gc.freeze"),
     "datamodules/transcoding/work.py": ("torch.set_num_threads",),  # of a worker process
     "lightning_modules/reports/fonts.py": ("warnings.filterwarnings",),  # put back
     # what `fit` runs within: put back when it ends, but for the end of its workers

@@ -108,17 +108,24 @@ class NodeStore:
 
     def _answer(self, words: str, values: tuple[object, ...]) -> object:
         if self._database is None:
-            for folder in (self.path.parent.parent, self.path.parent):
-                own_folder(folder)
-            self._database = sqlite3.connect(
-                self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
-            )
-            for setting in ("page_size = 16384", "journal_mode = WAL", "synchronous = OFF"):
-                self._database.execute(f"PRAGMA {setting}")
-            table = "notes (key TEXT PRIMARY KEY, note BLOB)"
-            self._database.execute(f"CREATE TABLE IF NOT EXISTS {table}")
+            self._database = self._open()
         row = self._database.execute(words, values).fetchone()
         return row[0] if row else None
+
+    def _open(self) -> sqlite3.Connection:
+        for folder in (self.path.parent.parent, self.path.parent):
+            own_folder(folder)
+        database = sqlite3.connect(
+            self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+        )
+        try:
+            for setting in ("page_size = 16384", "journal_mode = WAL", "synchronous = OFF"):
+                database.execute(f"PRAGMA {setting}")
+            database.execute("CREATE TABLE IF NOT EXISTS notes (key TEXT PRIMARY KEY, note BLOB)")
+        except BaseException:
+            database.close()
+            raise
+        return database
 
     def _begin_anew(self) -> None:
         """Remove a file that is broken, as after a crash of the machine; the next is another."""
