@@ -102,6 +102,16 @@ def test_shard_of_an_item_follows_from_its_name() -> None:
     assert take_shard(["caf\udce9.mp4"], 0, 1) == ["caf\udce9.mp4"]
 
 
+@pytest.mark.parametrize("count", [2, 4, 8])
+@pytest.mark.parametrize("name", ["{:05}.mp4", "clip [grow_{:05}].mp4, start=None", "{:05}/a_b_c"])
+def test_shards_of_numbered_names_are_of_one_size(name: str, count: int) -> None:
+    """A remainder of their CRC-32 puts the first hundred into one shard, or none into some."""
+    for numbers in (range(100), range(4000)):
+        sizes = [len(take_shard([name.format(n) for n in numbers], i, count)) for i in range(count)]
+        assert min(sizes) > 0.4 * len(numbers) / count
+        assert max(sizes) < 1.9 * len(numbers) / count
+
+
 def slow_events() -> Generator[Event[str], None, None]:
     """Two videos, each in two steps."""
     for video in ("a", "b"):

@@ -12,11 +12,11 @@ done, and leaves what it makes whole or not at all, so that `is_done` can tell. 
 steps, or does the work in another way, gives `follow_pass` events of its own.
 """
 
+import hashlib
 import os
 import re
 import sys
 import time
-import zlib
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -107,7 +107,11 @@ def take_shard(items: Sequence[Video], index: int, count: int) -> list[Video]:
         index: Index of the run, 0 <= index < count.
         count: Number of runs.
     """
-    return [item for item in items if zlib.crc32(os.fsencode(str(item))) % count == index]
+
+    def place(item: Video) -> int:  # of a CRC the last bit may be the same for all numbered names
+        return int.from_bytes(hashlib.blake2b(os.fsencode(str(item)), digest_size=8).digest())
+
+    return [item for item in items if place(item) % count == index]
 
 
 @dataclass(frozen=True)
