@@ -106,7 +106,7 @@ def test_shards_share_the_videos_by_name_alone() -> None:
     assert sorted(job for shard in shards for job in shard) == sorted(jobs)
     assert all(40 < len(shard) < 95 for shard in shards)
     assert take_shard(jobs[50:], 1, 3) == [job for job in shards[1] if job in jobs[50:]]
-    assert [len(shard) for shard in shards] == [63, 70, 67]  # the same on every machine
+    assert [len(shard) for shard in shards] == [65, 72, 63]  # the same on every machine
 
 
 def test_folder_is_continued_only_with_what_it_was_begun_with(tmp_path: Path) -> None:
