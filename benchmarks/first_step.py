@@ -56,13 +56,12 @@ def start(data: Path, *flags: str) -> tuple[float, str]:
     Raises:
         SystemExit: If the fit fails.
     """
-    plugin = str(Path(first_step_clock.__file__))
     with tempfile.TemporaryDirectory() as folder:
         clock = Path(folder) / "clock"
         command = [sys.executable, *flags, "-m", "lightning_modules", "fit", *CONFIG]
         command += [f"--data.root={data}", f"--run.folder={folder}/runs"]
         command += ["--trainer.callbacks=FirstStep", f"--trainer.callbacks.file={clock}"]
-        variables = {"KINETOSCOPE_PLUGINS": plugin, "WANDB_MODE": "offline"}
+        variables = {"KINETOSCOPE_PLUGINS": first_step_clock.__file__, "WANDB_MODE": "offline"}
         begun = time.time()
         done = subprocess.run(
             command, env={**os.environ, **variables}, capture_output=True, text=True, check=False

@@ -253,7 +253,7 @@ def test_environment_says_where_and_how_much(
 ) -> None:
     monkeypatch.setenv("KINETOSCOPE_NODE_CACHE", str(tmp_path / "mine"))
     assert node_cache.node_cache().folder == tmp_path / "mine"
-    assert node_cache.node_cache().max_bytes == 0  # as of every test
+    assert node_cache.node_settings() == (tmp_path / "mine", 0)  # as of every test
     for wrong in ("much", "-1"):
         monkeypatch.setenv("KINETOSCOPE_NODE_CACHE_GB", wrong)
         with pytest.raises(UserError, match=f"KINETOSCOPE_NODE_CACHE_GB={wrong} is no size"):

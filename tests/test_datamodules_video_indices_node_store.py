@@ -261,10 +261,10 @@ def test_store_that_cannot_be_is_no_fault_of_a_video(
         raise FileNotFoundError("no usable temporary directory")
 
     if fault == "no temporary folder":
-        monkeypatch.setattr(store_module, "node_cache", fail)
+        monkeypatch.setattr(store_module, "node_settings", fail)
     else:
         monkeypatch.setattr(store_module.shutil, "disk_usage", fail)
-        monkeypatch.setattr(store_module, "own_folder", fail)
+        monkeypatch.setattr(store_module, "make_private_folder", fail)
     assert_exact(video)
     index_cache.recent.clear()
     assert_exact(video)

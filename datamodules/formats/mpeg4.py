@@ -83,7 +83,7 @@ class MPEG4Parser:
         if coded != vops or repeated not in (b"", self._headers):
             return None
         if self._clock is not None:
-            self._clock.set(headers)
+            self._clock.begin_groups(headers)
         if kinds == "B":
             return self._b_picture(vops[0])
         self._references, self._between = self._references + 1, 0
@@ -185,17 +185,26 @@ class _Clock:
         """Bits of a time within a second."""
         return max(1, (self.resolution - 1).bit_length())
 
-    def set(self, headers: bytes) -> None:
-        """Set the seconds to those of the last group of VOPs that headers begin.
-
-        Args:
-            headers: All that comes before a VOP.
-        """
+    def begin_groups(self, headers: bytes) -> None:
+        """Set the seconds to those of the last group of VOPs that headers begin."""
         for group in _GOVS.finditer(headers):
             bits = Bits(group[0][len(_GOV) :][:3])
             hours, minutes, marker, seconds = bits.u(5), bits.u(6), bits.u(1), bits.u(6)
             if hours or minutes or marker or seconds:
                 self.base = seconds + 60 * (minutes + 60 * hours)
+
+    def count_reference(self, vop: bytes) -> None:
+        """Move on to a VOP that B-VOPs may refer to; a `UserError` where its header is none."""
+        seconds, ticks = self._time(vop)
+        self.base_before, self.base = self.base, self.base + seconds
+        now = self.base * self.resolution + ticks
+        self.step, self.last = now - self.last, now
+
+    def is_between(self, vop: bytes) -> bool:
+        """Check that a B-VOP lies between its references, so that the decoder does not drop it."""
+        seconds, ticks = self._time(vop)
+        now = (self.base_before + seconds) * self.resolution + ticks
+        return 0 < self.last - now < self.step < 2**16
 
     def _time(self, vop: bytes) -> tuple[int, int]:
         """Read the seconds that a VOP adds, and its ticks within the second.
@@ -211,30 +220,3 @@ class _Clock:
         if not (before and after and is_coded):
             raise UserError("no header of a coded VOP")
         return seconds, ticks
-
-    def count_reference(self, vop: bytes) -> None:
-        """Move on to a VOP that B-VOPs may refer to.
-
-        Args:
-            vop: What follows its start code.
-
-        Raises:
-            UserError: Its header is none.
-        """
-        seconds, ticks = self._time(vop)
-        self.base_before, self.base = self.base, self.base + seconds
-        now = self.base * self.resolution + ticks
-        self.step, self.last = now - self.last, now
-
-    def is_between(self, vop: bytes) -> bool:
-        """Check that a B-VOP lies between its references, so that the decoder does not drop it.
-
-        Args:
-            vop: What follows its start code.
-
-        Raises:
-            UserError: Its header is none.
-        """
-        seconds, ticks = self._time(vop)
-        now = (self.base_before + seconds) * self.resolution + ticks
-        return 0 < self.last - now < self.step < 2**16

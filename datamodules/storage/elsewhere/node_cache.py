@@ -16,7 +16,15 @@ from pathlib import Path
 from datamodules.errors import UserError
 from datamodules.storage.transient import tell
 
-__all__ = ["BLOCK", "FOLDER_VARIABLE", "SIZE_VARIABLE", "NodeCache", "node_cache", "own_folder"]
+__all__ = [
+    "BLOCK",
+    "FOLDER_VARIABLE",
+    "SIZE_VARIABLE",
+    "NodeCache",
+    "make_private_folder",
+    "node_cache",
+    "node_settings",
+]
 
 BLOCK = 2**12
 """Bytes of a block."""
@@ -41,14 +49,11 @@ class NodeCache:
         folder: The folder; made when the first block is kept.
         max_bytes: Bytes that are kept, and at most a tenth more; 0 for none. By default half of
             what the disk has to spare, at most `MOST_BYTES`.
-
-    Attributes:
-        max_bytes: See above; None until it is known.
     """
 
     def __init__(self, folder: Path, max_bytes: int | None = None) -> None:
         self.folder = folder
-        self.max_bytes = max_bytes
+        self._max_bytes = max_bytes
         self._is_off = max_bytes == 0 or not hasattr(os, "pread")  # as on Windows
         self._lock = threading.Lock()
         self._room = 0  # bytes to write before it is looked again at how much is kept
@@ -129,21 +134,21 @@ class NodeCache:
 
     def _make_room(self) -> None:
         """Remove the files that were used least lately, until those that are kept fit."""
-        own_folder(self.folder)
+        make_private_folder(self.folder)
         kept = sorted(_files(self.folder))
         total = sum(size for _, size, _ in kept)
-        if self.max_bytes is None:
+        if self._max_bytes is None:
             spare = total + shutil.disk_usage(self.folder).free
-            self.max_bytes = min(MOST_BYTES, spare // 2)
+            self._max_bytes = min(MOST_BYTES, spare // 2)
         for _, size, path in kept:
-            if total <= self.max_bytes:
+            if total <= self._max_bytes:
                 break
             path.unlink(missing_ok=True)
             total -= size
-        self._room = max(self.max_bytes // 10, BLOCK)
+        self._room = max(self._max_bytes // 10, BLOCK)
 
 
-def own_folder(folder: Path) -> None:
+def make_private_folder(folder: Path) -> None:
     """Make a folder that only this user may look into, unless it is there.
 
     Args:
@@ -179,6 +184,18 @@ def node_cache() -> NodeCache:
     Raises:
         UserError: If it asks for what is no size.
     """
+    return NodeCache(*node_settings())
+
+
+def node_settings() -> tuple[Path, int | None]:
+    """Read from the environment where, and how many bytes, may be kept on this machine.
+
+    Returns:
+        The folder, and the bytes; None where nothing is said of them.
+
+    Raises:
+        UserError: If it asks for what is no size.
+    """
     user = os.getuid() if hasattr(os, "getuid") else "user"
     default = Path(tempfile.gettempdir()) / f"kinetoscope-{user}"
     folder = Path(os.environ.get(FOLDER_VARIABLE) or default)
@@ -189,4 +206,4 @@ def node_cache() -> NodeCache:
         max_bytes = -1
     if max_bytes is not None and max_bytes < 0:
         raise UserError(f"{SIZE_VARIABLE}={size} is no size; give gigabytes, 0 for no cache")
-    return NodeCache(folder, max_bytes)
+    return folder, max_bytes

@@ -1,7 +1,7 @@
 """The cache of video indices: recent ones in the process, all on the machine, costly ones for good.
 
 An index is found by path, size and time of change of its file, or its source's own identity; a
-packed video brings one along. All others are kept where the processes of a machine share them. A
+packed video brings one along. Cheap ones are kept where the processes of a machine share them. A
 costly one is written to `$KINETOSCOPE_CACHE` instead, or `$XDG_CACHE_HOME/kinetoscope`, or
 `~/.cache/kinetoscope`, a few kilobytes per video; the folder may be deleted at any time.
 """

@@ -15,8 +15,8 @@ from pathlib import Path
 from datamodules.storage.elsewhere.node_cache import (
     FOLDER_VARIABLE,
     SIZE_VARIABLE,
-    node_cache,
-    own_folder,
+    make_private_folder,
+    node_settings,
 )
 from datamodules.storage.forks import around_fork
 from datamodules.storage.transient import tell
@@ -114,7 +114,7 @@ class NodeStore:
 
     def _open(self) -> sqlite3.Connection:
         for folder in (self.path.parent.parent, self.path.parent):
-            own_folder(folder)
+            make_private_folder(folder)
         database = sqlite3.connect(
             self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
         )
@@ -166,10 +166,10 @@ def node_store() -> NodeStore:
         UserError: If it asks for what is no size.
     """
     try:
-        blocks = node_cache()
+        folder, max_bytes = node_settings()
     except OSError:  # there is no folder for temporary files
         return _store(Path(os.devnull), 0)
-    return _store(blocks.folder / "indices", blocks.max_bytes)
+    return _store(folder / "indices", max_bytes)
 
 
 @cache
