@@ -10,6 +10,7 @@ Pieces, the most telling ones first:
 - `operations`: forms of the CoST and self-similarity operations by shape and batch;
 - `resume`: a training that is killed and goes on ends with the same weights;
 - `feeding`: files to gradient, with the loader's and the step's own rates beside it;
+- `decoding`: frames decoded on the device are the CPU's, and how fast they come;
 - `trainings`: the quickstart with several seeds.
 
 Each measurement is a line of `rows.jsonl` as soon as it is done, with date and versions; the same
@@ -33,12 +34,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu_pieces import agreement, feeding, operations, resume, steps, trainings
+from gpu_pieces import agreement, decoding, feeding, operations, resume, steps, trainings
 from gpu_pieces.setting import Cell, Setting
 
 from datamodules.atomic import write_atomically
 
-PIECES = (agreement, steps, operations, resume, feeding, trainings)
+PIECES = (agreement, steps, operations, resume, feeding, decoding, trainings)
 AGAIN = 75
 
 

@@ -39,5 +39,6 @@ from .settings import Loading as Loading
 from .streaming.live import LiveFrames as LiveFrames
 from .video.errors import VideoError as VideoError
 from .video.frame_folder import FrameFolderReader as FrameFolderReader
+from .video.on_device.reader import DeviceReader as DeviceReader
 from .video.reader import VideoReader as VideoReader
 from .video.reader import open_video as open_video

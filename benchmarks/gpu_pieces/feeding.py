@@ -36,7 +36,7 @@ def cells(setting: Setting) -> list[Cell]:
 
 def _fed(name: str, form: str, setting: Setting) -> dict[str, Any]:
     """Train for some steps on files, and read what the fit says of them."""
-    original = _videos(setting)
+    original = videos(setting)
     root = original
     if form.startswith("transcoded"):
         root = setting.out / "transcoded"
@@ -77,7 +77,7 @@ def _last_values(path: Path) -> dict[str, float]:
     return values
 
 
-def _videos(setting: Setting) -> Path:
+def videos(setting: Setting) -> Path:
     """Make videos like Kinetics': H.264, 340 x 256, ten seconds, a key frame every 250."""
     root = setting.out / "videos"
     files, copies, frames = (4, 4, 70) if setting.tiny else (FILES, COPIES, 250)

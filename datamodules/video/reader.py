@@ -51,9 +51,14 @@ class VideoReader:
     Args:
         path: The video file.
 
+    Attributes:
+        device: Where frames are given.
+
     Raises:
         VideoError: The file cannot be read; see `Reason`.
     """
+
+    device = torch.device("cpu")
 
     def __init__(self, path: Place) -> None:
         self.source = as_source(path)
@@ -188,7 +193,7 @@ class VideoReader:
 
     def _decode(self, order: NDArray[np.int64], change: Change | None, more: bool) -> Tensor:
         """Decode and change the frames of increasing numbers, (N, ...)."""
-        parts = FrameParts(len(order), self.height, self.width, change)
+        parts = FrameParts(len(order), self.height, self.width, change, self.device)
         if not len(order):
             return parts.frames()
         is_continued = more or order[0] == self._following  # keep the decoder running
@@ -273,9 +278,7 @@ class VideoReader:
         """Bring the decoder to where frame `first` still comes out, fed from `entry` or before."""
         self._entry = entry
         if self._stream is None:
-            self._stream = self._index.open_stored(self.source) or VideoStream(
-                self.source, strict=not self._index.is_surveyed
-            )
+            self._stream = self._open_stream()
         stream = self._stream
         is_fed = self._begin is not None and self._begin <= entry <= stream.position
         if is_fed and first > self._done:
@@ -288,6 +291,12 @@ class VideoReader:
         else:
             stream.position = entry
         return stream
+
+    def _open_stream(self) -> PacketStream:
+        """Open the packets where they are stored, or as FFmpeg finds them."""
+        return self._index.open_stored(self.source) or VideoStream(
+            self.source, strict=not self._index.is_surveyed
+        )
 
     def _approach(self, stream: VideoStream, entry: int) -> None:
         """Seek where that is worth it, and read on until a packet is next."""

@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from av.codec.hwaccel import HWAccel
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ class StoredStream(PacketStream):
         packets: Its packets.
         entry: Marks of those at which decoding may begin, (packets,).
         strict: See `PacketStream`.
+        hwaccel: Decoder of a graphics card; None for FFmpeg's own.
 
     Raises:
         OSError: The file cannot be opened.
@@ -43,12 +45,13 @@ class StoredStream(PacketStream):
         entry: NDArray[np.bool_],
         *,
         strict: bool,
+        hwaccel: HWAccel | None = None,
     ) -> None:
         super().__init__(source, strict=strict)
         self._packets, self._entry = packets, entry
         self._last = 0
         self._part, self._begin = b"", 0  # what was read at once, and where it begins
-        self._prepare(packets.settings.decoder())
+        self._prepare(packets.settings.decoder(hwaccel))
         self._file = source.open()
 
     def expect(self, last: int) -> None:

@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
+from av.codec.hwaccel import HWAccel
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from numpy.typing import NDArray
@@ -86,13 +87,16 @@ class DecoderSettings:
             rotation=rotation,
         )
 
-    def decoder(self) -> VideoCodecContext:
+    def decoder(self, hwaccel: HWAccel | None = None) -> VideoCodecContext:
         """Make a decoder with these settings.
+
+        Args:
+            hwaccel: Decoder of a graphics card; None for FFmpeg's own.
 
         Raises:
             av.codec.codec.UnknownCodecError: This build of FFmpeg has none of that name.
         """
-        context = VideoCodecContext.create(self.name, "r")
+        context = VideoCodecContext.create(self.name, "r", hwaccel)
         assert isinstance(context, VideoCodecContext)
         context.codec_tag = self.tag
         if self.extradata:

@@ -1,0 +1,1 @@
+"""Frames that a graphics card decodes, proved frame by frame."""

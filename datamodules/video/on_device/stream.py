@@ -1,0 +1,119 @@
+"""Packets of a video decoded by a graphics card, whose frames stay in its memory."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import replace
+
+import av
+import numpy as np
+import torch
+from av.codec.codec import UnknownCodecError
+from av.codec.hwaccel import HWAccel
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.dlpack import from_dlpack
+
+from datamodules.storage.source import Source
+from datamodules.video.errors import BrokenPromiseError, VideoError
+from datamodules.video.indices.stored import StoredPackets
+from datamodules.video.on_device.colours import matrix_of, to_rgb
+from datamodules.video.packet_stream import quarter_turns
+from datamodules.video.stored_stream import StoredStream
+
+CODECS = {"h264": "h264", "hevc": "hevc", "vp9": "vp9", "libdav1d": "av1", "av1": "av1"}
+"""Decoders whose results their standards fix to the bit, and FFmpeg's name for one on a card."""
+
+
+class DeviceStream(StoredStream):
+    """The packets of a file, decoded where frames are wanted.
+
+    Args:
+        source: The file.
+        packets: Its packets.
+        entry: Marks of those at which decoding may begin, (packets,).
+        device: A CUDA device; the CPU, whose decoder is then FFmpeg's own, to test all else.
+
+    Raises:
+        OSError: The file cannot be opened.
+        RuntimeError: There is no such device.
+        VideoError: Its codec is none that every decoder has to decode alike.
+    """
+
+    def __init__(
+        self, source: Source, packets: StoredPackets, entry: NDArray[np.bool_], device: torch.device
+    ) -> None:
+        self.device = device
+        name = packets.settings.name
+        if name not in CODECS:
+            detail = f"{name} is no codec that every decoder decodes alike; use VideoReader"
+            raise VideoError(source, "no decoder", detail)
+        hwaccel = _hardware(device)
+        if hwaccel is not None:
+            packets = replace(packets, settings=replace(packets.settings, name=CODECS[name]))
+        try:
+            super().__init__(source, packets, entry, strict=False, hwaccel=hwaccel)
+        except (UnknownCodecError, NotImplementedError) as error:
+            raise VideoError(source, "no decoder", f"none on {device} for {name}") from error
+        except av.FFmpegError as error:
+            raise RuntimeError(f"FFmpeg finds no decoder on {device}: {error}") from error
+
+    def pixels(self, frame: VideoFrame) -> Tensor:
+        """Convert a frame to RGB, upright, on the device; see `PacketStream.rgb`.
+
+        Args:
+            frame: A decoded frame.
+
+        Returns:
+            uint8 pixels, (H, W, 3).
+
+        Raises:
+            VideoError: Of these colours no conversion is proved to be FFmpeg's.
+        """
+        colours = frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc
+        matrix = matrix_of(colours)
+        if matrix is None:
+            detail = f"colours {colours} are converted by VideoReader alone"
+            raise VideoError(self.source, "no decoder", detail)
+        turns = quarter_turns(self.rotation(frame))
+        return torch.rot90(to_rgb(*self._planes(frame), matrix), turns)
+
+    def checksum(self, frame: VideoFrame) -> int:
+        """See `PacketStream`; of what the card has decoded, in the order of a CPU's planes."""
+        if self.device.type == "cpu":
+            return super().checksum(frame)
+        turned = self.upright_shape(frame), self.rotation(frame)
+        colours = frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc
+        found = zlib.crc32(repr(("yuv420p", *turned, *colours)).encode())
+        for plane in self._planes(frame):
+            found = zlib.crc32(plane.contiguous().cpu().numpy().data, found)
+        return found
+
+    def _planes(self, frame: VideoFrame) -> tuple[Tensor, Tensor, Tensor]:
+        """Luma (H, W) and chroma (H/2, W/2) of a frame, where it lies.
+
+        Raises:
+            BrokenPromiseError: It is not 8-bit 4:2:0 with even sides.
+        """
+        if frame.height % 2 or frame.width % 2:
+            raise BrokenPromiseError(f"a side of {frame.width}x{frame.height} is odd")
+        if frame.format.name not in ("yuv420p", "nv12", "cuda"):
+            raise BrokenPromiseError(f"its format is {frame.format.name}, not 8-bit 4:2:0")
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # PyAV hands over planes without their stream
+        luma, *chroma = (from_dlpack(plane.__dlpack__()) for plane in frame.planes)
+        if luma.dtype != torch.uint8:
+            raise BrokenPromiseError("it has more than 8 bits")
+        blue, red = chroma if len(chroma) == 2 else chroma[0].unbind(-1)
+        return luma, blue, red
+
+
+def _hardware(device: torch.device) -> HWAccel | None:
+    """Find a card's decoder, for the context that torch uses; None for the CPU."""
+    if device.type == "cpu":
+        return None
+    if device.type != "cuda" or not torch.cuda.is_available():
+        raise RuntimeError(f"no decoder on {device}; give a CUDA device that torch finds, or cpu")
+    index = torch.cuda.current_device() if device.index is None else device.index
+    return HWAccel("cuda", str(index), allow_software_fallback=False, is_hw_owned=True)
