@@ -1,4 +1,4 @@
-"""The README's "Adding a family", word for word, in a copy of the project."""
+"""The guide to adding a family, word for word, in a copy of the project."""
 
 import csv
 import re
@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from conftest import PROJECT_ROOT
 
-SECTION = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8").split("## Adding a family")[1]
-STEPS = re.findall(r"(?s)`([\w/.]+)`[^`]*?:\n\n```\w+\n(.*?)```", SECTION)
+GUIDE = (PROJECT_ROOT / "docs" / "adding_a_family.md").read_text(encoding="utf-8")
+STEPS = re.findall(r"(?s)`([\w/.]+)`[^`]*?:\n\n```\w+\n(.*?)```", GUIDE)
 
 SCRIPT = """
 import glob, sys
@@ -33,7 +33,7 @@ main(["predict", "--ckpt_path", last, "--top=3", "--out=labels.csv", sys.argv[1]
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The project's packages and configs, with the family added as the README says."""
+    """The project's packages and configs, with the family added as the guide says."""
     for name in ("models", "datamodules", "lightning_modules", "configs"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(PROJECT_ROOT / name, tmp_path / name, ignore=ignored)
