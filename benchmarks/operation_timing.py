@@ -40,7 +40,8 @@ def time_both(plain: Operation, fast: Operation, x: Tensor, repeats: int) -> str
     cells = []
     for training in (True, False):
         pairs = [
-            (_seconds(plain, x, training), _seconds(fast, x, training)) for _ in range(repeats + 1)
+            (time_call(plain, x, training), time_call(fast, x, training))
+            for _ in range(repeats + 1)
         ][1:]
         first, second = (statistics.median(times) * 1e3 for times in zip(*pairs, strict=True))
         ratio = statistics.median(a / b for a, b in pairs)
@@ -48,8 +49,8 @@ def time_both(plain: Operation, fast: Operation, x: Tensor, repeats: int) -> str
     return "  ".join(cells)
 
 
-def _seconds(run: Operation, x: Tensor, training: bool) -> float:
-    """Time one call, with its backward pass when training."""
+def time_call(run: Operation, x: Tensor, training: bool) -> float:
+    """Time one call, with its backward pass when training; seconds."""
     start = time.perf_counter()
     with torch.set_grad_enabled(training):
         y = run(x)

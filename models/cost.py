@@ -20,12 +20,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.c2d import PooledResNet, Pools, Stem, replace_alternate
-from models.layers import check_flag
+from models.cost_forms import (
+    Form,
+    FormOption,
+    folded_views,
+    separate_views,
+    table_1,
+    view_kernels,
+)
+from models.layers import check_choice, check_flag
 from models.resnet import BlockParts, Bottleneck, get_architecture
 
 VIEWS = ("hw", "tw", "th")
-_MISSING_AXIS = (2, 3, 4)  # of a (C', C, T, H, W) kernel: the H-W view has size 1 along T, ...
-_PADDING = ((0, 1, 1), (1, 0, 1), (1, 1, 0))
 
 
 class CoSTOperation(nn.Module):
@@ -36,31 +42,49 @@ class CoSTOperation(nn.Module):
         out_channels: C'.
         stride: Stride in H and W, of every view.
         shared: One kernel bank for all views, as in the paper; False gives each its own.
+        form: See `models.cost_forms`.
 
     Attributes:
+        forms: Those that this operation has.
         weight: The bank, (C', C, 3, 3), or (3, C', C, 3, 3) if not shared. Rows lie along H, T and
             T, columns along W, W and H for the views H-W, T-W and T-H.
     """
 
+    forms: ClassVar[tuple[Form, ...]]
+
     def __init__(
-        self, in_channels: int, out_channels: int, stride: int = 1, *, shared: bool = True
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        *,
+        shared: bool = True,
+        form: FormOption = "table_1",
     ) -> None:
         super().__init__()
         self.stride = (1, stride, stride)
+        self.form = form
         self.shared = shared
         bank = (out_channels, in_channels, 3, 3)
         self.weight = nn.Parameter(torch.empty(bank if shared else (len(VIEWS), *bank)))
         for kernel in [self.weight] if shared else self.weight:
             nn.init.kaiming_normal_(kernel, mode="fan_out", nonlinearity="relu")
 
-    def view_kernels(self) -> list[Tensor]:
-        """The bank as one 3D kernel per view.
+    def banks(self) -> list[Tensor]:
+        """The bank of each view, three times (C', C, 3, 3)."""
+        return [self.weight] * len(VIEWS) if self.shared else list(self.weight.unbind())
 
-        Returns:
-            Kernels (C', C, 1, 3, 3), (C', C, 3, 1, 3) and (C', C, 3, 3, 1).
-        """
-        banks = [self.weight] * len(VIEWS) if self.shared else self.weight.unbind()
-        return [bank.unsqueeze(axis) for bank, axis in zip(banks, _MISSING_AXIS, strict=True)]
+    def form_for(self, x: Tensor) -> Form:
+        """The form in which an input of this size, (B, C, T, H, W), is computed."""
+        if self.form != "table_1":
+            return self.form
+        form = table_1(x, self.weight.shape[-4], self.stride[-1])
+        return form if form in self.forms else "separate"
+
+    def views(self, x: Tensor) -> list[Tensor]:
+        """Convolve x, (B, C, T, H, W), with each bank; three times (B, C', T, H', W')."""
+        convolve = folded_views if self.form_for(x) == "folded" else separate_views
+        return convolve(x, self.banks(), self.stride[-1])
 
     def coefficients(self, x: Tensor) -> Tensor:
         """The share of each view in each output channel.
@@ -84,8 +108,8 @@ class CoSTOperationA(CoSTOperation):
 
     They do not depend on the clip, so the whole operation is one 3x3x3 convolution, whose kernel
     has 19 taps that are not zero (section 3.4), and runs as that. Against three convolutions it
-    keeps one output in memory instead of three; on a CPU it is faster on the inputs of the tiny
-    network and of R50's early blocks, slower on R50's last (benchmarks/cost_operation.py).
+    keeps one output in memory instead of three, and on a CPU it is faster, unless a clip or two
+    with few positions and many channels go in (benchmarks/cost_operation.py).
 
     Args:
         in_channels: C.
@@ -98,10 +122,18 @@ class CoSTOperationA(CoSTOperation):
             code), which is 0.67, 0.165, 0.165.
     """
 
+    forms = ("separate", "folded", "merged")
+
     def __init__(
-        self, in_channels: int, out_channels: int, stride: int = 1, *, shared: bool = True
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        *,
+        shared: bool = True,
+        form: FormOption = "table_1",
     ) -> None:
-        super().__init__(in_channels, out_channels, stride, shared=shared)
+        super().__init__(in_channels, out_channels, stride, shared=shared, form=form)
         self.logits = nn.Parameter(torch.tensor([0.7, -0.7, -0.7]).repeat(out_channels, 1))
 
     def coefficients(self, x: Tensor) -> Tensor:
@@ -116,12 +148,20 @@ class CoSTOperationA(CoSTOperation):
             + a_tw [h=0] w(t, w) + a_th [w=0] w(t, h). Its 8 corners are zero.
         """
         shares = self.logits.softmax(1).t()[..., None, None, None, None]
-        hw, tw, th = (s * kernel for s, kernel in zip(shares, self.view_kernels(), strict=True))
+        kernels = zip(shares, view_kernels(self.banks()), strict=True)
+        hw, tw, th = (share * kernel for share, kernel in kernels)
         return F.pad(hw, (0, 0, 0, 0, 1, 1)) + F.pad(tw, (0, 0, 1, 1)) + F.pad(th, (1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, T, H, W) to (B, C', T, H/stride, W/stride)."""
-        return F.conv3d(x, self.merged_kernel(), stride=self.stride, padding=1)
+        if self.form_for(x) == "merged":
+            return F.conv3d(x, self.merged_kernel(), stride=self.stride, padding=1)
+        views = self.views(x)
+        shares = self.logits.softmax(1).t().to(views[0].dtype)  # autocast makes it float32
+        shares = shares[..., None, None, None]  # (3, C', 1, 1, 1)
+        hw, tw, th = (share * view for share, view in zip(shares, views, strict=True))
+        y: Tensor = hw + tw + th
+        return y
 
 
 class CoSTOperationB(CoSTOperation):
@@ -143,10 +183,18 @@ class CoSTOperationB(CoSTOperation):
             the shares start near 1/3.
     """
 
+    forms = ("separate", "folded")
+
     def __init__(
-        self, in_channels: int, out_channels: int, stride: int = 1, *, shared: bool = True
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        *,
+        shared: bool = True,
+        form: FormOption = "table_1",
     ) -> None:
-        super().__init__(in_channels, out_channels, stride, shared=shared)
+        super().__init__(in_channels, out_channels, stride, shared=shared, form=form)
         self.channel_mixing = nn.Linear(out_channels, out_channels, bias=False)
         self.view_mixing = nn.Linear(len(VIEWS), len(VIEWS), bias=False)
         nn.init.normal_(self.channel_mixing.weight, std=0.01)
@@ -154,22 +202,15 @@ class CoSTOperationB(CoSTOperation):
 
     def coefficients(self, x: Tensor) -> Tensor:
         """The share of each view, (B, C', 3), for each clip of x."""
-        return self._predict(self._views(x))
+        return self._predict(self.views(x))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, T, H, W) to (B, C', T, H/stride, W/stride)."""
-        views = self._views(x)
+        views = self.views(x)
         shares = self._predict(views).to(views[0].dtype)  # autocast makes it float32
         shares = shares[..., None, None, None]  # (B, C', 3, 1, 1, 1)
         hw, tw, th = (share * view for share, view in zip(shares.unbind(2), views, strict=True))
         return hw + tw + th
-
-    def _views(self, x: Tensor) -> list[Tensor]:
-        """Convolve x with each view's kernel; three times (B, C', T, H/stride, W/stride)."""
-        if not x.is_contiguous(memory_format=torch.channels_last_3d):
-            x = x.contiguous()  # once, where each of the convolutions would do it
-        kernels = zip(self.view_kernels(), _PADDING, strict=True)
-        return [F.conv3d(x, k, stride=self.stride, padding=padding) for k, padding in kernels]
 
     def _predict(self, views: list[Tensor]) -> Tensor:
         """Coefficients (B, C', 3) of three views (B, C', T, H, W)."""
@@ -188,6 +229,8 @@ class CoST(PooledResNet):
         arch: Key of `models.resnet.ARCHITECTURES` with bottlenecks.
         num_classes: Width of the logits.
         shared: One kernel bank for the three views (the paper's choice), or one each (table 3).
+        form: How the operation is computed: "table_1" takes what is fast at the size of its input,
+            see `models.cost_forms`.
         pools: See `PooledResNet`.
         stem: See `PooledResNet`.
         dropout: See `PooledResNet`.
@@ -204,14 +247,16 @@ class CoST(PooledResNet):
         num_classes: int,
         *,
         shared: bool = True,
+        form: FormOption = "table_1",
         pools: Pools = "released",
         stem: Stem = "8_frames",
         dropout: float = 0.5,
     ) -> None:
         def collaborative(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-            return self.operation(in_channels, out_channels, stride, shared=shared)
+            return self.operation(in_channels, out_channels, stride, shared=shared, form=form)
 
         check_flag("shared", shared)
+        check_choice("form", form, ("table_1", *self.operation.forms))
         super().__init__(
             get_architecture(arch, Bottleneck),
             num_classes,

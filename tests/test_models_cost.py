@@ -9,6 +9,7 @@ from cost_figure_8 import FIGURE_8
 from torch import Tensor, nn
 
 from models.cost import CoST, CoSTOperation, CoSTOperationA, CoSTOperationB
+from models.cost_forms import Form, table_1
 from models.registry import get_model
 
 OPERATIONS = [CoSTOperationA, CoSTOperationB]
@@ -39,14 +40,17 @@ def three_views(operation: CoSTOperation, x: Tensor) -> list[Tensor]:
     ]
 
 
-@pytest.mark.parametrize("kind", OPERATIONS)
+@pytest.mark.parametrize(
+    ("kind", "form"), [(kind, form) for kind in OPERATIONS for form in kind.forms]
+)
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("shared", [True, False])
 def test_operation_equals_three_explicit_views(
-    kind: type[CoSTOperation], stride: int, shared: bool
+    kind: type[CoSTOperation], form: Form, stride: int, shared: bool
 ) -> None:
-    operation = double(kind(4, 6, stride, shared=shared))
+    operation = double(kind(4, 6, stride, shared=shared, form=form))
     x = torch.randn(2, 4, 5, 8, 6, dtype=torch.float64)
+    assert operation.form_for(x) == form
 
     shares = operation.coefficients(x)
     views = torch.stack(three_views(operation, x), dim=2)  # (B, C', 3, T, H, W)
@@ -56,10 +60,11 @@ def test_operation_equals_three_explicit_views(
     torch.testing.assert_close(operation(x), expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("form", CoSTOperationA.forms)
 @pytest.mark.parametrize("stride", [1, 2])
-def test_operation_equals_nested_loops(stride: int) -> None:
+def test_operation_equals_nested_loops(stride: int, form: Form) -> None:
     """Independent of any convolution: the sum over offsets, written out."""
-    operation = double(CoSTOperationA(2, 1, stride))
+    operation = double(CoSTOperationA(2, 1, stride, form=form))
     x = torch.randn(1, 2, 3, 4, 4, dtype=torch.float64)
     w, (a_hw, a_tw, a_th) = operation.weight.detach(), operation.coefficients(x)[0, 0].tolist()
 
@@ -165,10 +170,14 @@ def test_predicted_coefficients_follow_the_written_steps() -> None:
 
 
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("kind", OPERATIONS)
-def test_gradient_is_that_of_the_whole_operation(kind: type[CoSTOperation], shared: bool) -> None:
+@pytest.mark.parametrize(
+    ("kind", "form"), [(kind, form) for kind in OPERATIONS for form in kind.forms]
+)
+def test_gradient_is_that_of_the_whole_operation(
+    kind: type[CoSTOperation], form: Form, shared: bool
+) -> None:
     """Of the input and of every parameter, through pooling and prediction too: none is detached."""
-    operation = double(kind(2, 2, 2, shared=shared))
+    operation = double(kind(2, 2, 2, shared=shared, form=form))
     x = torch.randn(2, 2, 2, 3, 2, dtype=torch.float64, requires_grad=True)
     names, parameters = zip(*operation.named_parameters(), strict=True)
 
@@ -179,6 +188,48 @@ def test_gradient_is_that_of_the_whole_operation(kind: type[CoSTOperation], shar
         return result
 
     torch.autograd.gradcheck(run, (x, *parameters))
+
+
+@pytest.mark.parametrize(
+    ("kind", "form"), [(kind, form) for kind in OPERATIONS for form in kind.forms]
+)
+def test_every_form_keeps_the_precision(kind: type[CoSTOperation], form: Form) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        y = kind(4, 6, form=form)(torch.randn(1, 4, 2, 4, 4))
+
+    assert y.dtype == torch.bfloat16
+
+
+def test_table_1_stays_as_it_was_committed() -> None:
+    """A resumed run adds in the order in which it began: a change needs another name."""
+    sizes = [(64, 8, 56, 1), (128, 4, 56, 2), (128, 4, 28, 1), (256, 4, 28, 2), (256, 4, 14, 1),
+             (512, 4, 14, 2), (512, 4, 7, 1), (16, 8, 16, 1), (64, 4, 8, 2)]  # fmt: skip
+    taken = {
+        clips: "".join(
+            table_1(torch.empty(clips, channels, frames, side, side), channels, stride)[0]
+            for channels, frames, side, stride in sizes
+        )
+        for clips in (1, 2, 4, 10, 32)
+    }
+
+    assert taken == {1: "mmfmfsffs", 2: "mmmmmsfmm", 4: "mmmmmmfmm", 10: "mmmmmmfmm", 32: "m" * 9}
+    assert table_1(torch.empty(1, 512, 4, 7, 7, device="meta"), 512, 1) == "merged"
+
+
+def test_each_operation_takes_what_the_table_says() -> None:
+    two, one = torch.empty(2, 4, 4, 8, 8), torch.empty(1, 4, 4, 8, 8)
+
+    assert CoSTOperationA(4, 4).form_for(two) == "merged"
+    assert CoSTOperationB(4, 4).form_for(two) == "separate"
+    assert all(kind(4, 4).form_for(one) == "folded" for kind in OPERATIONS)
+    assert all(kind(4, 4, 2).form_for(one) == "separate" for kind in OPERATIONS)
+
+
+def test_a_form_that_an_operation_lacks_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match="form is 'merged'; choose one of table_1, separate, folded"
+    ):
+        get_model("cost_b_tiny", 5, form="merged")
 
 
 @pytest.mark.parametrize("depth", ["r50", "r101"])

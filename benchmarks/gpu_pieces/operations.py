@@ -6,8 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from cost_operation import three_convolutions
+from cost_operation import in_form
 from self_similarity import OFFSETS, all_pairs
 from torch import Tensor
 
@@ -34,34 +33,13 @@ def cells(setting: Setting) -> list[Cell]:
     ]
 
 
-def folded(operation: CoSTOperationA, x: Tensor) -> Tensor:
-    """Each view as a 2D convolution, the axis it does not see among the clips."""
-    batch, _, frames, height, width = x.shape
-    step = operation.stride[-1]
-    banks = [operation.weight] * 3 if operation.shared else list(operation.weight.unbind())
-    shares = operation.logits.softmax(1).t()[..., None, None, None]
-    hw = F.conv2d(x.transpose(1, 2).flatten(0, 1), banks[0], stride=step, padding=1)
-    hw = hw.unflatten(0, (batch, frames)).transpose(1, 2)
-    rows = x[:, :, :, ::step].permute(0, 3, 1, 2, 4).flatten(0, 1)  # (B H', C, T, W)
-    tw = F.conv2d(rows, banks[1], stride=(1, step), padding=1)
-    tw = tw.unflatten(0, (batch, -(-height // step))).permute(0, 2, 3, 1, 4)
-    columns = x[..., ::step].permute(0, 4, 1, 2, 3).flatten(0, 1)  # (B W', C, T, H)
-    th = F.conv2d(columns, banks[2], stride=(1, step), padding=1)
-    th = th.unflatten(0, (batch, -(-width // step))).permute(0, 2, 3, 4, 1)
-    y: Tensor = shares[0] * hw + shares[1] * tw + shares[2] * th
-    return y
-
-
 def _cost(shape: tuple[int, int, int, int], batch: int, setting: Setting) -> dict[str, Any]:
     channels, frames, side, stride = shape
-    operation = CoSTOperationA(channels, channels, stride).to(setting.device)
+    merged = CoSTOperationA(channels, channels, stride, form="merged").to(setting.device)
     x = torch.randn(batch, channels, frames, side, side, device=setting.device)
-    forms: dict[str, Callable[[Tensor], Tensor]] = {
-        "merged": operation,
-        "three": partial(three_convolutions, operation),
-        "folded": partial(folded, operation),
-    }
-    forms["merged, compiled"] = torch.compile(operation, dynamic=False)
+    forms: dict[str, Callable[[Tensor], Tensor]] = {"merged": merged}
+    forms["separate"], forms["folded"] = (in_form(merged, form) for form in ("separate", "folded"))
+    forms["merged, compiled"] = torch.compile(merged, dynamic=False)
     return _milliseconds(forms, x, setting)
 
 
