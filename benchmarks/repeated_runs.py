@@ -24,10 +24,10 @@ import torch
 from datamodules.motion_shapes.generation import MotionShapesSettings, generate_motion_shapes
 
 PAIRS = (
-    {"move_left", "move_right"},
-    {"move_up", "move_down"},
-    {"turn_clockwise", "turn_anticlockwise"},
-    {"grow", "shrink"},
+    ("move_left", "move_right"),
+    ("move_up", "move_down"),
+    ("turn_clockwise", "turn_anticlockwise"),
+    ("grow", "shrink"),
 )
 KERNELS = ("own", "other")
 Done = TypeVar("Done")
