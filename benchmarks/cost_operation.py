@@ -44,7 +44,9 @@ def in_form(module: nn.Module, form: FormOption) -> nn.Module:
 
 def medians(runs: list[nn.Module], x: Tensor, repeats: int, *, training: bool) -> list[float]:
     """Time modules in turns; median seconds of each, after a round that is not counted."""
-    torch.testing.assert_close(runs[0](x), runs[1](x), rtol=1e-3, atol=1e-3)
+    expected, *others = (run(x) for run in runs)
+    for found in others:
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
     rounds = [[time_call(run, x, training) for run in runs] for _ in range(repeats + 1)][1:]
     return [statistics.median(times) for times in zip(*rounds, strict=True)]
 

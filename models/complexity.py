@@ -21,8 +21,8 @@ def count_macs(network: VideoNetwork | Callable[[], VideoNetwork], frames: int, 
 
     A network itself states the cost of any other operation (`VideoNetwork.uncounted_macs`).
 
-    A multiply-add counts once, a kernel with all its taps: CoST(a), which runs as one 3x3x3
-    convolution, counts 27 taps like the three convolutions it stands for, though 19 are not zero.
+    A multiply-add counts once, a kernel with all its taps: CoST(a), here one 3x3x3 convolution,
+    counts 27 taps like the three convolutions it stands for, though 19 are not zero.
     Nothing is computed: shapes alone go through a copy on torch's meta device, so the network may
     live on any device and is neither moved nor run.
 

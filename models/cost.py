@@ -42,7 +42,10 @@ class CoSTOperation(nn.Module):
         out_channels: C'.
         stride: Stride in H and W, of every view.
         shared: One kernel bank for all views, as in the paper; False gives each its own.
-        form: See `models.cost_forms`.
+        form: One of `forms`, or "table_1", see `models.cost_forms`.
+
+    Raises:
+        ValueError: The operation has no such form.
 
     Attributes:
         forms: Those that this operation has.
@@ -62,6 +65,7 @@ class CoSTOperation(nn.Module):
         form: FormOption = "table_1",
     ) -> None:
         super().__init__()
+        check_choice("form", form, ("table_1", *self.forms))
         self.stride = (1, stride, stride)
         self.form = form
         self.shared = shared
@@ -100,16 +104,16 @@ class CoSTOperation(nn.Module):
     def extra_repr(self) -> str:
         """Sizes, for `print(network)`."""
         out_channels, in_channels = self.weight.shape[-4:-2]
-        return f"{in_channels}, {out_channels}, stride={self.stride}, shared={self.shared}"
+        sizes = f"{in_channels}, {out_channels}, stride={self.stride}"
+        return f"{sizes}, shared={self.shared}, form={self.form}"
 
 
 class CoSTOperationA(CoSTOperation):
     """CoST(a): the coefficients are parameters (figure 4).
 
     They do not depend on the clip, so the whole operation is one 3x3x3 convolution, whose kernel
-    has 19 taps that are not zero (section 3.4), and runs as that. Against three convolutions it
-    keeps one output in memory instead of three, and on a CPU it is faster, unless a clip or two
-    with few positions and many channels go in (benchmarks/cost_operation.py).
+    has 19 taps that are not zero (section 3.4). Against three convolutions that keeps one output in
+    memory instead of three, and is faster but for few positions (benchmarks/cost_operation.py).
 
     Args:
         in_channels: C.
@@ -256,7 +260,6 @@ class CoST(PooledResNet):
             return self.operation(in_channels, out_channels, stride, shared=shared, form=form)
 
         check_flag("shared", shared)
-        check_choice("form", form, ("table_1", *self.operation.forms))
         super().__init__(
             get_architecture(arch, Bottleneck),
             num_classes,

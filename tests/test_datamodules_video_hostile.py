@@ -18,6 +18,7 @@ from conftest import PROJECT_ROOT
 from PIL import Image
 from video_files import scene, write
 
+from datamodules.video.errors import VideoError
 from datamodules.video.reader import VideoReader
 from lightning_modules.cli import main
 
@@ -245,3 +246,12 @@ def test_hostile_data_is_refused_in_a_sentence(outcomes: dict[str, Any], name: s
     assert sentence in said[0]
     assert "Traceback" not in found["said"]
     assert found["memory"] < ALLOWED
+
+
+def test_colours_that_ffmpeg_cannot_convert_have_a_sentence(tmp_path: Path) -> None:
+    """YCgCo, matrix 8: the frames decode, and have no RGB."""
+    options = {"x264-params": "colormatrix=YCgCo"}
+    path = write(tmp_path / "a.mp4", "libx264", scene(6), options=options)
+    words = "no decoder: FFmpeg converts no yuv420p of colour matrix 8 to RGB"
+    with VideoReader(path) as reader, pytest.raises(VideoError, match=words):
+        reader.get_frames([2])

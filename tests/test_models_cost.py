@@ -230,6 +230,8 @@ def test_a_form_that_an_operation_lacks_is_refused() -> None:
         ValueError, match="form is 'merged'; choose one of table_1, separate, folded"
     ):
         get_model("cost_b_tiny", 5, form="merged")
+    with pytest.raises(ValueError, match="form is 'other'; choose one of table_1, separate"):
+        CoSTOperationA(4, 4, form="other")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("depth", ["r50", "r101"])

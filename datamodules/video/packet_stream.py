@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from time import perf_counter
 from typing import Any, Self
 
+import av
 import numpy as np
 from av.codec.context import ThreadType
 from av.packet import Packet
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from datamodules.stopwatch import running
 from datamodules.storage.source import Source
-from datamodules.video.errors import MAX_PIXELS
+from datamodules.video.errors import MAX_PIXELS, VideoError
 
 __all__ = ["PacketStream", "quarter_turns", "upright_rgb"]
 
@@ -108,9 +109,16 @@ class PacketStream(ABC):
 
         Args:
             frame: A decoded frame.
+
+        Raises:
+            VideoError: FFmpeg has no conversion of its colours.
         """
         begun = perf_counter()
-        pixels = upright_rgb(frame, self._reformatter, self.rotation(frame))
+        try:
+            pixels = upright_rgb(frame, self._reformatter, self.rotation(frame))
+        except av.FFmpegError as error:
+            detail = f"FFmpeg converts no {frame.format.name} of colour matrix {frame.colorspace}"
+            raise VideoError(self.source, "no decoder", f"{detail} to RGB ({error})") from error
         self._seconds["convert"] += perf_counter() - begun
         return pixels
 

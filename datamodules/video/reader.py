@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.storage.source import Place, Source, as_source
+from datamodules.storage.source import Place, as_source
 from datamodules.video.errors import BrokenPromiseError, VideoError, as_unreadable
 from datamodules.video.frame_folder import FrameFolderReader, Indices, check_indices
 from datamodules.video.frame_parts import Change, FrameParts
@@ -367,7 +367,7 @@ class VideoReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Source]]:
+    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
         return type(self), (self.source,)
 
 

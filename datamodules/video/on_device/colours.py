@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TypeAlias
 
+import av
 import numpy as np
 import torch
 from av.video.frame import VideoFrame
@@ -69,21 +70,24 @@ def to_rgb(luma: Tensor, blue: Tensor, red: Tensor, matrix: Matrix) -> Tensor:
 
 
 @cache
-def matrix_of(colours: Colours) -> Matrix | None:
+def matrix_of(colours: Colours, device: torch.device) -> Matrix | None:
     """Find the matrix with which FFmpeg converts frames of some colours; None if none does.
 
-    Takes a second at the first call for some colours.
+    Takes a second or two at the first call for some colours on a device.
 
     Args:
         colours: What the frames say of their colours.
+        device: Where they are converted.
     """
     proved = set(MATRICES)
     reformatter = VideoReformatter()
     for part in range(2**24 // (_SIDE // 2) ** 2):
         planes = _planes(part)
-        expected = _converted(planes, colours, reformatter)
-        tensors = [torch.from_numpy(plane) for plane in planes]
-        luma, blue, red = tensors
+        try:
+            expected = _converted(planes, colours, reformatter).to(device)
+        except av.FFmpegError:  # it has no such conversion
+            return None
+        luma, blue, red = (torch.from_numpy(plane).to(device) for plane in planes)
         found = {m for m in proved if torch.equal(to_rgb(luma, blue, red, m), expected)}
         proved &= found
         if not proved:

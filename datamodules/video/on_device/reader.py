@@ -5,15 +5,20 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from av.video.frame import VideoFrame
+from torch import Tensor
 
-from datamodules.storage.source import Place
+from datamodules.storage.source import Place, Source
 from datamodules.video.errors import BrokenPromiseError, VideoError
-from datamodules.video.frame_parts import FrameParts
+from datamodules.video.frame_folder import Indices
+from datamodules.video.frame_parts import Change, FrameParts
 from datamodules.video.indices.building import survey
 from datamodules.video.indices.cache import remember
-from datamodules.video.on_device.stream import DeviceStream
+from datamodules.video.indices.index import VideoIndex
+from datamodules.video.on_device.stream import DeviceStream, check_codec, check_device
 from datamodules.video.packet_stream import PacketStream
 from datamodules.video.reader import VideoReader
 
@@ -22,12 +27,14 @@ class DeviceReader(VideoReader):
     """A `VideoReader` whose frames are decoded and converted on a device, and proved there.
 
     Each frame is compared with the checksum of the one that FFmpeg decodes on the CPU, before it is
-    given: a first look at a file decodes it once on the CPU, which the index cache keeps. The
-    conversion to RGB is one that equals FFmpeg's for every triple of luma and chroma. What cannot
-    be proved is refused.
+    given: a first look at a file decodes it once on the CPU, which the index cache keeps, and with
+    which later `VideoReader`s of the file compare their frames as well. The conversion to RGB is
+    one that equals FFmpeg's for every triple of luma and chroma. What cannot be proved is refused.
+    Pickled, it takes only its source and device along.
 
     Args:
-        path: The video file: H.264, HEVC, VP9 or AV1, 8-bit 4:2:0 of limited range.
+        path: The video file: H.264, HEVC, VP9 or AV1, 8-bit 4:2:0 of limited range, in a container
+            whose packets can be found without FFmpeg (MP4, Matroska; not MPEG-TS).
         device: A CUDA device.
 
     Raises:
@@ -36,20 +43,32 @@ class DeviceReader(VideoReader):
     """
 
     def __init__(self, path: Place, device: str | torch.device = "cuda") -> None:
-        super().__init__(path)
         self.device = torch.device(device)
-        if not self._index.is_surveyed:
-            self._release()
-            self._index = survey(self.source)
-            remember(self.source, self._index)
-        if self._index.stored is None:
+        check_device(self.device)
+        super().__init__(path)
+        self._wanted: Indices = ()
+        self._prove()
+
+    def _prove(self) -> None:
+        """Get an index with checksums, if the file is one that a device may decode."""
+        self._release()
+        stored = self._index.stored
+        if stored is None:
             detail = "where its packets lie is not known; use VideoReader"
             raise VideoError(self.source, "no decoder", detail)
-        self._stream = self._open_stream()
+        check_codec(self.source, stored)
+        if not self._index.is_surveyed:
+            self._index = survey(self.source)
+            remember(self.source, self._index)
+            self._prove()
+
+    def _frames(self, indices: Indices, change: Change | None, more: bool) -> Tensor:
+        self._wanted = indices
+        return super()._frames(indices, change, more)
 
     def _open_stream(self) -> PacketStream:
         stored = self._index.stored
-        assert stored is not None
+        assert stored is not None  # `_prove` has seen to it
         return DeviceStream(self.source, stored, self._index.entry, self.device)
 
     def _convert(self, number: int, frame: VideoFrame, parts: FrameParts, position: int) -> None:
@@ -60,8 +79,21 @@ class DeviceReader(VideoReader):
         parts.put(position, stream.pixels(frame))
 
     def _doubt(self, error: Exception) -> None:
-        if self._is_cached:  # perhaps an index of what the file was
-            super()._doubt(error)
-            return
-        detail = f"{self.device} does not give its frames exactly ({error}); use VideoReader"
-        raise VideoError(self.source, "no decoder", detail) from error
+        """Let the CPU read the frames: that mends an index, or there is nothing to mend."""
+        self._release()
+        before = _facts(self._index)
+        with VideoReader(self.source) as reader:
+            reader.get_frames(self._wanted)
+            self._index = reader.index
+        self._prove()
+        if _facts(self._index) == before:
+            detail = f"{self.device} does not give its frames exactly ({error}); use VideoReader"
+            raise VideoError(self.source, "no decoder", detail) from error
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Source, torch.device]]:
+        return type(self), (self.source, self.device)
+
+
+def _facts(index: VideoIndex) -> tuple[bytes, bytes, bool]:
+    """All of an index that decoding frames by number depends on."""
+    return index.checksum.tobytes(), index.entry.tobytes(), index.skipping

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from datamodules.storage.source import Source
-from datamodules.video.errors import BrokenPromiseError, VideoError
+from datamodules.video.errors import VideoError
 from datamodules.video.indices.stored import StoredPackets
 from datamodules.video.on_device.colours import matrix_of, to_rgb
 from datamodules.video.packet_stream import quarter_turns
@@ -44,11 +44,9 @@ class DeviceStream(StoredStream):
     def __init__(
         self, source: Source, packets: StoredPackets, entry: NDArray[np.bool_], device: torch.device
     ) -> None:
-        self.device = device
-        name = packets.settings.name
-        if name not in CODECS:
-            detail = f"{name} is no codec that every decoder decodes alike; use VideoReader"
-            raise VideoError(source, "no decoder", detail)
+        check_device(device)
+        check_codec(source, packets)
+        self.device, name = device, packets.settings.name
         hwaccel = _hardware(device)
         if hwaccel is not None:
             packets = replace(packets, settings=replace(packets.settings, name=CODECS[name]))
@@ -72,10 +70,9 @@ class DeviceStream(StoredStream):
             VideoError: Of these colours no conversion is proved to be FFmpeg's.
         """
         colours = frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc
-        matrix = matrix_of(colours)
+        matrix = matrix_of(colours, self.device)
         if matrix is None:
-            detail = f"colours {colours} are converted by VideoReader alone"
-            raise VideoError(self.source, "no decoder", detail)
+            raise self._refusal(f"of its colours, {colours}, no conversion is proved")
         turns = quarter_turns(self.rotation(frame))
         return torch.rot90(to_rgb(*self._planes(frame), matrix), turns)
 
@@ -94,26 +91,60 @@ class DeviceStream(StoredStream):
         """Luma (H, W) and chroma (H/2, W/2) of a frame, where it lies.
 
         Raises:
-            BrokenPromiseError: It is not 8-bit 4:2:0 with even sides.
+            VideoError: It is not 8-bit 4:2:0 of limited range with even sides.
         """
         if frame.height % 2 or frame.width % 2:
-            raise BrokenPromiseError(f"a side of {frame.width}x{frame.height} is odd")
+            raise self._refusal(f"a side of {frame.width}x{frame.height} is odd")
         if frame.format.name not in ("yuv420p", "nv12", "cuda"):
-            raise BrokenPromiseError(f"its format is {frame.format.name}, not 8-bit 4:2:0")
+            raise self._refusal(f"its format is {frame.format.name}, not 8-bit 4:2:0")
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)  # PyAV hands over planes without their stream
-        luma, *chroma = (from_dlpack(plane.__dlpack__()) for plane in frame.planes)
+        try:
+            luma, *chroma = (from_dlpack(plane.__dlpack__()) for plane in frame.planes)
+        except NotImplementedError as error:
+            raise self._refusal(f"PyAV does not hand over its planes: {error}") from error
         if luma.dtype != torch.uint8:
-            raise BrokenPromiseError("it has more than 8 bits")
+            raise self._refusal("it has more than 8 bits")
         blue, red = chroma if len(chroma) == 2 else chroma[0].unbind(-1)
         return luma, blue, red
+
+    def _refusal(self, detail: str) -> VideoError:
+        """Say why frames are not given on a device."""
+        return VideoError(self.source, "no decoder", f"{detail}; use VideoReader")
+
+
+def check_device(device: torch.device) -> None:
+    """Refuse a device on which nothing decodes.
+
+    Args:
+        device: The device.
+
+    Raises:
+        RuntimeError: It is neither the CPU nor a CUDA device that torch finds.
+    """
+    if device.type != "cpu" and (device.type != "cuda" or not torch.cuda.is_available()):
+        raise RuntimeError(f"no decoder on {device}; give a CUDA device that torch finds, or cpu")
+
+
+def check_codec(source: Source, packets: StoredPackets) -> None:
+    """Refuse a codec that decoders may decode differently.
+
+    Args:
+        source: The file.
+        packets: Its packets.
+
+    Raises:
+        VideoError: It is one.
+    """
+    name = packets.settings.name
+    if name not in CODECS:
+        detail = f"{name} is no codec that every decoder decodes alike; use VideoReader"
+        raise VideoError(source, "no decoder", detail)
 
 
 def _hardware(device: torch.device) -> HWAccel | None:
     """Find a card's decoder, for the context that torch uses; None for the CPU."""
     if device.type == "cpu":
         return None
-    if device.type != "cuda" or not torch.cuda.is_available():
-        raise RuntimeError(f"no decoder on {device}; give a CUDA device that torch finds, or cpu")
     index = torch.cuda.current_device() if device.index is None else device.index
     return HWAccel("cuda", str(index), allow_software_fallback=False, is_hw_owned=True)
