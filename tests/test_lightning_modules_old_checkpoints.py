@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -111,6 +112,8 @@ def test_old_checkpoint_tests_as_it_did(folder: Path, family: str, run: Path, cl
 def test_old_checkpoint_predicts_as_it_did(
     folder: Path, family: str, run: Path, clips: Path
 ) -> None:
+    if family == "st_resnet" and not cv2.__version__.startswith("5."):
+        pytest.skip(f"its flow was estimated by OpenCV 5; {cv2.__version__} estimates another")
     videos = [str(path) for path in sorted(clips.rglob("test_*.mp4"))]
     out = run.parent / "labels.csv"
     main(["predict", f"--ckpt_path={run}", f"--out={out}", "--top=8", "--device=cpu", *videos])

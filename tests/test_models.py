@@ -114,7 +114,7 @@ def test_unknown_name_suggests_the_nearest() -> None:
 
 
 def test_unknown_option_names_the_allowed_ones() -> None:
-    with pytest.raises(ValueError, match=r"no option share; .* shared, pools, stem, dropout"):
+    with pytest.raises(ValueError, match=r"no option share; .* shared, form, pools, stem, dropout"):
         models.get_model("cost_a_tiny", 5, share=False)
 
 
