@@ -173,7 +173,7 @@ def test_broken_store_is_begun_anew(folder: Path, damage: str, said: list[str]) 
 
 def test_note_that_does_not_hold_is_made_anew(video: Path) -> None:
     open_once(video)
-    with sqlite3.connect(node_store().path) as database:
+    with closing(sqlite3.connect(node_store().path)) as database, database:
         database.execute("UPDATE notes SET note = substr(note, 1, 100)")
     index_cache.recent.clear()
     assert_exact(video)
@@ -245,7 +245,7 @@ def test_store_of_a_parent_that_closes_before_its_child(folder: Path) -> None:
 def test_note_of_another_video_is_none(folder: Path) -> None:
     store = NodeStore(folder, 10**9)
     store.put("a", b"note of a")
-    with sqlite3.connect(store.path) as database:
+    with closing(sqlite3.connect(store.path)) as database, database:
         database.execute("UPDATE notes SET key = 'b'")
         database.execute("INSERT INTO notes VALUES ('c', 'no bytes, and \xff')")
     assert store.get("b") == b""
