@@ -11,7 +11,6 @@ network in evaluation, `table_1` against each form.
 
 import copy
 import statistics
-from collections.abc import Callable
 from typing import get_args
 
 import torch
@@ -29,8 +28,6 @@ R50 = [
     *[(256, 4, 14, 1), (512, 4, 14, 2), (512, 4, 7, 1)],
 ]
 CLIPS = {"tiny": (1, 32), "r50": (1, 2, 4, 10)}
-
-Run = Callable[[Tensor], Tensor]
 
 
 def in_form(module: nn.Module, form: FormOption) -> nn.Module:

@@ -73,6 +73,15 @@ class CoSTOperation(nn.Module):
         self.weight = nn.Parameter(torch.empty(bank if shared else (len(VIEWS), *bank)))
         for kernel in [self.weight] if shared else self.weight:
             nn.init.kaiming_normal_(kernel, mode="fan_out", nonlinearity="relu")
+        self.add_coefficients(out_channels)
+
+    def add_coefficients(self, out_channels: int) -> None:
+        """Add the parameters that the coefficients come from.
+
+        Args:
+            out_channels: C'.
+        """
+        raise NotImplementedError
 
     def banks(self) -> list[Tensor]:
         """The bank of each view, three times (C', C, 3, 3)."""
@@ -128,16 +137,8 @@ class CoSTOperationA(CoSTOperation):
 
     forms = ("separate", "folded", "merged")
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        stride: int = 1,
-        *,
-        shared: bool = True,
-        form: FormOption = "table_1",
-    ) -> None:
-        super().__init__(in_channels, out_channels, stride, shared=shared, form=form)
+    def add_coefficients(self, out_channels: int) -> None:
+        """See `CoSTOperation`."""
         self.logits = nn.Parameter(torch.tensor([0.7, -0.7, -0.7]).repeat(out_channels, 1))
 
     def coefficients(self, x: Tensor) -> Tensor:
@@ -189,16 +190,8 @@ class CoSTOperationB(CoSTOperation):
 
     forms = ("separate", "folded")
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        stride: int = 1,
-        *,
-        shared: bool = True,
-        form: FormOption = "table_1",
-    ) -> None:
-        super().__init__(in_channels, out_channels, stride, shared=shared, form=form)
+    def add_coefficients(self, out_channels: int) -> None:
+        """See `CoSTOperation`."""
         self.channel_mixing = nn.Linear(out_channels, out_channels, bias=False)
         self.view_mixing = nn.Linear(len(VIEWS), len(VIEWS), bias=False)
         nn.init.normal_(self.channel_mixing.weight, std=0.01)

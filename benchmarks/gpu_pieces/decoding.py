@@ -26,10 +26,11 @@ def cells(setting: Setting) -> list[Cell]:
 def _both(name: str, setting: Setting) -> dict[str, Any]:
     """Decode clips of some videos in both ways; they must be equal."""
     paths = sorted(videos(setting).rglob("*.mp4"))[: 2 if setting.tiny else 16]
+    wanted = {}
     for path in paths:
         forget(as_source(path))
-    lengths = {path: VideoReader(path).num_frames for path in paths}
-    wanted = {path: [n for n in CLIPS[name] if n < length] for path, length in lengths.items()}
+        with VideoReader(path) as reader:
+            wanted[path] = [number for number in CLIPS[name] if number < reader.num_frames]
     cpu = [_seconds(partial(VideoReader, path), wanted[path], setting) for path in paths]
     device = []
     for path in paths:  # last: they leave an index with checksums, which the others then check too

@@ -25,7 +25,7 @@ from datamodules.stopwatch import running
 from datamodules.storage.source import Source
 from datamodules.video.errors import MAX_PIXELS, VideoError
 
-__all__ = ["PacketStream", "quarter_turns", "upright_rgb"]
+__all__ = ["PacketStream", "colours_of", "quarter_turns", "upright_rgb"]
 
 
 class PacketStream(ABC):
@@ -167,7 +167,7 @@ class PacketStream(ABC):
         ]
         pixels = [row[:, : plane.width] for row, plane in zip(rows, planes, strict=True)]
         turned = self.upright_shape(frame), self.rotation(frame)
-        return (frame.format.name, *turned, *_colours(frame), pixels)
+        return (frame.format.name, *turned, *colours_of(frame), pixels)
 
     def __enter__(self) -> Self:
         return self
@@ -198,8 +198,12 @@ def upright_rgb(
     return np.rot90(pixels, turns) if turns else pixels
 
 
-def _colours(frame: VideoFrame) -> tuple[object, ...]:
-    """List what a frame says of its colours."""
+def colours_of(frame: VideoFrame) -> tuple[int, int, int, int]:
+    """List what a frame says of its colours: matrix, range, primaries and transfer.
+
+    Args:
+        frame: A decoded frame.
+    """
     return frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import replace
+from typing import Any
 
 import av
 import numpy as np
@@ -19,7 +19,7 @@ from datamodules.storage.source import Source
 from datamodules.video.errors import VideoError
 from datamodules.video.indices.stored import StoredPackets
 from datamodules.video.on_device.colours import matrix_of, to_rgb
-from datamodules.video.packet_stream import quarter_turns
+from datamodules.video.packet_stream import colours_of, quarter_turns
 from datamodules.video.stored_stream import StoredStream
 
 CODECS = {"h264": "h264", "hevc": "hevc", "vp9": "vp9", "libdav1d": "av1", "av1": "av1"}
@@ -31,21 +31,20 @@ class DeviceStream(StoredStream):
 
     Args:
         source: The file.
-        packets: Its packets.
+        packets: Its packets, of a codec that `check_codec` passes.
         entry: Marks of those at which decoding may begin, (packets,).
-        device: A CUDA device; the CPU, whose decoder is then FFmpeg's own, to test all else.
+        device: A CUDA device that `check_device` passes; the CPU, whose decoder is then FFmpeg's
+            own, to test all else.
 
     Raises:
         OSError: The file cannot be opened.
-        RuntimeError: There is no such device.
-        VideoError: Its codec is none that every decoder has to decode alike.
+        RuntimeError: FFmpeg finds no decoder there.
+        VideoError: It finds none for this codec.
     """
 
     def __init__(
         self, source: Source, packets: StoredPackets, entry: NDArray[np.bool_], device: torch.device
     ) -> None:
-        check_device(device)
-        check_codec(source, packets)
         self.device, name = device, packets.settings.name
         hwaccel = _hardware(device)
         if hwaccel is not None:
@@ -69,23 +68,20 @@ class DeviceStream(StoredStream):
         Raises:
             VideoError: Of these colours no conversion is proved to be FFmpeg's.
         """
-        colours = frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc
+        colours = colours_of(frame)
         matrix = matrix_of(colours, self.device)
         if matrix is None:
             raise self._refusal(f"of its colours, {colours}, no conversion is proved")
         turns = quarter_turns(self.rotation(frame))
         return torch.rot90(to_rgb(*self._planes(frame), matrix), turns)
 
-    def checksum(self, frame: VideoFrame) -> int:
-        """See `PacketStream`; of what the card has decoded, in the order of a CPU's planes."""
+    def _makings(self, frame: VideoFrame) -> tuple[Any, ...]:
+        """See `PacketStream`; what a card has decoded is listed as a CPU's planes are."""
         if self.device.type == "cpu":
-            return super().checksum(frame)
+            return super()._makings(frame)
+        planes = [plane.cpu().numpy() for plane in self._planes(frame)]
         turned = self.upright_shape(frame), self.rotation(frame)
-        colours = frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc
-        found = zlib.crc32(repr(("yuv420p", *turned, *colours)).encode())
-        for plane in self._planes(frame):
-            found = zlib.crc32(plane.contiguous().cpu().numpy().data, found)
-        return found
+        return ("yuv420p", *turned, *colours_of(frame), planes)
 
     def _planes(self, frame: VideoFrame) -> tuple[Tensor, Tensor, Tensor]:
         """Luma (H, W) and chroma (H/2, W/2) of a frame, where it lies.
