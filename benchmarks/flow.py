@@ -33,7 +33,8 @@ from datamodules.flow.extraction import FlowExtraction, FlowJob, FlowSettings
 from datamodules.flow.methods import FlowMethod, make_flow_method
 from datamodules.flow.reading import open_flow
 from datamodules.flow.storage import FlowStorage, open_flow_writer
-from datamodules.motion_shapes.rendering import CLASS_NAMES, flow_from_motion, render_clip
+from datamodules.motion_shapes.motion import flow_from_motion
+from datamodules.motion_shapes.rendering import CLASS_NAMES, render_clip
 from datamodules.video.reader import VideoReader
 
 Floats = npt.NDArray[np.float64]

@@ -4,12 +4,15 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -17,26 +20,27 @@ import numpy.typing as npt
 import pytest
 
 from datamodules.datasets.motion_shapes import MIRROR_PAIRS
+from datamodules.errors import UserError
 from datamodules.motion_shapes import generation
 from datamodules.motion_shapes.generation import (
+    FROZEN,
     MotionShapesSettings,
+    digest_of_folder,
     encode_frames,
     generate_motion_shapes,
     read_motion,
 )
-from datamodules.motion_shapes.rendering import (
-    CLASS_NAMES,
-    Motion,
-    RenderedClip,
-    flow_from_motion,
-    render_clip,
-)
+from datamodules.motion_shapes.motion import Motion, flow_from_motion
+from datamodules.motion_shapes.painting import CELLS
+from datamodules.motion_shapes.rendering import CLASS_NAMES, RenderedClip, Scene, render_clip
 
 SMALL = MotionShapesSettings(seed=3, num_train=40, num_val=8, num_test=8, num_frames=9, size=32)
 
 
-def render(label: int, seed: int = 0, num_frames: int = 25, size: int = 64) -> RenderedClip:
-    return render_clip(np.random.default_rng(seed), label, num_frames, size)
+def render(
+    label: int, seed: int = 0, num_frames: int = 25, size: int = 64, **scene: Any
+) -> RenderedClip:
+    return render_clip(np.random.default_rng(seed), label, num_frames, size, Scene(**scene))
 
 
 def decode(file: io.BytesIO | str) -> npt.NDArray[np.uint8]:
@@ -180,18 +184,22 @@ def test_flow_of_known_motions_is_exact_and_rests_outside_the_shape() -> None:
     center = np.full((2, 2), 2, dtype=np.float32)
     moved = np.array([[2, 2], [3, 1.5]], dtype=np.float32)
     quarter = np.array([0, np.pi / 2], dtype=np.float32)
+    at_rest = np.zeros((2, 2), dtype=np.float32)
     one, double = np.ones(2, dtype=np.float32), np.array([1, 2], dtype=np.float32)
     cases = [
-        (Motion(moved, still, one), (1, -0.5)),
+        (Motion(moved, still, one, at_rest), (1, -0.5)),
         # Clockwise, a point right of the centre comes to lie below it.
-        (Motion(center, quarter, one), (-1, 1)),
-        (Motion(center, still, double), (1, 0)),
+        (Motion(center, quarter, one, at_rest), (-1, 1)),
+        (Motion(center, still, double, at_rest), (1, 0)),
     ]
     for motion, expected in cases:
         flow = flow_from_motion(motion, mask)
         assert flow[0, :, 2, 3] == pytest.approx(expected, abs=1e-6)
         flow[0, :, 2, 3] = 0
         assert not flow.any()
+    swung = np.array([[0, 0], [2, -1]], dtype=np.float32)
+    flow = flow_from_motion(Motion(center + swung, still, one, swung), mask)
+    assert (flow[0] == np.array([2, -1])[:, None, None]).all()
 
 
 def test_mirror_pairs_name_the_class_of_the_mirror_image() -> None:
@@ -277,7 +285,8 @@ def test_videos_are_distinct_and_hold_the_rendered_frames_with_their_truth(gener
 def test_manifest_records_settings_and_versions(generated: Path) -> None:
     manifest = json.loads((generated / "manifest.json").read_text())
     assert manifest["complete"] is True
-    assert manifest["format"] == 1
+    assert manifest["format"] == 2
+    assert manifest["settings"]["scene"] == asdict(Scene())
     assert manifest["settings"]["num_train"] == 40
     assert manifest["versions"]["av"] == av.__version__
 
@@ -339,7 +348,7 @@ def test_interrupted_write_leaves_no_part_of_a_file(
 def test_failing_worker_process_ends_the_generation_with_its_exit_code(tmp_path: Path) -> None:
     (tmp_path / "train" / "grow").mkdir(parents=True)
     manifest = tmp_path / "manifest.json"
-    generation._write_manifest(manifest, SMALL, complete=False)
+    generation._write_manifest(manifest, SMALL, None)
     # A folder where a file is to be written.
     (tmp_path / "train" / "grow" / "grow_00000.npz").mkdir()
     with pytest.raises(RuntimeError, match="ended with exit code 1"):
@@ -424,3 +433,122 @@ def test_negative_number_of_workers_is_refused_before_anything_is_written(tmp_pa
 def test_settings_refuse_what_cannot_be_made(arguments: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MotionShapesSettings(**arguments)
+
+
+SCENES: list[dict[str, Any]] = [
+    {"look": "noise"},
+    {"speed": 0.25},
+    {"contrast": 0.2},
+    {"noise": 0.1},
+    {"camera": 6.0},
+    {"distractors": 3},
+    {"look": "noise", "camera": 4.0, "distractors": 2, "contrast": 0.5, "noise": 0.05},
+]
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=str)
+def test_scenes_are_reversed_with_the_motion_and_change_neither_look_nor_class(
+    scene: dict[str, Any],
+) -> None:
+    for label in (0, 5):
+        clip, partner = render(label, 3, **scene), render(label ^ 1, 3, **scene)
+        assert np.array_equal(clip.frames, partner.frames[::-1])
+        assert np.array_equal(clip.mask, partner.mask[::-1])
+        plain = render(label, 3)
+        assert not np.array_equal(clip.frames, plain.frames)
+        if "speed" not in scene:  # the same motion, apart from the camera
+            own = clip.motion.center - clip.motion.camera
+            np.testing.assert_allclose(own, plain.motion.center, atol=1e-4)
+
+
+def test_speed_contrast_and_noise_do_what_they_say() -> None:
+    plain = render(0, 1)
+    way, slow = (np.ptp(c.motion.center[:, 0]) for c in (plain, render(0, 1, speed=0.25)))
+    assert slow == pytest.approx(way / 4, rel=1e-4)
+    behind = render(0, 1, contrast=1e-9).frames.astype(int)
+    inside = eroded(plain.mask, 1)
+    full, half = (c.frames[inside] - behind[inside] for c in (plain, render(0, 1, contrast=0.5)))
+    assert np.abs(half * 2 - full).max() <= 3
+    noisy = render(0, 1, noise=0.1).frames.astype(float) - plain.frames
+    assert noisy.std() == pytest.approx(25.5, rel=0.1)
+    assert abs(np.corrcoef(noisy[0].ravel(), noisy[1].ravel())[0, 1]) < 0.05, "drawn in each frame"
+
+
+def test_camera_moves_background_and_shape_alike() -> None:
+    clip = render(4, 2, size=128, camera=6.0)
+    assert np.abs(clip.motion.camera).max() == pytest.approx(12, rel=1e-5)
+    flow, errors, rests = flow_from_motion(clip.motion, clip.mask), [], []
+    for t in range(0, 24, 4):
+        where = eroded(~clip.mask[t] & ~clip.mask[t + 1], 4)
+        where[:16] = where[-16:] = where[:, :16] = where[:, -16:] = False
+        y, x = np.nonzero(where)
+        right, down = flow[t, :, y, x].T.astype(np.float64)
+        landed = sample_bilinear(clip.frames[t + 1], x + right, y + down)
+        errors.append(np.abs(landed - clip.frames[t, y, x]).mean())
+        rests.append(np.abs(clip.frames[t + 1, y, x].astype(float) - clip.frames[t, y, x]).mean())
+    assert np.mean(errors) < 0.6
+    assert np.mean(errors) < np.mean(rests) / 2
+
+
+def test_a_single_frame_of_noise_tells_nothing() -> None:
+    """Every cell of a frame is drawn by itself and alike, in the patch and out of it."""
+    size, side = 64, 64 // CELLS
+    inside, outside, beside = [], [], []
+    for seed in range(40):
+        clip = render(seed % 8, seed, look="noise")
+        cells = clip.frames[:, ::side, ::side, 0].astype(float)
+        assert np.array_equal(cells.repeat(side, 1).repeat(side, 2), clip.frames[..., 0])
+        patch = clip.mask[:, ::side, ::side]
+        assert np.array_equal(patch.repeat(side, 1).repeat(side, 2), clip.mask)
+        inside += cells[12][patch[12]].tolist()
+        outside += cells[12][~patch[12]].tolist()
+        edge = patch[12, :, :-1] & ~patch[12, :, 1:]
+        beside += list(zip(cells[12, :, :-1][edge], cells[12, :, 1:][edge], strict=True))
+        fresh = np.diff(cells, axis=0) != 0
+        union = patch[:-1] | patch[1:]
+        assert not fresh[~union].any(), "new outside the patch"
+        assert fresh[union].mean() > 0.9
+    assert size == clip.frames.shape[1]
+    assert len(inside) > 1500
+    for q in (10, 25, 50, 75, 90):
+        assert np.percentile(inside, q) == pytest.approx(np.percentile(outside, q), abs=8)
+    assert abs(np.corrcoef(np.array(beside).T)[0, 1]) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("scene", "words"),
+    [
+        ({"look": "fog"}, "look='fog' is not possible; give shapes or noise"),
+        ({"speed": 0}, "speed=0 is not possible; speed must lie in (0, 1]"),
+        ({"contrast": 1.5}, "contrast=1.5 is not possible; contrast must lie in (0, 1]"),
+        ({"noise": -0.1}, "noise=-0.1 is not possible; noise must lie in [0, 0.5]"),
+        ({"camera": float("nan")}, "camera=nan is not possible"),
+        ({"distractors": 9}, "distractors=9 is not possible"),
+    ],
+)
+def test_scenes_out_of_range_are_refused(scene: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=re.escape(words)):
+        Scene(**scene)
+
+
+def test_noise_needs_whole_cells() -> None:
+    with pytest.raises(UserError, match="size=48 is not possible for noise"):
+        MotionShapesSettings(size=48, scene=Scene(look="noise"))
+
+
+def test_digest_is_the_same_on_every_machine(generated: Path) -> None:
+    """Painted in double precision: processors whose sines differ in the last bit agree."""
+    manifest = json.loads((generated / "manifest.json").read_text())
+    assert manifest["digest"] == digest_of_folder(generated, SMALL)
+    assert manifest["digest"] == (
+        "d283becab60815d00d7d79d62f6432ad3d642a0e282e0b00f9db3606b8210c8b"
+    )
+
+
+def test_other_clips_than_the_frozen_ones_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = MotionShapesSettings(num_train=8, num_val=8, num_test=8, num_frames=8, size=32)
+    monkeypatch.setitem(FROZEN, tiny, "0" * 64)
+    with pytest.warns(UserWarning, match="are not MotionShapes v1's: this machine paints others"):
+        generate_motion_shapes(tmp_path, tiny, num_workers=0, progress=False)

@@ -29,7 +29,8 @@ from datamodules.motion_shapes.generation import (
     generate_motion_shapes,
     read_motion,
 )
-from datamodules.motion_shapes.rendering import CLASS_NAMES, flow_from_motion
+from datamodules.motion_shapes.motion import flow_from_motion
+from datamodules.motion_shapes.rendering import CLASS_NAMES, Scene
 from datamodules.video.errors import VideoError
 from datamodules.video.frame_folder import Indices
 
@@ -123,6 +124,9 @@ class RenderedFigures:
         """See `FigureSource.read`."""
         try:
             mask, _ = read_motion(self.root / path)
+            scene = self.settings.scene
+            if scene != Scene(speed=scene.speed, contrast=scene.contrast):
+                return Figure(mask)  # what lies behind moves, or is noise
             return Figure(mask, draw_background_of(path, self.settings))
         except (OSError, ValueError, KeyError) as error:
             reason = f"the mask beside it: {error}"
@@ -142,6 +146,9 @@ class MotionShapesDataModule(VideoDataModule):
         num_val: Validation clips to make.
         num_test: Test clips to make.
         data_seed: Seed of the clips that are made.
+        video_frames: Frames of a clip that is made, over which the whole motion is spread.
+        scene: What the motion is seen in: a look without single frames that tell anything, speed,
+            contrast, noise, camera, distractors; null for the easiest.
         sampling: Choice of a clip's frames; null for 8 with stride 2.
         crops: Crops of the frames; a null `short_side` is `size`, so that nothing is cut off.
         augmentation: Changes of training clips; null for none.
@@ -155,6 +162,8 @@ class MotionShapesDataModule(VideoDataModule):
         num_val: int = 400,
         num_test: int = 400,
         data_seed: int = 0,
+        video_frames: int = 25,
+        scene: Scene | None = None,
         sampling: FrameSampler | ClipSampler | None = None,
         crops: Crops = Crops(size=64),
         augmentation: StandardAugmentation | Augmentation | None = None,
@@ -168,7 +177,12 @@ class MotionShapesDataModule(VideoDataModule):
             **kwargs,
         )
         self.settings = MotionShapesSettings(
-            seed=data_seed, num_train=num_train, num_val=num_val, num_test=num_test
+            seed=data_seed,
+            num_train=num_train,
+            num_val=num_val,
+            num_test=num_test,
+            num_frames=video_frames,
+            scene=scene or Scene(),
         )
 
     @cached_property
@@ -187,6 +201,12 @@ class MotionShapesDataModule(VideoDataModule):
         """Flow in a folder of its own, or the exact one."""
         if self.flow is None or self.flow.root is not None:
             return super().flow_source
+        scene = self.settings.scene
+        if scene.look == "noise" or scene.distractors:
+            raise UserError(
+                "the exact flow of noise, or of distractors, is not known; make flow with "
+                "`kinetoscope flow` and give its folder as data.flow.root"
+            )
         return RenderedFlow.of(self.root, self.flow, self.settings.size)
 
     @property

@@ -4,23 +4,27 @@ Eight classes in four pairs that are each other's exact reversal (`rendering.py`
 that averages frames can tell the pair but not the member; one that models time can tell both. It is
 the quickstart, the tests' data and a scientific control in one.
 
-    root/manifest.json                     settings, versions, completeness
+    root/manifest.json                     settings, versions, completeness, digest
     root/lists/{train,val,test}.txt        "split/class/name.mp4 label", labels from 0
     root/lists/classes.txt                 "label class"
     root/{train,val,test}/<class>/<name>.mp4 and .npz
 
 The `.npz` beside each video holds its mask and motion, which optical flow and explanations are
-measured against. Every frame is coded by itself with one constant quantizer, so that neither the
+measured against, and a digest of the clip as it was painted. The folder's digest is one of all of
+them; that of the benchmark's sets is fixed (`FROZEN`), so that all machines have the same clips.
+Every frame is coded by itself with one constant quantizer, so that neither the
 quality nor the coding of a frame depends on its position in time: the file of a reversed clip
 decodes to exactly the reversed frames.
 """
 
+import hashlib
 import io
 import json
 import platform
+import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Never, cast
 
@@ -33,13 +37,9 @@ from datamodules.atomic import write_atomically
 from datamodules.errors import UserError
 from datamodules.jobs.processes import Lost, num_cores, run_jobs
 from datamodules.jobs.progress import progress_bar
-from datamodules.motion_shapes.rendering import (
-    CLASS_NAMES,
-    Motion,
-    RenderedClip,
-    draw_background,
-    render_clip,
-)
+from datamodules.motion_shapes.motion import Motion
+from datamodules.motion_shapes.painting import CELLS, draw_background
+from datamodules.motion_shapes.rendering import CLASS_NAMES, RenderedClip, Scene, render_clip
 
 __all__ = [
     "MotionShapesSettings",
@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 
-FORMAT = 1
+FORMAT = 2
 FRAME_RATE = 25
 # Each frame an IDR picture with the same quantizer: no memory from frame to frame.
 ENCODER_OPTIONS = {
@@ -73,7 +73,8 @@ class MotionShapesSettings:
         num_test: Test clips, likewise.
         num_frames: Frames of a clip. An odd number lets a middle window lie exactly in the middle,
             so that it shows reversed clips the same frames.
-        size: Height and width, in pixels.
+        size: Height and width, in pixels; of noise a multiple of 32.
+        scene: What the motion is seen in: its look, and what makes it hard to see.
 
     Raises:
         UserError: If a number is out of its range.
@@ -85,6 +86,7 @@ class MotionShapesSettings:
     num_test: int = 400
     num_frames: int = 25
     size: int = 64
+    scene: Scene = field(default_factory=Scene)
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:
@@ -105,10 +107,23 @@ class MotionShapesSettings:
             raise UserError(
                 f"size={self.size} is not possible; size must be an even number from 32 to 512"
             )
+        if self.scene.look == "noise" and self.size % CELLS:
+            raise UserError(
+                f"size={self.size} is not possible for noise; size must be a multiple of {CELLS}"
+            )
 
     def num_clips(self, split: Split) -> int:
         """Count the clips of a split."""
         return {"train": self.num_train, "val": self.num_val, "test": self.num_test}[split]
+
+
+FROZEN: dict[MotionShapesSettings, str] = {
+    MotionShapesSettings(): "f35d2630937b086f10744c27a927355cad6e59d4d16ddb8624bb1fd6058d1ea9",
+    MotionShapesSettings(scene=Scene(look="noise")): (
+        "4bc943478db999dc08dd07516745eb6d915d0baea8374255d46cb869bdaacfd7"
+    ),
+}
+"""Digests of the sets of MotionShapes v1, by their settings."""
 
 
 class _ClipId(NamedTuple):
@@ -168,7 +183,7 @@ def generate_motion_shapes(
     if _check_folder(root, settings):
         return 0
     root.mkdir(parents=True, exist_ok=True)
-    _write_manifest(manifest, settings, complete=False)
+    _write_manifest(manifest, settings, None)
     _write_lists(root, settings)
     missing = [clip for clip in _all_clips(settings) if not (root / clip.path).exists()]
     for split in SPLITS:
@@ -181,7 +196,15 @@ def generate_motion_shapes(
     absent = [clip.path for clip in missing if not (root / clip.path).exists()]
     if absent:
         raise RuntimeError(f"{len(absent)} clips were not written, for instance {absent[0]}")
-    _write_manifest(manifest, settings, complete=True)
+    digest = digest_of_folder(root, settings)
+    _write_manifest(manifest, settings, digest)
+    if digest != FROZEN.get(settings, digest):
+        warnings.warn(
+            f"the clips in {root} are not MotionShapes v1's: this machine paints others (digest "
+            f"{digest[:12]}, not {FROZEN[settings][:12]}); do not compare results on them with "
+            "those of other machines",
+            stacklevel=2,
+        )
     return len(missing)
 
 
@@ -197,8 +220,32 @@ def read_motion(video: Path) -> tuple[npt.NDArray[np.bool_], Motion]:
     with np.load(video.with_suffix(".npz"), allow_pickle=False) as arrays:
         shape = tuple(arrays["mask_shape"].tolist())
         mask = np.unpackbits(arrays["mask_bits"], count=int(np.prod(shape))).reshape(shape)
-        motion = Motion(arrays["center"], arrays["angle"], arrays["scale"])
+        motion = Motion(*(arrays[name] for name in ("center", "angle", "scale", "camera")))
     return mask.astype(np.bool_), motion
+
+
+def digest_of(clip: RenderedClip) -> bytes:
+    """Compute the SHA-256 of the pixels and the mask of a clip as it was painted, not coded yet.
+
+    Args:
+        clip: The clip.
+    """
+    content = np.ascontiguousarray(clip.frames).data, np.packbits(clip.mask).data
+    return hashlib.sha256(b"".join(content)).digest()
+
+
+def digest_of_folder(root: Path, settings: MotionShapesSettings) -> str:
+    """Compute the SHA-256 of the digests of all clips, in the order of the lists, as hexadecimals.
+
+    Args:
+        root: Folder of the dataset, complete.
+        settings: Its settings.
+    """
+    found = hashlib.sha256()
+    for clip in _all_clips(settings):
+        with np.load((root / clip.path).with_suffix(".npz"), allow_pickle=False) as arrays:
+            found.update(clip.path.encode() + arrays["digest"].tobytes())
+    return found.hexdigest()
 
 
 def draw_background_of(path: str, settings: MotionShapesSettings) -> npt.NDArray[np.uint8]:
@@ -293,7 +340,8 @@ def _read_manifest(manifest: Path) -> dict[str, Any]:
     return content
 
 
-def _write_manifest(manifest: Path, settings: MotionShapesSettings, complete: bool) -> None:
+def _write_manifest(manifest: Path, settings: MotionShapesSettings, digest: str | None) -> None:
+    """Write what the folder holds; it is complete when its digest is known."""
     versions = {
         "python": platform.python_version(),
         "numpy": np.__version__,
@@ -305,7 +353,8 @@ def _write_manifest(manifest: Path, settings: MotionShapesSettings, complete: bo
         "format": FORMAT,
         "settings": asdict(settings),
         "versions": versions,
-        "complete": complete,
+        "complete": digest is not None,
+        "digest": digest,
     }
     write_atomically(manifest, json.dumps(content, indent=2) + "\n")
 
@@ -352,7 +401,8 @@ class _ClipWriter:
     def __call__(self, clip: _ClipId) -> Generator[Never, None, None]:
         yield from ()  # no steps within a clip
         rng = clip.generator(self.settings.seed)
-        rendered = render_clip(rng, clip.label, self.settings.num_frames, self.settings.size)
+        settings = self.settings
+        rendered = render_clip(rng, clip.label, settings.num_frames, settings.size, settings.scene)
         video = self.root / clip.path
         write_atomically(video.with_suffix(".npz"), _encode_truth(rendered))
         write_atomically(video, encode_frames(rendered.frames))
@@ -368,5 +418,7 @@ def _encode_truth(clip: RenderedClip) -> bytes:
         center=clip.motion.center,
         angle=clip.motion.angle,
         scale=clip.motion.scale,
+        camera=clip.motion.camera,
+        digest=np.frombuffer(digest_of(clip), np.uint8),
     )
     return file.getvalue()
