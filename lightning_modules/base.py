@@ -35,6 +35,7 @@ from lightning_modules.training.arguments import (
 from lightning_modules.training.averaging import AveragedWeights
 from lightning_modules.training.batch_norm import divide_batch, refuse_sync_batch_norm
 from lightning_modules.training.checkpoint_content import check_content
+from lightning_modules.training.frozen import Frozen, evaluate_trunk
 from lightning_modules.training.initialization import build_network, initialize, prepare_network
 from lightning_modules.training.length import count_steps, rate_scale, refuse_endless
 from lightning_modules.training.loading import load_module
@@ -66,6 +67,8 @@ class VideoClassifier(Described, LightningModule):
         classifier_std: Standard deviation of the classifier's first weights; the network's own
             where null. Those are small, for a trunk that is trained already; without one, 0.1.
         batch_norm: Training of batch normalization.
+        frozen: `trunk` to train the classifier alone, on the features of a trunk that stays as it
+            is, in evaluation mode (a linear probe); `none` to train all.
         compile: If True, a fit compiles the network with `torch.compile`.
         checkpoint_activations: If True, the inside of each residual block is computed again in the
             backward pass, to save memory; the gradients are the same.
@@ -103,6 +106,7 @@ class VideoClassifier(Described, LightningModule):
         dropout: float | None = None,
         classifier_std: float | None = None,
         batch_norm: BatchNorm = BatchNorm(),
+        frozen: Frozen = "none",
         compile: bool = False,
         checkpoint_activations: bool = False,
         optimization: Optimization = Optimization(),
@@ -114,12 +118,13 @@ class VideoClassifier(Described, LightningModule):
     ) -> None:
         super().__init__()
         check_network_name(network, self.families, type(self))
-        refuse_without_effect(optimization, batch_norm, type(self))
+        refuse_without_effect(optimization, batch_norm, frozen, type(self))
         self.network_name = network
         options = {"dropout": dropout, **(network_kwargs or {})}
         self.network_options = {name: v for name, v in options.items() if v is not None}
         self.network: VideoNetwork = build_network(network, num_classes, self.network_options)
-        prepare_network(self.network, batch_norm, checkpoint_activations, classifier_std)
+        self.frozen = frozen
+        prepare_network(self.network, batch_norm, checkpoint_activations, classifier_std, frozen)
         self.num_classes = num_classes
         form = LabelForm.of(label_form)
         self.classes = Classes(class_names, num_classes, form, average, metrics)
@@ -177,6 +182,13 @@ class VideoClassifier(Described, LightningModule):
         if trainer is not None and trainer.state.fn == "fit":
             refuse_endless(self.optimization, trainer.max_epochs, trainer.max_steps)
         vars(LightningModule)["trainer"].__set__(self, trainer)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; a frozen trunk stays in evaluation mode."""
+        super().train(mode)
+        if mode and self.frozen == "trunk":
+            evaluate_trunk(self.network)
+        return self
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Compute the logits of normalized inputs, (B, K).

@@ -52,6 +52,10 @@ COMMANDS = {
         "lightning_modules.commands.compare",
         "score files of several models: intervals, paired tests, fusion",
     ),
+    "benchmark": (
+        "lightning_modules.commands.benchmark",
+        "does a network use the order of frames? its answer on generated clips",
+    ),
     "configs": (
         "lightning_modules.commands.about.configs",
         "layers and recipes, with their targets",

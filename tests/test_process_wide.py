@@ -50,6 +50,7 @@ ALLOWED = {
     # put back; of a forked process for good, which must not free what it inherits
     "datamodules/storage/forks.py": ("gc.disable", "gc.enable", "gc.freeze"),
     "datamodules/transcoding/work.py": ("torch.set_num_threads",),  # of a worker process
+    "lightning_modules/benchmarking/runs.py": ("signal.signal",),  # put back
     "lightning_modules/reports/fonts.py": ("warnings.filterwarnings",),  # put back
     # what `fit` runs within: put back when it ends, but for the end of its workers
     "lightning_modules/resume/stop_signals.py": (

@@ -190,6 +190,12 @@ class MotionShapesDataModule(VideoDataModule):
         """The eight motions."""
         return list(CLASS_NAMES)
 
+    @property
+    def edition(self) -> str:
+        """What its scene has beside the easiest's, such as `look=noise speed=0.5`."""
+        scene, easiest = vars(self.settings.scene), vars(Scene())
+        return " ".join(f"{name}={v}" for name, v in scene.items() if v != easiest[name])
+
     @cached_property
     def class_info(self) -> ClassInfo:
         """The motions: each is the reversal of another, and four are mirror images."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from datamodules.errors import UserError
 from datamodules.plugins.described import plain
+from lightning_modules.training.frozen import Frozen
 from lightning_modules.training.optim import BatchNorm, Optimization
 from models import list_models
 
@@ -31,13 +32,14 @@ def check_network_name(network: str, families: Sequence[str], owner: type[Any]) 
 
 
 def refuse_without_effect(
-    optimization: Optimization, batch_norm: BatchNorm, owner: type[Any]
+    optimization: Optimization, batch_norm: BatchNorm, frozen: Frozen, owner: type[Any]
 ) -> None:
     """Refuse settings that were given and that others make void.
 
     Args:
         optimization: How to optimize.
         batch_norm: How batch normalization is trained.
+        frozen: What does not learn.
         owner: The module's class; its own defaults count as not given.
 
     Raises:
@@ -62,6 +64,13 @@ def refuse_without_effect(
             "leave one out"
         )
         void |= dict.fromkeys(("batch_norm.batch_size", "batch_norm.momentum"), why)
+    if frozen == "trunk":
+        why = (
+            "has no effect, as model.frozen=trunk freezes every batch normalization; leave one out"
+        )
+        void |= dict.fromkeys(
+            ("batch_norm.batch_size", "batch_norm.momentum", "batch_norm.frozen"), why
+        )
     given = _given("optimization", optimization, owner) | _given("batch_norm", batch_norm, owner)
     for name, why in void.items():
         if given.get(name):

@@ -14,6 +14,7 @@ from datamodules.errors import UserError, as_user_error
 from datamodules.plugins.trusted import attribute
 from datamodules.storage.hub import local_checkpoint
 from lightning_modules.resume.checkpoint_io import read_content
+from lightning_modules.training.frozen import Frozen, freeze_trunk
 from lightning_modules.training.optim import BatchNorm
 from models import VideoNetwork, WeightReport, get_model, imagenet_state_dict, load_weights
 from models.adapted import AdaptedNetwork
@@ -205,6 +206,7 @@ def prepare_network(
     batch_norm: BatchNorm,
     checkpoint_activations: bool,
     classifier_std: float | None = None,
+    frozen: Frozen = "none",
 ) -> None:
     """Set a network up for training, in place.
 
@@ -213,6 +215,7 @@ def prepare_network(
         batch_norm: How its batch normalization is trained.
         checkpoint_activations: Compute blocks again in the backward pass.
         classifier_std: Standard deviation of its classifiers' first weights; None for its own.
+        frozen: What does not learn.
 
     Raises:
         UserError: If the network has nothing that a setting could apply to, or a number is out of
@@ -229,6 +232,8 @@ def prepare_network(
         freeze_batch_norm(network, keep_first=batch_norm.frozen == "all_but_first")
     if checkpoint_activations:
         checkpoint_blocks(network)
+    if frozen == "trunk":
+        freeze_trunk(network)
 
 
 def draw_classifiers(network: VideoNetwork, std: float) -> None:

@@ -1,0 +1,1 @@
+"""MotionShapes as an instrument: which networks use the order of frames."""

@@ -1,0 +1,133 @@
+"""The report of a benchmark: JSON, tables drawn from it, and a page for each look."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from datamodules.atomic import write_atomically
+from lightning_modules.benchmarking.picture import draw_curves
+from lightning_modules.benchmarking.plan import WAYS, Plan
+from lightning_modules.benchmarking.results import collect, read_look
+from lightning_modules.benchmarking.thresholds import AXES, HALF_WAY
+from lightning_modules.reports.compare.files import write_picture, write_tables
+from lightning_modules.reports.compare.page import write_page
+
+__all__ = [
+    "HEADINGS",
+    "SHOWN",
+    "THRESHOLD_HEADINGS",
+    "known_sentence",
+    "result_rows",
+    "tables",
+    "threshold_rows",
+    "write_report",
+]
+
+HEADINGS = ["network", "way", "runs", "top-1, % [95 %]", "above the control", "uses order"]
+HEADINGS += ["range", "right pair, %", "p", "GMACs"]
+SHOWN = 6
+"""Columns that fit a terminal."""
+
+
+THRESHOLD_HEADINGS = ["axis", "network", "mean", "range", "runs with a threshold"]
+
+
+def write_report(plan: Plan) -> list[Path]:
+    """Write the results of the finished runs.
+
+    Returns:
+        The files: `benchmark.json`, `benchmark.md`, and of each look a page.
+    """
+    results = collect(plan)
+    files = [plan.out / "benchmark.json", plan.out / "benchmark.md"]
+    write_atomically(files[0], json.dumps(results, indent=2) + "\n")
+    write_atomically(files[1], tables(results))
+    for look, stored in results["looks"].items():
+        if any(stored["axes"].values()):
+            files.append(plan.out / look / "thresholds.png")
+            draw_curves(files[-1], stored["axes"], look)
+        found = read_look(plan, look)
+        assert found is not None
+        folder = plan.out / look / "compare"
+        folder.mkdir(exist_ok=True)
+        list(write_tables(found.contest, found.comparison, folder))
+        write_picture(found.contest, found.comparison, folder)
+        files.append(write_page(found.contest, found.comparison, [], folder))
+    return files
+
+
+def tables(results: Mapping[str, Any]) -> str:
+    """Draw the tables of results, as Markdown."""
+    parts = [f"# {results['benchmark']}"]
+    if results["words"]:
+        parts.append(f"Every training with `{' '.join(results['words'])}`.")
+    for look, found in results["looks"].items():
+        parts.append(f"## {look}: {found['videos']} test clips")
+        parts += [known_sentence(found["known"]), markdown(HEADINGS, result_rows(found["rows"]))]
+        if rows := threshold_rows(found["axes"]):
+            parts.append(f"Trained on the easiest clips, {100 * HALF_WAY:.0f} % are right at:")
+            parts.append(markdown(THRESHOLD_HEADINGS, rows))
+    ways = {row["way"] for found in results["looks"].values() for row in found["rows"]}
+    parts += [f"{way}: {told}." for way, told in WAYS.items() if way in ways]
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown(headings: list[str], rows: list[list[str]]) -> str:
+    """Write a table as Markdown."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def known_sentence(known: Mapping[str, float]) -> str:
+    """Say what is known beforehand."""
+    oracle, blind, frames = (100 * known[name] for name in ("oracle", "blind_oracle", "frames"))
+    return (
+        f"Known: whoever reads the stored motion has {oracle:.2f} % right, without its direction "
+        f"{blind:.2f} % expected; an average of single frames can expect {frames:.1f} % at most."
+    )
+
+
+def result_rows(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """Write the rows of the networks."""
+    return [
+        [
+            row["name"],
+            row["way"],
+            str(len(row["top1"])),
+            _interval(row["mean"]),
+            "the control" if row["gain"] is None else _interval(row["gain"], "+"),
+            row["verdict"],
+            f"{100 * min(row['top1']):.2f}-{100 * max(row['top1']):.2f}",
+            f"{100 * sum(row['pair']) / len(row['pair']):.2f}",
+            _p(row),
+            f"{row['gmacs']:.3f}",
+        ]
+        for row in rows
+    ]
+
+
+def threshold_rows(axes: Mapping[str, list[dict[str, Any]]]) -> list[list[str]]:
+    """Write the rows of the thresholds: mean and range of the runs that have one."""
+    rows = []
+    for axis, networks in axes.items():
+        for one in networks:
+            known = [value for value in one["thresholds"] if value is not None]
+            mean = f"{sum(known) / len(known):.3g}" if known else "none within the range"
+            spread = f"{min(known):.3g}-{max(known):.3g}" if known else ""
+            runs = f"{len(known)} of {len(one['thresholds'])}"
+            rows.append([AXES[axis].title, one["name"], mean, spread, runs])
+    return rows
+
+
+def _interval(estimate: Mapping[str, float], sign: str = "") -> str:
+    value, low, high = (100 * estimate[name] for name in ("value", "low", "high"))
+    return f"{value:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
+
+
+def _p(row: Mapping[str, Any]) -> str:
+    if row["gain"] is None:
+        return ""
+    if row["p"] is None:
+        return "one run cannot know"
+    return "< 0.0001" if row["p"] < 1e-4 else f"{row['p']:.4f}"
