@@ -28,14 +28,18 @@ CONTROL = "c2d_tiny"
 
 _MODULES = (BaselineModule, CoSTModule, SELFYModule, StNetModule, STResNetModule)
 
-_SUPER_IMAGES = ("sampling.num_frames=null", "sampling.frame_stride=null")
-_SUPER_IMAGES += ("sampling.num_segments=4", "sampling.frames_per_segment=2")
+_SUPER_IMAGES = {
+    "num_frames": "null",
+    "frame_stride": "null",
+    "num_segments": "4",
+    "frames_per_segment": "2",
+}
 
 _OURS = ("--model.dropout=0", "--model.classifier_std=0.1")
 """What our own networks need to begin at random; others begin as their libraries let them."""
 
 _OF_FAMILIES: dict[str, tuple[str, ...]] = {
-    "stnet": tuple(f"--data.{word}" for word in _SUPER_IMAGES),
+    "stnet": tuple(f"--data.sampling.{name}={value}" for name, value in _SUPER_IMAGES.items()),
     "selfy_tsm": ("--model.last_scale=1",),
     "selfy_tsn": ("--model.last_scale=1",),
 }

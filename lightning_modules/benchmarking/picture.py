@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -33,11 +34,13 @@ def draw_curves(path: Path, axes: Mapping[str, list[dict[str, Any]]], look: str)
         panel.set_axis_off()
     for panel, (axis, networks) in zip(panels, tested.items(), strict=False):
         _draw_axis(panel, AXES[axis], networks)
-    shown = {}
+    shown: dict[str, Artist] = {}
     for panel in panels:
         handles, names = panel.get_legend_handles_labels()
         shown |= dict(zip(names, handles, strict=True))
-    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=5, fontsize=8)
+    figure.legend(
+        list(shown.values()), list(shown), loc="outside lower center", ncols=5, fontsize=8
+    )
     figure.suptitle(f"MotionShapes, {look}: trained on the easiest clips, tested on harder ones")
     figure.savefig(path, dpi=110)
 

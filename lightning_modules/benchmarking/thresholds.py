@@ -109,12 +109,16 @@ def fit_curve(difficulty: NDArray[np.float64], right: NDArray[np.float64], video
     """
     reach = float(difficulty.max())
 
+    def curve_of(values: NDArray[np.float64]) -> Curve:
+        top, middle, steepness = (float(value) for value in values)
+        return Curve(top, middle, steepness, reach)
+
     def loss(values: NDArray[np.float64]) -> float:
-        found = np.clip(Curve(*values, reach).accuracy(difficulty), 1e-6, 1 - 1e-6)
+        found = np.clip(curve_of(values).accuracy(difficulty), 1e-6, 1 - 1e-6)
         return -videos * float(np.sum(xlogy(right, found) + xlogy(1 - right, 1 - found)))
 
     bounds = [(_CHANCE, 1.0), (0.0, 2 * reach), (0.5 / reach, 200 / reach)]
     first = max(float(right[0]), _CHANCE)
     starts = [np.array([first, part * reach, 8 / reach]) for part in _STARTS]
     found = min((minimize(loss, start, bounds=bounds) for start in starts), key=lambda r: r.fun)
-    return Curve(*(float(value) for value in found.x), reach)
+    return curve_of(found.x)
