@@ -33,6 +33,7 @@ from .datasets.video_folder import VideoFolderDataModule as VideoFolderDataModul
 from .errors import UserError as UserError
 from .flow.reading import open_flow as open_flow
 from .flow.sources import FlowInput as FlowInput
+from .motion_shapes.rendering import Scene as Scene
 from .randomness import BatchDraws as BatchDraws
 from .settings import Evaluation as Evaluation
 from .settings import Loading as Loading

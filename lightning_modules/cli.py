@@ -41,13 +41,16 @@ COMMANDS = {
     ),
     "features": ("lightning_modules.commands.features", "features of videos from a checkpoint"),
     "prepare": (
-        "lightning_modules.commands.prepare",
+        "lightning_modules.commands.datasets.prepare",
         "fetch and make what a fit needs, on a machine with internet",
     ),
-    "flow": ("lightning_modules.commands.flow", "optical flow of a folder of videos"),
-    "transcode": ("lightning_modules.commands.transcode", "videos that decode faster"),
-    "pack": ("lightning_modules.commands.pack", "many files in a few tar shards"),
-    "doctor": ("lightning_modules.commands.doctor", "examine a dataset before training on it"),
+    "flow": ("lightning_modules.commands.datasets.flow", "optical flow of a folder of videos"),
+    "transcode": ("lightning_modules.commands.datasets.transcode", "videos that decode faster"),
+    "pack": ("lightning_modules.commands.datasets.pack", "many files in a few tar shards"),
+    "doctor": (
+        "lightning_modules.commands.datasets.doctor",
+        "examine a dataset before training on it",
+    ),
     "compare": (
         "lightning_modules.commands.compare",
         "score files of several models: intervals, paired tests, fusion",

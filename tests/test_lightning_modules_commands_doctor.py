@@ -396,7 +396,7 @@ def test_network_of_a_config_is_tried_by_its_short_name(
 ) -> None:
     tried: list[str] = []
     monkeypatch.setattr(
-        "lightning_modules.commands.doctor._about_network",
+        "lightning_modules.commands.datasets.doctor._about_network",
         lambda network, *_: tried.append(type(network).__name__) or [],
     )
     config = tmp_path / "mine.yaml"

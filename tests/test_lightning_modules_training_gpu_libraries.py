@@ -13,7 +13,8 @@ from torch import Tensor
 
 from datamodules.errors import UserError
 from lightning_modules.cli import main
-from lightning_modules.commands import doctor, fit
+from lightning_modules.commands import fit
+from lightning_modules.commands.datasets import doctor
 from lightning_modules.training import gpu_libraries
 from lightning_modules.training.gpu_libraries import (
     compare_convolutions,

@@ -192,7 +192,7 @@ class MotionShapesDataModule(VideoDataModule):
 
     @property
     def edition(self) -> str:
-        """What its scene has beside the easiest's, such as `look=noise speed=0.5`."""
+        """Differences of its scene from the easiest, such as `look=noise speed=0.5`."""
         scene, easiest = vars(self.settings.scene), vars(Scene())
         return " ".join(f"{name}={v}" for name, v in scene.items() if v != easiest[name])
 

@@ -1,4 +1,4 @@
-"""What MotionShapes is painted with: backgrounds, shapes with a texture, fields of noise.
+"""Paint of MotionShapes: backgrounds, shapes with a texture, fields of noise.
 
 All is computed in double precision and rounded once, so that processors whose sines differ in the
 last bit paint the same pixels.

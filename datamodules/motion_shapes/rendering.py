@@ -58,7 +58,7 @@ Look = Literal["shapes", "noise"]
 
 @dataclass(frozen=True)
 class Scene:
-    """What the motion is seen in; the defaults are the easiest.
+    """Surroundings and look of the motion; the defaults are the easiest.
 
     Attributes:
         look: "shapes", a textured shape over smooth colours; "noise", a patch in which noise is

@@ -1,4 +1,4 @@
-"""What is benchmarked: a network by name, or a trained one from its checkpoint."""
+"""Entries of a benchmark: a network by name, or a trained one from its checkpoint."""
 
 import re
 from collections.abc import Sequence
@@ -36,14 +36,14 @@ _SUPER_IMAGES = {
 }
 
 _OURS = ("--model.dropout=0", "--model.classifier_std=0.1")
-"""What our own networks need to begin at random; others begin as their libraries let them."""
+"""Options of our own networks that begin at random; others begin as their libraries let them."""
 
 _OF_FAMILIES: dict[str, tuple[str, ...]] = {
     "stnet": tuple(f"--data.sampling.{name}={value}" for name, value in _SUPER_IMAGES.items()),
     "selfy_tsm": ("--model.last_scale=1",),
     "selfy_tsn": ("--model.last_scale=1",),
 }
-"""What a family needs beside the recipe: StNet's 8 frames are 4 super-images of 2; SELFY's block,
+"""Options of a family beside the recipe: StNet's 8 frames are 4 super-images of 2; SELFY's block,
 which begins as the identity for a trunk that is trained, learns from the first step."""
 
 

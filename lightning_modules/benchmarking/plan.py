@@ -93,7 +93,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run.
+    """The runs of a benchmark, and how each is started.
 
     Attributes:
         out: Folder of all runs.

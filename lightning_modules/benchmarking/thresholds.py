@@ -1,4 +1,4 @@
-"""How hard may the motion be to see? A curve through accuracies at several levels of difficulty.
+"""Thresholds: curves through accuracies at several levels of difficulty.
 
 A network that was trained on the easiest clips is tested on the same clips made harder along one
 axis. Its accuracy falls from its own at the easiest level towards chance; a logistic curve through

@@ -5,7 +5,7 @@ import shutil
 import textwrap
 from argparse import SUPPRESS
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jsonargparse import Namespace
@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 
 import datamodules
 import lightning_modules
-from datamodules import FrameSampler, StandardAugmentation, VideoDataModule
+from datamodules import FrameSampler, Scene, StandardAugmentation, VideoDataModule
 from datamodules.errors import UserError
 from datamodules.flow.sources import FlowInput
 from lightning_modules.base import VideoClassifier
@@ -56,7 +56,9 @@ def keys_of(topic: str) -> list[Key]:
                 *_keys(StandardAugmentation, "data.augmentation"),
                 *_keys(FlowInput, "data.flow"),
             ]
-            return [*_keys(VideoDataModule, "data"), *inside, *_own_keys(VideoDataModule, "data")]
+            own = [*_own_keys(VideoDataModule, "data")]
+            own += [replace(k, owner="MotionShapesDataModule") for k in _keys(Scene, "data.scene")]
+            return [*_keys(VideoDataModule, "data"), *inside, *sorted(own, key=lambda k: k.owner)]
         case "model":
             grouped = ("model.optimization.", "model.batch_norm.")
             common = [k for k in _keys(VideoClassifier, "model") if not k.name.startswith(grouped)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from datamodules.jobs.dataset_jobs import read_shard
 from datamodules.jobs.processes import num_cores
 from datamodules.packing.dataset import SHARD_BYTES, index_archives, pack_dataset
-from lightning_modules.commands.transcode import add_settings, settings_of
+from lightning_modules.commands.datasets.transcode import add_settings, settings_of
 from lightning_modules.console import ToolParser, fail, fail_for, num_processes, say
 from lightning_modules.parsing.data_of_fit import DATA
 from lightning_modules.parsing.parts_of_fit import take_parts

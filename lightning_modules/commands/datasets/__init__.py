@@ -1,0 +1,1 @@
+"""Commands that examine datasets, and make what a fit needs of them."""
