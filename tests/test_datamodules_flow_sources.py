@@ -22,7 +22,7 @@ from datamodules.clips.input_spec import FlowSpec
 from datamodules.flow.coding import FlowCoding
 from datamodules.flow.sources import FlowInput, read_stacks
 from datamodules.motion_shapes.generation import read_motion
-from datamodules.motion_shapes.rendering import flow_from_motion
+from datamodules.motion_shapes.motion import flow_from_motion
 from lightning_modules import STResNetModule
 
 NUM_FRAMES = 24

@@ -89,6 +89,8 @@ def test_families_get_what_the_recipe_cannot_say() -> None:
     )
     assert "--data.sampling.frames_per_segment=2" in stnet.words
     assert "--model.last_scale=1" in selfy.words
+    assert Entry("two_stream_tiny", "two_stream_tiny").takes_flow
+    assert not selfy.takes_flow
     assert plugin.words == ()
     assert plugin.model["class_path"] == "lightning_modules.VideoClassifier"
     assert stnet.model["class_path"] == "lightning_modules.StNetModule"
@@ -240,6 +242,7 @@ def test_a_signal_reaches_the_run_and_the_benchmark_waits_for_it(
         (["gone.ckpt"], "gone.ckpt"),
         (["tsm_tiny", "--seeds", "1", "1"], "--seeds names a seed twice"),
         (["tsm_tiny", "--looks", "lines"], "--looks"),
+        (["st_resnet_tiny"], "st_resnet_tiny takes optical flow, and the exact flow of noise is"),
         (["tsm_tiny", "--", "--seed_everything=3"], "'--seed_everything=3' behind -- is no option"),
     ],
 )

@@ -13,6 +13,7 @@ from lightning_modules.training.frozen import freeze_trunk
 from models.adapted import AdaptedNetwork
 
 
+@pytest.mark.filterwarnings("ignore:Found .* in eval mode at the start of training")
 def test_nothing_but_the_classifier_changes(motion_root: Path) -> None:
     module = BaselineModule("tsm_tiny", num_classes=8, frozen="trunk", dropout=0.0)
     before = {name: value.clone() for name, value in module.state_dict().items()}

@@ -38,13 +38,20 @@ _SUPER_IMAGES = {
 _OURS = ("--model.dropout=0", "--model.classifier_std=0.1")
 """Options of our own networks that begin at random; others begin as their libraries let them."""
 
+_FLOW = (
+    *("--data.flow.length=4", "--model.flow_length=4"),
+    *("--data.augmentation.reversals=false", "--data.loading.batch_size=16"),
+)
+
 _OF_FAMILIES: dict[str, tuple[str, ...]] = {
     "stnet": tuple(f"--data.sampling.{name}={value}" for name, value in _SUPER_IMAGES.items()),
+    **dict.fromkeys(("st_resnet", "two_stream", "flow_stream"), _FLOW),
     "selfy_tsm": ("--model.last_scale=1",),
     "selfy_tsn": ("--model.last_scale=1",),
 }
 """Options of a family beside the recipe: StNet's 8 frames are 4 super-images of 2; SELFY's block,
-which begins as the identity for a trunk that is trained, learns from the first step."""
+which begins as the identity for a trunk that is trained, learns from the first step; flow, here the
+exact one in stacks of 4, cannot be reversed, so a batch holds twice as many clips instead."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,11 @@ class Entry:
     def knows_the_classes(self) -> bool:
         """True for a checkpoint that was trained on the eight motions."""
         return self.checkpoint is not None and set(self.content["class_names"]) == set(CLASS_NAMES)
+
+    @property
+    def takes_flow(self) -> bool:
+        """True for a network that takes optical flow."""
+        return set(_FLOW) <= set(self.words)
 
     @property
     def model(self) -> dict[str, Any]:

@@ -127,6 +127,14 @@ class Plan:
                 "--model.KEY=VALUE or --trainer.KEY=VALUE"
             )
 
+        flowing = [entry.name for entry in self.entries if entry.takes_flow]
+        given = any(word.startswith("--data.flow.root=") for word in self.words)
+        if flowing and "noise" in self.looks and not given:
+            raise UserError(
+                f"{flowing[0]} takes optical flow, and the exact flow of noise is not known; leave "
+                "it out with --looks shapes"
+            )
+
     def jobs(self) -> Iterator[Job]:
         """List the runs: all looks and entries with the first seed, then with the next one."""
         control, *entries = self._all_entries()
