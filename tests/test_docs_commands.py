@@ -31,9 +31,8 @@ SHELL = re.compile(r"\s(?:#|\||>|&&|2>)")
 def printed_by(page: Path) -> list[str]:
     """The commands of a page without what a shell does with them."""
     text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-    lines = [
-        re.split(r"\s(?:#|\||>|&&|2>)|'$", found)[0].strip() for found in PRINTED.findall(text)
-    ]
+    lines = [SHELL.split(found)[0].strip() for found in PRINTED.findall(text)]
+    lines = [line.rstrip("'") if line.count("'") % 2 else line for line in lines]
     return [line for line in lines if not OPEN.search(line)]
 
 
