@@ -254,6 +254,11 @@ def test_mistakes_are_said(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_name_stands_for_one_network(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["benchmark", "tsm_tiny=c3d_tiny", "--out", str(out), "--", *TINY]
+    assert "tsm_tiny stands for another network" in mistake(capsys, *words)
+
+
 def test_runs_of_other_words_are_refused_in_the_same_folder(
     out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

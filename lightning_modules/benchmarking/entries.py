@@ -14,6 +14,7 @@ from lightning_modules.base import VideoClassifier
 from lightning_modules.baselines import BaselineModule
 from lightning_modules.console import nearest
 from lightning_modules.cost import CoSTModule
+from lightning_modules.evaluation.protocol import digest_of_weights
 from lightning_modules.resume.checkpoint_io import read_checkpoint
 from lightning_modules.selfy import SELFYModule
 from lightning_modules.st_resnet import STResNetModule
@@ -73,6 +74,12 @@ class Entry:
         """The checkpoint."""
         assert self.checkpoint is not None
         return read_checkpoint(self.checkpoint)
+
+    @cached_property
+    def identity(self) -> dict[str, str | None]:
+        """Facts that another entry of this name would have to share: network and weights."""
+        weights = None if self.checkpoint is None else digest_of_weights(self.content["state_dict"])
+        return {"network": self.network, "weights": weights}
 
     @property
     def knows_the_classes(self) -> bool:

@@ -25,14 +25,13 @@ def draw_curves(path: Path, axes: Mapping[str, list[dict[str, Any]]], look: str)
         axes: The tested networks of each axis, as in `benchmark.json`.
         look: Of the clips.
     """
-    tested = {axis: networks for axis, networks in axes.items() if networks}
-    columns = min(_COLUMNS, len(tested))
-    rows = -(-len(tested) // columns)
+    columns = min(_COLUMNS, len(axes))
+    rows = -(-len(axes) // columns)
     figure = Figure(figsize=(4.2 * columns, 3.4 * rows + 0.9), layout="constrained")
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
-    for panel in panels[len(tested) :]:
+    for panel in panels[len(axes) :]:
         panel.set_axis_off()
-    for panel, (axis, networks) in zip(panels, tested.items(), strict=False):
+    for panel, (axis, networks) in zip(panels, axes.items(), strict=False):
         _draw_axis(panel, AXES[axis], networks)
     shown: dict[str, Artist] = {}
     for panel in panels:

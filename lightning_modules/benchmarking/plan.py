@@ -2,7 +2,7 @@
 
 Below its folder:
 
-    settings.json                           what all runs have in common
+    settings.json                           what all runs have in common, what names stand for
     models/<name>.yaml                      the network, as a layer of a config
     <look>/<way>/<name>/seed_<n>/           a run, with its score file
     .../harder/<axis>_<level>/              its test on clips that are harder to see
@@ -27,7 +27,7 @@ from lightning_modules.benchmarking.entries import CONTROL, Entry
 from lightning_modules.benchmarking.thresholds import AXES
 from lightning_modules.parsing.config_names import shipped_configs
 
-__all__ = ["WAYS", "Job", "Plan", "Step", "Way", "recipe"]
+__all__ = ["WAYS", "Job", "Plan", "Step", "Way", "finished_jobs", "read_settings", "recipe"]
 
 Way = Literal["train", "probe", "as_is"]
 WAYS: dict[Way, str] = {
@@ -35,6 +35,9 @@ WAYS: dict[Way, str] = {
     "probe": "its trunk stays as it is, and a linear classifier is trained on the features",
     "as_is": "a checkpoint that knows the eight classes, without any training",
 }
+
+SETTINGS = "settings.json"
+"""Name of the file that says what all runs have in common."""
 
 
 def recipe() -> Path:
@@ -210,25 +213,58 @@ class Plan:
         return [*words, "--out", str(job.harder(axis, level).parent)]
 
     def settle(self) -> None:
-        """Write what all runs have in common into the folder, or hold it against what is there.
+        """Note in the folder what its runs have in common and what its names stand for.
 
         Raises:
-            UserError: If the folder's runs were made otherwise.
+            UserError: If the runs that are there were made otherwise, or a name stands for another
+                network.
         """
-        digest = hashlib.sha256(recipe().read_bytes()).hexdigest()
-        wanted = {"recipe": digest, "words": list(self.words)}
-        path = self.out / "settings.json"
+        settings = read_settings(self.out)
+        wanted = {
+            "recipe": hashlib.sha256(recipe().read_bytes()).hexdigest(),
+            "words": list(self.words),
+        }
+        for name, value in wanted.items():
+            if settings.get(name, value) != value:
+                raise UserError(
+                    f"{self.out} holds a benchmark with {name}={settings[name]}, and {value} was "
+                    "asked; give another --out"
+                )
+        names = settings.get("names", {})
         for entry in self._all_entries():
-            layer = yaml.safe_dump({"model": entry.model})
-            self._layer(entry).parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self._layer(entry), layer)
-        if not path.exists():
-            write_atomically(path, json.dumps(wanted, indent=2) + "\n")
-            return
-        found: dict[str, Any] = json.loads(path.read_text())
-        differing = [name for name, value in wanted.items() if found.get(name) != value]
-        if differing:
-            raise UserError(
-                f"{self.out} holds a benchmark with {differing[0]}={found.get(differing[0])}, and "
-                f"{wanted[differing[0]]} was asked; give another --out"
-            )
+            if names.setdefault(entry.name, entry.identity) != entry.identity:
+                raise UserError(
+                    f"{entry.name} stands for another network in {self.out}; give it another name, "
+                    f"such as {entry.name}_2={entry.checkpoint or entry.network}"
+                )
+        (self.out / "models").mkdir(parents=True, exist_ok=True)
+        for entry in self._all_entries():
+            write_atomically(self._layer(entry), yaml.safe_dump({"model": entry.model}))
+        text = json.dumps({**wanted, "names": names}, indent=2)
+        write_atomically(self.out / SETTINGS, f"{text}\n")
+
+
+def read_settings(out: Path) -> dict[str, Any]:
+    """Read what the runs of a folder have in common; empty before the first."""
+    path = out / SETTINGS
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def finished_jobs(out: Path, look: Look) -> list[Job]:
+    """Find the runs of a look in a folder that are done, by whatever commands; the control first.
+
+    Args:
+        out: Folder of a benchmark.
+        look: Of the clips.
+    """
+    found = []
+    for name, identity in sorted(
+        read_settings(out)["names"].items(), key=lambda pair: (pair[0] != CONTROL, pair[0])
+    ):
+        for way in WAYS:
+            folders = (out / look / way / name).glob("seed_*")
+            for folder in sorted(folders, key=lambda f: int(f.name.removeprefix("seed_"))):
+                seed = int(folder.name.removeprefix("seed_"))
+                found.append(Job(Entry(name, identity["network"]), look, way, seed, folder))
+    return [job for job in found if job.scores.exists()]

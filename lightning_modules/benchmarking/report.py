@@ -7,8 +7,8 @@ from typing import Any
 
 from datamodules.atomic import write_atomically
 from lightning_modules.benchmarking.picture import draw_curves
-from lightning_modules.benchmarking.plan import WAYS, Plan
-from lightning_modules.benchmarking.results import collect, read_look
+from lightning_modules.benchmarking.plan import WAYS
+from lightning_modules.benchmarking.results import read_look
 from lightning_modules.benchmarking.thresholds import AXES, HALF_WAY
 from lightning_modules.reports.compare.files import write_picture, write_tables
 from lightning_modules.reports.compare.page import write_page
@@ -33,23 +33,26 @@ SHOWN = 6
 THRESHOLD_HEADINGS = ["axis", "network", "mean", "range", "runs with a threshold"]
 
 
-def write_report(plan: Plan) -> list[Path]:
-    """Write the results of the finished runs.
+def write_report(out: Path, results: Mapping[str, Any]) -> list[Path]:
+    """Write results.
+
+    Args:
+        out: Folder of the benchmark.
+        results: Of `collect`.
 
     Returns:
-        The files: `benchmark.json`, `benchmark.md`, and of each look a page.
+        The files: `benchmark.json`, `benchmark.md`, and of each look its pictures and page.
     """
-    results = collect(plan)
-    files = [plan.out / "benchmark.json", plan.out / "benchmark.md"]
+    files = [out / "benchmark.json", out / "benchmark.md"]
     write_atomically(files[0], json.dumps(results, indent=2) + "\n")
     write_atomically(files[1], tables(results))
     for look, stored in results["looks"].items():
-        if any(stored["axes"].values()):
-            files.append(plan.out / look / "thresholds.png")
+        if stored["axes"]:
+            files.append(out / look / "thresholds.png")
             draw_curves(files[-1], stored["axes"], look)
-        found = read_look(plan, look)
+        found = read_look(out, look)
         assert found is not None
-        folder = plan.out / look / "compare"
+        folder = out / look / "compare"
         folder.mkdir(exist_ok=True)
         list(write_tables(found.contest, found.comparison, folder))
         write_picture(found.contest, found.comparison, folder)

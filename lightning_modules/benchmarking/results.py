@@ -1,14 +1,16 @@
 """The results of a benchmark: what its score files say, as plain values."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 
 from datamodules.motion_shapes.rendering import Look
 from lightning_modules.benchmarking.known_answers import BOUND, pair_of, read_known_answers
-from lightning_modules.benchmarking.plan import Job, Plan, Way
+from lightning_modules.benchmarking.plan import Job, Way, finished_jobs, read_settings
 from lightning_modules.benchmarking.thresholds import AXES, fit_curve
 from lightning_modules.evaluation.comparison import Comparison, compare
 from lightning_modules.evaluation.intervals import Estimate
@@ -71,40 +73,51 @@ class LookResults:
     comparison: Comparison
 
 
-def read_look(plan: Plan, look: Look) -> LookResults | None:
-    """Read the finished runs of a look; None before the first."""
+def read_look(out: Path, look: Look) -> LookResults | None:
+    """Read the finished runs of a look; None before the first.
+
+    Args:
+        out: Folder of a benchmark.
+        look: Of the clips.
+    """
     groups: dict[str, list[Job]] = {}
-    for job in plan.jobs():
-        if job.look == look and job.scores.exists():
-            groups.setdefault(_title(job), []).append(job)
+    for job in finished_jobs(out, look):
+        title = job.entry.name if job.way == "train" else f"{job.entry.name}, {job.way}"
+        groups.setdefault(title, []).append(job)
     if not groups:
         return None
     contest = read_contest({name: [job.scores for job in jobs] for name, jobs in groups.items()})
     return LookResults(list(groups.values()), contest, compare(contest))
 
 
-def _title(job: Job) -> str:
-    return job.entry.name if job.way == "train" else f"{job.entry.name}, {job.way}"
+def collect(out: Path, data: Path) -> dict[str, Any]:
+    """Collect the results of all finished runs of a folder as plain values, for JSON.
 
-
-def collect(plan: Plan) -> dict[str, Any]:
-    """Collect the results of the finished runs as plain values, for JSON."""
+    Args:
+        out: Folder of a benchmark.
+        data: Folder of its clips.
+    """
     looks: dict[str, Any] = {}
-    for look in plan.looks:
-        found = read_look(plan, look)
+    for look in get_args(Look):
+        found = read_look(out, look)
         if found is None:
             continue
-        rows = [_row(plan, found, index) for index in range(len(found.runs))]
+        manifest = json.loads((data / look / "manifest.json").read_text())
+        rows = [_row(out, found, index) for index in range(len(found.runs))]
+        axes = {axis: _thresholds(found.runs, axis) for axis in AXES}
         looks[look] = {
+            "clips": manifest["digest"],
             "videos": len(found.contest.video_ids),
-            "known": asdict(read_known_answers(plan.data / look, look)),
+            "known": asdict(read_known_answers(data / look, look)),
             "rows": [asdict(row) for row in rows],
-            "axes": {axis: _thresholds(found.runs, axis) for axis in plan.axes},
+            "axes": {axis: tested for axis, tested in axes.items() if tested},
         }
-    return {"benchmark": "MotionShapes v1", "words": list(plan.words), "looks": looks}
+    settings = read_settings(out)
+    common = {"recipe": settings["recipe"], "words": settings["words"]}
+    return {"benchmark": "MotionShapes v1", **common, "looks": looks}
 
 
-def _row(plan: Plan, found: LookResults, index: int) -> Row:
+def _row(out: Path, found: LookResults, index: int) -> Row:
     jobs, contest = found.runs[index], found.contest
     contender, first = contest.contenders[index], jobs[0]
     guesses = [run.argmax(axis=1) for run in contender.scores]
@@ -122,7 +135,7 @@ def _row(plan: Plan, found: LookResults, index: int) -> Row:
         p=None if paired is None else paired.adjusted.methods,
         verdict=verdict(mean),
         gmacs=float(contender.protocol["macs"]) / 1e9,
-        scores=[str(job.scores.relative_to(plan.out)) for job in jobs],
+        scores=[str(job.scores.relative_to(out)) for job in jobs],
     )
 
 

@@ -75,15 +75,15 @@ def run(words: Sequence[str]) -> None:
 
 
 def _report(plan: Plan) -> None:
-    """Write and print what is done."""
-    results = collect(plan)
+    """Write and print all that is done in the folder."""
+    results = collect(plan.out, plan.data)
     for look, found in results["looks"].items():
         rows = [row[:SHOWN] for row in result_rows(found["rows"])]
         _print(f"{look}: {found['videos']} test clips", HEADINGS[:SHOWN], rows)
         say(known_sentence(found["known"]))
         if rows := threshold_rows(found["axes"]):
             _print(f"{look}: {100 * HALF_WAY:.0f} % right at", THRESHOLD_HEADINGS, rows)
-    say("written: " + ", ".join(map(str, write_report(plan))))
+    say("written: " + ", ".join(map(str, write_report(plan.out, results))))
 
 
 def _print(title: str, headings: list[str], rows: list[list[str]]) -> None:
