@@ -10,6 +10,7 @@ from numbers import Integral
 from typing import ClassVar, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -104,12 +105,47 @@ class TemporalMaxPool(nn.MaxPool3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool x, (B, C, T, H, W), over T."""
-        if x.shape[2] < self.fewest_frames:
-            raise ValueError(
-                f"the clip has {x.shape[2]} frame(s) where the temporal pooling needs at least "
-                f"{self.fewest_frames}; raise num_frames"
-            )
+        _refuse_short(x, self.fewest_frames)
         return cast(Tensor, super().forward(x))
+
+
+class TemporalMeanPool(nn.Module):
+    """Mean over a window of frames: (B, C, T, H, W) to (B, C, T', H, W).
+
+    T' = (T - kernel_size) // stride + 1.
+
+    Args:
+        kernel_size: Frames per window.
+        stride: Frames between the starts of two windows.
+
+    Raises:
+        ValueError: On the call, when the clip is shorter than one window.
+    """
+
+    def __init__(self, kernel_size: int, stride: int) -> None:
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool x, (B, C, T, H, W), over T."""
+        _refuse_short(x, self.kernel_size)
+        # (B, C, T, H * W): torch's 2D pooling takes more types than its 3D one
+        means: Tensor = F.avg_pool2d(x.flatten(3), (self.kernel_size, 1), (self.stride, 1))
+        return means.reshape(*means.shape[:3], *x.shape[3:])
+
+    def extra_repr(self) -> str:
+        """Window and stride, for `print(network)`."""
+        return f"kernel_size={self.kernel_size}, stride={self.stride}"
+
+
+def _refuse_short(x: Tensor, fewest_frames: int) -> None:
+    """Raise ValueError when x, (B, C, T, H, W), is shorter than one window of a pooling."""
+    if x.shape[2] < fewest_frames:
+        raise ValueError(
+            f"the clip has {x.shape[2]} frame(s) where the temporal pooling needs at least "
+            f"{fewest_frames}; raise num_frames"
+        )
 
 
 def temporal_conv(in_channels: int, out_channels: int, kernel_size: int = 3) -> nn.Conv3d:

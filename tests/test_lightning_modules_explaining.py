@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from datamodules.errors import UserError
 from datamodules.flow.coding import ZERO_CODE
+from lightning_modules.explaining.along_training import family_items
 from lightning_modules.explaining.cam import (
     activation_maps,
     layers_with_maps,
@@ -19,6 +20,7 @@ from lightning_modules.explaining.cam import (
 )
 from lightning_modules.explaining.clips import _middle_fields
 from lightning_modules.explaining.embeddings import nearest_clips, on_a_plane
+from lightning_modules.explaining.families import Family, family_of
 from lightning_modules.explaining.pictures import colour_flow, heat
 from lightning_modules.explaining.similarity_field import (
     logits_without_block,
@@ -339,7 +341,15 @@ def test_a_block_is_left_out_for_one_call() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"rectified": True}, {"connection": "product"}], ids=["sum", "relu", "product"]
+    "options",
+    [
+        {},
+        {"rectified": True},
+        {"connection": "product"},
+        {"links": "direct"},
+        {"links": "bidirectional", "temporal_convolutions": False},
+    ],
+    ids=["sum", "relu", "product", "direct", "both"],
 )
 def test_injected_motion_is_measured_where_it_enters(options: dict[str, object]) -> None:
     network = disturbed("st_resnet_tiny", **options)
@@ -351,7 +361,7 @@ def test_injected_motion_is_measured_where_it_enters(options: dict[str, object])
         rgb, motion = network.streams()
         first = rgb.stage_blocks(1)[0]
         raw = first.add(rgb.forward_stem(clip))
-        base = raw.relu() if network.rectified else raw
+        base = raw.relu() if network.rectified or network.links == "direct" else raw
         moving = motion.stage_blocks(1)[0](motion.forward_stem(flow))
         change = moving if network.connection == "sum" else base * moving - base
         expected = change.norm(dim=(3, 4)).norm(dim=1) / base.norm(dim=(3, 4)).norm(dim=1)
@@ -362,6 +372,15 @@ def test_injected_motion_is_measured_where_it_enters(options: dict[str, object])
                 nn.init.zeros_(part.weight)
                 nn.init.zeros_(part.bias)
         assert injected_motion(network, (clip, flow)).abs().max() == 0
+
+
+@pytest.mark.parametrize("links", ["none", "appearance_to_motion"])
+def test_where_no_motion_enters_none_is_shown(links: str, tmp_path: Path) -> None:
+    network = disturbed("st_resnet_tiny", links=links)
+    inputs = network.example_inputs(2, 4, 64)
+    assert injected_motion(network, inputs).abs().max() == 0
+    assert family_items(network.eval(), inputs) == {}
+    assert type(family_of(network, list("abcdefgh"), tmp_path, torch.softmax)) is Family
 
 
 def test_planes_and_neighbours() -> None:

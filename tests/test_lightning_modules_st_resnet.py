@@ -19,6 +19,7 @@ from datamodules.settings import Loading
 from lightning_modules import STResNetModule
 from lightning_modules.training.initialization import initialize
 from lightning_modules.training.optim import parameter_groups
+from models import load_weights
 
 CLASSES = ["a", "b", "c"]
 SMALL: dict[str, Any] = {"num_classes": 3, "flow_length": 2}
@@ -74,6 +75,53 @@ def test_loss_is_summed_over_chunks_and_streams(network: str, num_chunks: int) -
     assert count == 2 * num_chunks
     torch.testing.assert_close(loss, total)
     torch.testing.assert_close(logits, torch.cat(streams, 1).mean(1))
+
+
+@pytest.mark.parametrize("network", ["two_stream_tiny", "st_resnet_tiny"])
+def test_joint_softmax_has_one_loss_for_both_streams_of_a_chunk(network: str) -> None:
+    torch.manual_seed(0)
+    module = STResNetModule(network, **SMALL, label_smoothing=0.1, joint_softmax=True)
+    batch = batch_of()
+    loss, logits = module.loss(batch)
+    inputs = module.inputs(batch)
+    appearance, motion = module.network.forward_streams(*inputs)  # type: ignore[operator]
+    total = torch.zeros(())
+    for video, label in enumerate(batch["label"].tolist()):
+        for chunk in range(5):
+            both = (appearance[video, chunk] + motion[video, chunk]) / 2
+            wanted = torch.full((3,), 0.1 / 3)
+            wanted[label] += 0.9
+            total = total - (wanted * (both - both.exp().sum().log())).sum() / 2
+    torch.testing.assert_close(loss, total)
+    torch.testing.assert_close(logits, torch.cat([appearance, motion], 1).mean(1))
+    module.eval()
+    other = STResNetModule(network, **SMALL).eval()
+    other.load_state_dict(module.state_dict())
+    with torch.no_grad():  # what is tested knows nothing of it
+        assert torch.equal(module.view_logits(batch), other.view_logits(batch))
+
+
+def test_joint_softmax_gives_both_streams_half_of_one_gradient() -> None:
+    torch.manual_seed(0)
+    gradients = {}
+    streams = (torch.randn(2, 5, 3), torch.randn(2, 5, 3))
+    for joint in (False, True):
+        module = STResNetModule("two_stream_tiny", **SMALL, joint_softmax=joint)
+        scores = [x.clone().requires_grad_() for x in streams]
+        module.forward_streams = lambda *_, scores=scores: tuple(scores)
+        module.loss(batch_of())[0].backward()
+        gradients[joint] = [x.grad for x in scores]
+    assert torch.equal(*gradients[True])
+    assert not torch.equal(*gradients[False])
+    mean, hot = sum(streams) / 2, torch.eye(3)[batch_of()["label"]][:, None]
+    torch.testing.assert_close(gradients[True][0], (mean.softmax(2) - hot) / 2 / 2)  # 2 videos
+    torch.testing.assert_close(gradients[False][0], (streams[0].softmax(2) - hot) / 2)
+
+
+@pytest.mark.parametrize("network", ["rgb_stream_tiny", "flow_stream_tiny"])
+def test_one_stream_has_no_joint_softmax(network: str) -> None:
+    with pytest.raises(ValueError, match=f"joins two streams, and {network} is one; leave it out"):
+        STResNetModule(network, num_classes=3, joint_softmax=True)
 
 
 def test_views_enter_as_samples_of_both_modalities() -> None:
@@ -179,6 +227,23 @@ def test_sources_that_do_not_join_are_refused(tmp_path: Path) -> None:
         ({}, {"stride_on": "3x3"}, "set --model.stride_on 1x1"),
         ({"rectified": True}, {"rectified": False}, "set --model.rectified true"),
         ({}, {"rectified": True}, "another rectified, .* set --model.rectified false"),
+        ({}, {"links": "direct"}, "another links, .* set --model.links motion_to_appearance"),
+        ({"links": "none"}, {}, "another links, .* set --model.links none"),
+        (
+            {"connection": "product", "temporal_convolutions": False},
+            {"temporal_convolutions": False},
+            "another connection, .* set --model.connection product",
+        ),
+        (
+            {"temporal_convolutions": False},
+            {"connection": "product"},
+            "another connection, .* set --model.connection sum",
+        ),
+        (
+            {"star": True, "star_pool": "mean"},
+            {"star": True},
+            "another star_pool, .* set --model.star_pool mean",
+        ),
     ],
 )
 def test_weights_of_other_options_are_refused(
@@ -202,6 +267,10 @@ def test_weights_go_on_into_what_has_the_same_options(tmp_path: Path) -> None:
     for trained, network, asked in (
         ({"rectified": False}, "st_resnet_tiny", {"star": True, "stride_on": "1x1"}),
         ({"stride_on": "3x3"}, "st_resnet_tiny", {"stride_on": "3x3", "star": True}),
+        ({"links": "direct"}, "st_resnet_tiny", {"links": "direct", "star": True}),
+        ({"temporal_convolutions": False}, "st_resnet_tiny", {}),
+        ({}, "st_resnet_tiny", {"star": True, "star_pool": "mean"}),
+        ({"links": "none", "temporal_convolutions": False}, "two_stream_tiny", {}),
     ):
         module = STResNetModule("st_resnet_tiny", **SMALL, **trained)
         path = save_run(tmp_path / "one.ckpt", module, CLASSES)
@@ -264,6 +333,31 @@ def test_weights_that_saw_the_test_videos_are_refused(tmp_path: Path) -> None:
         HMDB51DataModule(split=2, sampling=FrameSampler(num_segments=1)),
     ):
         assert initialize(module.network, path, CLASSES, spec_of(data)).matched_classes == 3
+
+
+@pytest.mark.parametrize(
+    ("frozen", "source", "said"),
+    [("all", "rgb", True), ("all_but_first", "rgb", False), ("all", "flow", False)],
+)
+def test_frozen_statistics_of_colours_are_remarked_on(
+    frozen: str, source: str, said: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights of a 2D network, which no tiny network has a file of, in place of the source's."""
+    streams = STResNetModule("two_stream_tiny", **SMALL).network.state_dict()
+    weights = {k.partition(".")[2]: v for k, v in streams.items() if k.startswith("rgb.")}
+    if source == "flow":
+        weights = {k: v for k, v in streams.items() if k.startswith("flow.")}
+    lines: list[str] = []
+    monkeypatch.setattr("lightning_modules.st_resnet.rank_zero_info", lines.append)
+    monkeypatch.setattr(
+        "lightning_modules.base.initialize", lambda network, *_: load_weights(network, weights)
+    )
+    settings = module_settings(STResNetModule, frozen_bn=frozen, init_from="2d.pth")
+    module = STResNetModule("flow_stream_tiny", **SMALL, **settings)
+
+    module.load_init_from(DataSpec())
+
+    assert ["colours" in line and "all_but_first" in line for line in lines] == [True] * said
 
 
 @pytest.mark.slow

@@ -40,6 +40,21 @@ def test_star_takes_the_maximum_over_five_chunks(max_before_mean: bool) -> None:
         torch.testing.assert_close(ours, torch.stack(expected, dim=1))
 
 
+@pytest.mark.parametrize("chunks", [5, 8, 11])
+def test_mean_over_time_averages_the_scores_of_five_chunks(chunks: int) -> None:
+    """A linear classifier of a mean gives the mean of the scores that ST-ResNet has."""
+    plain, star = build().double(), build(star=True, star_pool="mean").double()
+    star.load_state_dict(plain.state_dict())
+    inputs = plain.example_inputs(2, chunks, 80)  # maps of 5x5, so four places of the window
+
+    with torch.no_grad():
+        scores, each = star.forward_streams(*inputs), plain.forward_streams(*inputs)
+
+    for ours, chunk_scores in zip(scores, each, strict=True):
+        windows = [chunk_scores[:, t : t + 5].mean(1) for t in range(0, chunks - 4, 2)]
+        torch.testing.assert_close(ours, torch.stack(windows, dim=1))
+
+
 @pytest.mark.parametrize("name", ["st_resnet_tiny", "two_stream_tiny"])
 def test_flow_that_fits_no_clip_is_an_error(name: str) -> None:
     """Broadcasting, or the average of the scores, would let the first three pass."""
@@ -87,8 +102,9 @@ def test_only_star_pools_over_time() -> None:
     assert (pools(build()), pools(build(star=True))) == (0, 2)
 
 
-def test_star_needs_five_chunks() -> None:
-    network = build(star=True)
+@pytest.mark.parametrize("star_pool", ["max", "mean"])
+def test_star_needs_five_chunks(star_pool: str) -> None:
+    network = build(star=True, star_pool=star_pool)
     with pytest.raises(ValueError, match=r"4 frame\(s\) .* at least 5; raise num_frames"):
         network(*network.example_inputs(1, 4, 32))
 
@@ -103,6 +119,20 @@ def test_star_needs_five_chunks() -> None:
         ({"stride_on": "2x2"}, "stride_on is '2x2'"),
         ({"dropout": float("nan")}, "dropout is nan; give a probability"),
         ({"rectified": "no"}, "rectified is 'no'; give true or false"),
+        ({"temporal_convolutions": 1}, "temporal_convolutions is 1; give true or false"),
+        ({"links": "both"}, "links is 'both'; choose one of motion_to_appearance, appearance_to"),
+        ({"star": True, "star_pool": "median"}, "star_pool is 'median'; choose one of max, mean"),
+        ({"star_pool": "mean"}, "star_pool is 'mean', but star is False, .* set star to True"),
+        (
+            {"star": True, "star_pool": "mean", "max_before_mean": False},
+            "two means give the same in either order; leave max_before_mean at True",
+        ),
+        ({"rectified": True, "links": "none"}, "links is 'none', which joins nothing; leave"),
+        ({"rectified": True, "links": "direct"}, "'direct', which joins what the ReLU has left;"),
+        (
+            {"connection": "product", "links": "none", "temporal_convolutions": False},
+            "so nothing is left that it decides; leave connection at 'sum'",
+        ),
     ],
 )
 def test_option_out_of_range_is_an_error(options: dict[str, object], message: str) -> None:
@@ -112,7 +142,15 @@ def test_option_out_of_range_is_an_error(options: dict[str, object], message: st
 
 @pytest.mark.parametrize(
     ("options", "chunks"),
-    [({}, 1), ({}, 5), ({"star": True}, 5), ({"star": True}, 8), ({"connection": "product"}, 1)],
+    [
+        ({}, 1),
+        ({}, 5),
+        ({"star": True}, 5),
+        ({"star": True}, 8),
+        ({"star": True, "star_pool": "mean"}, 8),
+        ({"connection": "product"}, 1),
+        ({"links": "bidirectional", "temporal_convolutions": False}, 2),
+    ],
 )
 def test_frames_of_any_shape_are_classified(options: dict[str, object], chunks: int) -> None:
     network = build(**options)
@@ -128,19 +166,31 @@ def test_frames_of_any_shape_are_classified(options: dict[str, object], chunks: 
     torch.testing.assert_close(logits, torch.cat(one_by_one), rtol=1e-4, atol=1e-5)
 
 
-def test_star_is_captured_and_product_exported_with_the_same_output() -> None:
-    star, product = build(star=True), build(connection="product")
-    inputs = star.example_inputs(2, 5, 32)
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"star": True}, {"connection": "product"}),
+        ({"links": "direct"}, {"star": True, "star_pool": "mean", "links": "bidirectional"}),
+    ],
+)
+def test_one_is_captured_and_one_exported_with_the_same_output(
+    first: dict[str, object], second: dict[str, object]
+) -> None:
+    one, other = build(**first), build(**second)
+    inputs = one.example_inputs(2, 5, 32)
 
-    captured = torch.compile(star, fullgraph=True, backend="eager")
-    exported = torch.export.export(product, inputs).module()
+    captured = torch.compile(one, fullgraph=True, backend="eager")
+    exported = torch.export.export(other, inputs).module()
 
     with torch.no_grad():
-        torch.testing.assert_close(captured(*inputs), star(*inputs))
-        torch.testing.assert_close(exported(*inputs), product(*inputs))
+        torch.testing.assert_close(captured(*inputs), one(*inputs))
+        torch.testing.assert_close(exported(*inputs), other(*inputs))
 
 
-@pytest.mark.parametrize("options", [{"star": True}, {"connection": "product"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"star": True}, {"star": True, "star_pool": "mean"}, {"connection": "product"}],
+)
 def test_bfloat16_autocast_stays_close(options: dict[str, object]) -> None:
     network = build(**options)
     inputs = network.example_inputs(2, 5, 32)

@@ -296,6 +296,24 @@ def test_flow_kernels_start_as_the_mean_over_colours() -> None:
         torch.testing.assert_close(channel, source["conv1.weight"].mean(1))
 
 
+def test_scale_of_flow_shows_where_statistics_are_kept() -> None:
+    """Batch normalization by the batch takes out that flow enters undivided; kept ones do not."""
+    network = build("flow_stream_tiny").double()
+    (flow,) = network.example_inputs(4, 2, 64)
+    flow, weight = 10 * flow, network.streams()[0].conv1.weight
+    found = {}
+    for training in (False, True):
+        network.train(training)
+        for scale in (1.0, 1 / 57):
+            scores = network(scale * flow)
+            (gradient,) = torch.autograd.grad(scores.square().sum(), weight)
+            found[training, scale] = (scores.detach(), gradient)
+
+    for divided, undivided in zip(found[True, 1 / 57], found[True, 1.0], strict=True):
+        torch.testing.assert_close(divided, undivided, rtol=1e-2, atol=1e-4)
+    torch.testing.assert_close(57 * found[False, 1 / 57][0], found[False, 1.0][0])
+
+
 def test_weights_of_another_flow_length_are_an_error() -> None:
     source = build("flow_stream_tiny", flow_length=5).state_dict()
     with pytest.raises(ValueError, match=r"flow.conv1.weight \(16, 10, 5, 5\) for \(16, 20, 5, 5"):

@@ -21,7 +21,8 @@ def family_items(network: VideoNetwork, inputs: tuple[Tensor, ...]) -> dict[str,
 
     Returns:
         `val/view_shares` of CoST: the mean share of each view by layer (figure 8 of the paper);
-        `val/injected_motion` of ST-ResNet: by stage, see `injected_motion`; none of others.
+        `val/injected_motion` of an ST-ResNet whose links lead into appearance: by stage, see
+        `injected_motion`; none of others.
     """
     if isinstance(network, CoST):
         shares = ViewShares(network, 1)
@@ -29,7 +30,7 @@ def family_items(network: VideoNetwork, inputs: tuple[Tensor, ...]) -> dict[str,
         by_layer = shares.by_layer  # (L, 3)
         lines = {view: by_layer[:, i].tolist() for i, view in enumerate(VIEWS)}
         return {"val/view_shares": Lines("layer", range(1, len(by_layer) + 1), lines)}
-    if isinstance(network, STResNet):
+    if isinstance(network, STResNet) and network.takes_motion:
         by_stage = injected_motion(network, inputs).mean((0, 2))  # (stages,)
         points = range(1, len(by_stage) + 1)
         return {"val/injected_motion": Lines("stage", points, {"motion": by_stage.tolist()})}

@@ -286,7 +286,7 @@ class StNetSuperImages(Family):
 
 
 class STResNetStreams(Family):
-    """ST-ResNet: the motion that enters appearance."""
+    """ST-ResNet: the motion that enters appearance, where its links lead there."""
 
     network: STResNet
 
@@ -339,6 +339,8 @@ def family_of(
         (STResNet, STResNetStreams),
     )
     kind = next((own for base, own in kinds if isinstance(network, base)), Family)
+    if isinstance(network, STResNet) and not network.takes_motion:
+        kind = Family
     return kind(network, class_names, folder, probabilities)
 
 

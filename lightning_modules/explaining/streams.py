@@ -30,6 +30,8 @@ def injected_motion(network: STResNet, inputs: Sequence[Tensor]) -> Tensor:
         channels and places, (B, stages, T). 0 is none, 1 as much motion as appearance.
     """
     rgb = network.streams()[0]
+    # what motion is joined with: the sum of the first block, or what its ReLU leaves of it
+    sums = network.takes_motion and network.links != "direct" and not network.rectified
     stages = range(1, rgb.num_stages + 1)
     alone: dict[int, Tensor] = {}
     joined: dict[int, Tensor] = {}
@@ -40,7 +42,7 @@ def injected_motion(network: STResNet, inputs: Sequence[Tensor]) -> Tensor:
         def raw(
             module: nn.Module, given: tuple[Tensor], out: Tensor, stage: int = stage
         ) -> None:  # the last call of the block's ReLU is the one behind the addition
-            alone[stage] = out if network.rectified else given[0]
+            alone[stage] = given[0] if sums else out
 
         def entered(module: nn.Module, given: tuple[Tensor], stage: int = stage) -> None:
             joined[stage] = given[0]
