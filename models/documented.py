@@ -130,11 +130,9 @@ def _st_resnet() -> list[DocumentedSize]:
     # links have no weights, and cost additions alone: what is left is the size of two streams
     links = {"temporal_convolutions": False}
     for num_classes, parameters in ((101, 47_483_274), (51, 47_278_374)):
-        gmacs = 3.8561 + 4.5249 if num_classes == 101 else None
+        cost = 3.8561 + 4.5249 if num_classes == 101 else None
         sizes.append(
-            DocumentedSize(
-                "st_resnet_r50", num_classes, 1, 224, parameters, gmacs, ST_RESNET, links
-            )
+            DocumentedSize("st_resnet_r50", num_classes, 1, 224, parameters, cost, ST_RESNET, links)
         )
     return sizes
 

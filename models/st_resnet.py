@@ -42,7 +42,7 @@ from models.two_stream import StrideOn, TwoStreamNetwork
 
 Connection = Literal["sum", "product"]
 Links = Literal["motion_to_appearance", "appearance_to_motion", "bidirectional", "direct", "none"]
-"""What passes between the streams behind the first block of each stage.
+"""Names of what passes between the streams behind the first block of each stage.
 
 With a and m for the sums of the first block of appearance and of motion, f for the ReLU, A and M
 for the residual branches of the second blocks, the sums of these are
@@ -68,7 +68,7 @@ _INTO_MOTION: tuple[Links, ...] = ("appearance_to_motion", "bidirectional")
 
 @dataclass(frozen=True)
 class STResNetOptions:
-    """What is added to the two streams; the attributes are the arguments of `STResNet`.
+    """Additions to the two streams; the attributes are the arguments of `STResNet`.
 
     Raises:
         ValueError: A value is out of its range, or has no effect beside the others.
@@ -122,13 +122,13 @@ class STResNetOptions:
             )
 
     def parts(self, block: int) -> BlockParts:
-        """What is replaced in a block, by its index from 0 in any stage."""
+        """Parts that are replaced in a block, by its index from 0 in any stage."""
         if block != 1 or not self.temporal_convolutions:
             return BlockParts()
         return _TEMPORAL[self.connection]
 
     def pool(self, window: int) -> nn.Module:
-        """What averages the last maps; see `models.two_stream.StreamNetwork`."""
+        """Average of the last maps; see `models.two_stream.StreamNetwork`."""
         if not self.star:
             return SlidingMean(window)
         over_time = TemporalMaxPool(5, 2) if self.star_pool == "max" else TemporalMeanPool(5, 2)
@@ -260,7 +260,7 @@ class STResNet(TwoStreamNetwork):
 
     @property
     def takes_motion(self) -> bool:
-        """Whether motion enters the appearance stream."""
+        """True where motion enters the appearance stream."""
         return self.links in _INTO_APPEARANCE
 
     def stream_features(self, *inputs: Tensor) -> tuple[Tensor, ...]:

@@ -231,9 +231,7 @@ def test_losses_reach_the_streams_that_are_linked(
     reached = [
         [
             gradient is not None and bool(gradient.abs().max() > 0)
-            for gradient in torch.autograd.grad(
-                loss, kernels, retain_graph=True, allow_unused=True
-            )
+            for gradient in torch.autograd.grad(loss, kernels, retain_graph=True, allow_unused=True)
         ]
         for loss in losses
     ]
