@@ -52,6 +52,13 @@ def test_line_of_an_epoch_without_validation_has_no_older_values(
     assert second == "epoch 1/1: loss 1.726, 0 s"
 
 
+def test_epoch_that_goes_on_is_timed_from_there(capsys: pytest.CaptureFixture[str]) -> None:
+    line, trainer = EpochLine(), trainer_at(3, 4)
+    line.on_train_start(trainer, None)  # type: ignore[arg-type]
+    line.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
+    assert capsys.readouterr().out == "epoch 3/3: loss 1.726, 0 s\n"
+
+
 def test_short_epochs_have_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     line = EpochLine()
     for epoch in range(50):

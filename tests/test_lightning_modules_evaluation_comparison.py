@@ -206,8 +206,23 @@ def test_file_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("no scores")
     with pytest.raises(ValueError, match="is not a whole score file"):
         read_contest({"a": [tmp_path / "text.npz"]})
-    with pytest.raises(ValueError, match="there is no score file"):
+    with pytest.raises(ValueError, match=r"absent.npz; `kinetoscope test` writes one"):
         read_contest({"a": [tmp_path / "absent.npz"]})
+    write_scores(tmp_path / "scores_val_5x1.npz", np.arange(8), ["walk", "run", "jump"])
+    with pytest.raises(ValueError, match=r"absent.npz; beside it there is scores_val_5x1.npz"):
+        read_contest({"a": [tmp_path / "absent.npz"]})
+
+
+def test_no_interval_of_a_log_loss_ends_below_zero() -> None:
+    """Of two groups of videos nobody knows more than that it is not negative."""
+    labels = np.array([0, 1, 0, 1])
+    scores = [np.array([[0.6, 0.4], [0.4, 0.6], [0.5, 0.5], [0.9, 0.1]])]
+    contender = Contender("one", scores, {}, scores)
+    groups = np.array([0, 0, 1, 1])
+    contest = Contest(["a", "b", "c", "d"], labels, ["x", "y"], [contender], groups)
+    (loss,) = compare(contest).log_loss
+    assert loss.low == 0
+    assert loss.high > loss.value > 0
 
 
 def test_command_writes_tables_picture_and_page(

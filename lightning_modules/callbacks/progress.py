@@ -43,7 +43,8 @@ _SHARES = ("top-1", "top-5", "mAP", "all columns")
 class EpochLine(Callback):
     """A line at the end of each epoch, on a terminal and in the output file of a job alike.
 
-    Loss of the last batch, then what was validated in this epoch, and the time that it took. Of
+    Loss of the last batch, then what was validated in this epoch, and the time that it took, of one
+    that goes on amid it the time since. Of
     epochs of a moment, as few clips have, those have a line that were validated, and of the others
     one in some seconds.
     """
@@ -52,6 +53,10 @@ class EpochLine(Callback):
         self._since = 0.0
         self._told = -LINE_SECONDS
         self._validated = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to measure: a fit that goes on amid an epoch does not start that."""
+        self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to measure."""

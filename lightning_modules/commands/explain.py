@@ -252,7 +252,8 @@ def _parser() -> ToolParser:
     )
     add = parser.add_argument
     add("--ckpt_path", required=True, help="checkpoint of a fit")
-    add("--out", type=Path, required=True, metavar="DIR", help="folder of page, PNGs, mp4s, CSVs")
+    text = "folder of page, PNGs, mp4s, CSVs"
+    add("--out", type=Path, default=Path("runs/explain"), metavar="DIR", help=text)
     text = "class that the maps speak of (the likeliest of each video)"
     add("--class", dest="class_name", metavar="NAME", help=text)
     text = "layer whose maps are shown (the features in front of the classifier)"

@@ -111,6 +111,7 @@ def compare(contest: Contest) -> Comparison:
         mean_over_videos(np.stack([log_loss(run, labels) for run in c.scores], axis=1))
         for c in contest.contenders
     ]
+    nats = [mean_interval(components(loss, groups)) for loss in losses]
     return Comparison(
         accuracy=[
             {
@@ -119,7 +120,7 @@ def compare(contest: Contest) -> Comparison:
             }
             for model in models
         ],
-        log_loss=[mean_interval(components(loss, groups)) for loss in losses],
+        log_loss=[replace(loss, low=max(0.0, loss.low)) for loss in nats],
         calibration=[calibrate(c.scores, labels) for c in contest.contenders],
         against_first=_adjusted(pairs),
         per_class=np.stack([_per_class(m.right.mean(axis=1), labels, num_classes) for m in models]),

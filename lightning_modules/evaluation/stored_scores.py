@@ -66,8 +66,11 @@ def read_scores(path: Path) -> StoredScores:
         UserError: If it is missing, damaged or something else, or holds scores that are not finite.
     """
     if not path.is_file():
+        beside = sorted(other.name for other in path.parent.glob("scores_*.npz"))
+        there = f"; beside it there is {', '.join(beside[:3])}" if beside else ""
         raise UserError(
-            f"there is no score file {path}; `kinetoscope test` writes one, named in its last lines"
+            f"there is no score file {path}{there}; `kinetoscope test` writes one, named in its "
+            "last lines"
         )
     try:
         with np.load(path, allow_pickle=False) as stored:
