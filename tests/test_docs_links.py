@@ -12,6 +12,7 @@ GUIDES = sorted((PROJECT_ROOT / "docs").glob("*.md"))
 PAGES = [
     PROJECT_ROOT / "README.md",
     *GUIDES,
+    *sorted((PROJECT_ROOT / "docs" / "families").glob("*.md")),
     PROJECT_ROOT / "CONTRIBUTING.md",
     PROJECT_ROOT / "configs" / "README.md",
     PROJECT_ROOT / "configs" / "slurm" / "README.md",
