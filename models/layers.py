@@ -7,7 +7,7 @@ are views: data are copied only where an operation really mixes frames.
 """
 
 from numbers import Integral
-from typing import ClassVar, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,13 @@ def check_flag(argument: str, value: object) -> None:
     """Raise ValueError when value, given as the named argument, is neither True nor False."""
     if not isinstance(value, bool):
         raise ValueError(f"{argument} is {value!r}; give true or false")
+
+
+def check_num_classes(num_classes: int) -> None:
+    """Raise ValueError when a network cannot have that many classes."""
+    check_integer("num_classes", num_classes)
+    if num_classes < 1:
+        raise ValueError(f"num_classes is {num_classes}; a network needs at least 1 class")
 
 
 def fold_time(x: Tensor) -> Tensor:
@@ -179,12 +186,17 @@ class VideoNetwork(nn.Module):
         classifiers: Names of the classifier layers, which load by class name only.
         new_parameters: `fnmatch` patterns of parameters that pretrained 2D weights do not hold.
         unseen_options: Options that change what weights mean but not their shapes, by argument.
+        stored_options: Options that a checkpoint holds beside those given, so that the network is
+            built again from the checkpoint alone.
+        places: Activations that lie on the places of the clip, so that maps of them can be shown:
+            the features, only those of inner layers, or none.
         modalities: Inputs of `forward`, in order: "clip" (frames), "flow" (optical flow).
     """
 
     modalities: ClassVar[tuple[str, ...]] = ("clip",)
     classifiers: ClassVar[tuple[str, ...]] = ("fc",)
     new_parameters: ClassVar[tuple[str, ...]] = ()
+    places: ClassVar[Literal["features", "layers", "none"]] = "features"
 
     def __init__(
         self,
@@ -198,6 +210,7 @@ class VideoNetwork(nn.Module):
         self.classifier_std = classifier_std
         self.pretrained_arch = pretrained_arch
         self.unseen_options: dict[str, object] = {}
+        self.stored_options: dict[str, object] = {}
 
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the classifier by a newly initialised one, on the same device and dtype.
@@ -208,9 +221,7 @@ class VideoNetwork(nn.Module):
         Raises:
             ValueError: num_classes is not a whole number of at least 1.
         """
-        check_integer("num_classes", num_classes)
-        if num_classes < 1:
-            raise ValueError(f"num_classes is {num_classes}; a network needs at least 1 class")
+        check_num_classes(num_classes)
         like = next(self.parameters())
         self.num_classes = num_classes
         self.fc = nn.Linear(self.num_features, num_classes, device=like.device, dtype=like.dtype)

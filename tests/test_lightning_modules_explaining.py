@@ -218,8 +218,10 @@ def test_maps_of_foreign_networks_and_of_one_step() -> None:
         weights = (network.module.fc.weight[LABELS][:, :, None, None, None] * (raw > 0)) / 256
         expected = (weights.mean((3, 4), keepdim=True) * raw).sum(1).relu()
     torch.testing.assert_close(inside.values, expected)
+    (scores,) = step_scores(network, clip, LABELS)[0].T  # one step: all but the bias
+    torch.testing.assert_close(scores + network.module.fc.bias[LABELS], logits_of(network, clip))
     with pytest.raises(UserError, match="gives logits alone"):
-        step_scores(network, clip, LABELS)
+        step_scores(AdaptedNetwork(nn.Conv3d(3, CLASSES, 3), CLASSES), clip, LABELS)
     still = disturbed("tsn_tiny")
     frames = still.example_inputs(1, 1, 64)[0].expand(-1, -1, 4, -1, -1)
     assert activation_maps(still, (frames,), LABELS[:1]).same_at_all_times()

@@ -82,4 +82,4 @@ def test_width_of_no_classifier_is_refused() -> None:
     with pytest.raises(UserError, match=r"classifier_std=-0.1 must be above 0; null"):
         CoSTModule("cost_a_tiny", num_classes=3, classifier_std=-0.1)
     with pytest.raises(UserError, match="no linear layer of the network gives a value for each"):
-        draw_classifiers(AdaptedNetwork(torch.nn.Conv3d(3, 5, 1), 5), 0.1)
+        draw_classifiers(AdaptedNetwork(torch.nn.Conv3d(3, 5, 3), 5), 0.1)

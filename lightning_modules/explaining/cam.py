@@ -103,7 +103,7 @@ def activation_maps(
     Raises:
         UserError: If the network has no such layer, or it gives no maps.
     """
-    if layer is None and network.has_features:
+    if layer is None and network.has_features and network.places == "features":
         products = _products(network, inputs, labels)
         if products[0, 0, 0].numel() > 1:
             cells = products[0, 0].numel()
@@ -203,12 +203,12 @@ def _gradient(logits: Tensor, labels: Tensor, at: Tensor) -> Tensor:
     return torch.autograd.grad(chosen, at)[0]
 
 
-def _choose(network: nn.Module, inputs: Sequence[Tensor], layer: str | None) -> str:
-    names = layers_with_maps(network, inputs)
+def _choose(network: VideoNetwork, inputs: Sequence[Tensor], layer: str | None) -> str:
+    names = [] if network.places == "none" else layers_with_maps(network, inputs)
     if not names:
         raise UserError(
             f"no layer of {type(network).__name__} gives maps (B, C, T, H, W), so there is nothing "
-            "to show of it; networks of tokens have none"
+            "to show of it; networks of tokens and image networks on single frames have none"
         )
     if layer is None:
         return names[-1]

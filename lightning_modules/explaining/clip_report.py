@@ -159,7 +159,7 @@ def _over_time(
     family: Family, clip: Clip, maps: ActivationMaps, labels: Tensor, stem: str, name: str
 ) -> str:
     """Show how much each step of time counts for the class."""
-    if family.network.has_features:
+    if family.network.has_features and family.network.places == "features":
         values = step_scores(family.network, clip.inputs, labels)[0][0]
         text = f"the parts of the logit of {name}; with the classifier's bias they add up to it"
     else:

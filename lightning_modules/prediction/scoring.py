@@ -13,7 +13,7 @@ from torch import Tensor
 from datamodules.augmentation.functional import normalize, normalize_flow
 from datamodules.batch import VideoBatch, Views
 from datamodules.clips.input_spec import InputSpec
-from datamodules.errors import UserError
+from datamodules.errors import UserError, as_user_error
 from datamodules.jobs.devices import usable_device
 from lightning_modules.base import VideoClassifier
 from lightning_modules.evaluation.protocol import digest_of_weights
@@ -113,7 +113,7 @@ class Scorer:
             inputs: The arguments of the network, see `inputs`.
 
         Raises:
-            UserError: If the network tells nothing but its logits.
+            UserError: If the network tells nothing but its logits, or does not take such samples.
         """
         network = self.module.network
         if not network.has_features:
@@ -121,7 +121,7 @@ class Scorer:
                 f"{self.module.network_name} gives logits alone, no features; give a checkpoint of "
                 "a network with forward_features"
             )
-        with torch.inference_mode(), self._casts():
+        with as_user_error(), torch.inference_mode(), self._casts():
             at_once = self.module.views_at_once or len(inputs[0])
             parts = zip(*(torch.split(x, at_once) for x in inputs), strict=True)
             # (N, C, T', H', W') -> (N, C)
