@@ -11,15 +11,15 @@ kernel widened by the same rule. The costs that are quoted for it fit clips of 3
 Axes: B clips, C channels, T frames, S super-images, H rows, W columns.
 """
 
-import importlib
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from models.layers import fold_time, unfold_time
 from models.norm import BatchNorm2d, replace_batch_norms
+from models.optional import optional_package
 from models.stnet import (
     FRAMES_PER_SEGMENT,
     HeadPool,
@@ -43,17 +43,6 @@ _XCEPTION_CHANNELS = 1024
 _SMALLEST_SIZE = 75
 
 
-def _timm() -> Any:
-    """The package timm."""
-    try:
-        return importlib.import_module("timm")
-    except ImportError as error:
-        raise ValueError(
-            "the network stnet_irv2 needs the package timm, which is not installed; run "
-            "`uv sync --extra timm`"
-        ) from error
-
-
 class ActivatedBatchNorm2d(BatchNorm2d):
     """Batch normalization and what follows it, in place of timm's `BatchNormAct2d`.
 
@@ -73,7 +62,7 @@ class ActivatedBatchNorm2d(BatchNorm2d):
 
 def _build_trunk(in_channels: int) -> nn.Module:
     """Timm's network on `in_channels` channels, with batch normalizations of ours."""
-    timm = _timm()
+    timm = optional_package("timm", "the network stnet_irv2")
     trunk = timm.create_model("inception_resnet_v2", in_chans=in_channels, num_classes=0)
     return replace_batch_norms(trunk, {timm.layers.BatchNormAct2d: ActivatedBatchNorm2d})
 
