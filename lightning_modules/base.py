@@ -56,13 +56,15 @@ class VideoClassifier(Described, LightningModule):
     A family lists its own network arguments and overrides at most `inputs` and `loss`.
 
     Args:
-        network: Name in `models.list_models()`.
+        network: Name in `models.list_models()`; `LIBRARY:NAME` of torchvision, timm or
+            transformers; or the import path of a plugin's network.
         num_classes: Number of classes; linked from the data, never written in a config.
         class_names: Class names in label order; linked from the data, never written in a config.
-        init_from: Weights to start a fit from: `imagenet` (torchvision's 2D weights), or the path
-            of a 2D state dict or of another run's checkpoint (classes matched by name; also
-            `hf://OWNER/NAME`), or a list of checkpoints that hold different parts, such as two
-            streams. Read once, at the start of a fit that does not resume.
+        init_from: Weights to start a fit from: `imagenet` (torchvision's 2D weights), `library`
+            (what the library of a `LIBRARY:NAME` network publishes), or the path of a 2D state dict
+            or of another run's checkpoint (classes matched by name; also `hf://OWNER/NAME`), or a
+            list of checkpoints that hold different parts, such as two streams. Read once, at the
+            start of a fit that does not resume.
         dropout: Dropout before the classifier; the network's own default where null.
         classifier_std: Standard deviation of the classifier's first weights; the network's own
             where null. Those are small, for a trunk that is trained already; without one, 0.1.
@@ -123,6 +125,7 @@ class VideoClassifier(Described, LightningModule):
         options = {"dropout": dropout, **(network_kwargs or {})}
         self.network_options = {name: v for name, v in options.items() if v is not None}
         self.network: VideoNetwork = build_network(network, num_classes, self.network_options)
+        self.network_options |= self.network.stored_options
         self.frozen = frozen
         prepare_network(self.network, batch_norm, checkpoint_activations, classifier_std, frozen)
         self.num_classes = num_classes
@@ -159,8 +162,25 @@ class VideoClassifier(Described, LightningModule):
         classes = {"num_classes": self.num_classes, "class_names": self.class_names}
         classes["label_form"] = self.label_form.as_dict()
         own = {name: value for name, value in classes.items() if name in self.given}
+        own |= self._looked_up(arguments)
         self._stored_arguments = plain({**arguments, **own}, "model")
         self.save_hyperparameters(self._stored_arguments)
+
+    def _looked_up(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `network_kwargs` with what the network read elsewhere, so that it need not again.
+
+        Raises:
+            UserError: If the module takes none, so that no checkpoint could hold it.
+        """
+        if not self.network.stored_options:
+            return {}
+        if "network_kwargs" not in self.given:
+            raise UserError(
+                f"{type(self).__name__} has no argument network_kwargs, in which a checkpoint "
+                f"holds the config of {self.network_name}; train it with --model VideoClassifier"
+            )
+        given = arguments.get("network_kwargs") or {}
+        return {"network_kwargs": {**given, **self.network.stored_options}}
 
     @property
     def class_names(self) -> list[str]:

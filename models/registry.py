@@ -1,7 +1,7 @@
 """The names of all networks, and how to build one.
 
 A name is `<family>_<architecture>`, for instance `cost_a_r50`. Adding a family means one line in
-`_FAMILIES`.
+`_FAMILIES`. A network of another library is `LIBRARY:NAME`, as `torchvision:r3d_18`.
 """
 
 import difflib
@@ -9,6 +9,7 @@ import importlib
 import inspect
 from typing import Any
 
+from models.adapters import build_library_network, is_library_name
 from models.layers import VideoNetwork
 from models.norm import replace_batch_norms
 
@@ -47,9 +48,10 @@ def get_model(name: str, num_classes: int, **kwargs: Any) -> VideoNetwork:
     """Build a network with newly initialised weights.
 
     Args:
-        name: One of `list_models()`.
+        name: One of `list_models()`, or `LIBRARY:NAME`, see `models.adapters`.
         num_classes: Width of the logits.
-        **kwargs: Options of the family, for instance `shared=False` for CoST.
+        **kwargs: Options of the family, for instance `shared=False` for CoST, or of the library's
+            network, by its own names.
 
     Returns:
         The network, in training mode, on the current default device.
@@ -57,6 +59,8 @@ def get_model(name: str, num_classes: int, **kwargs: Any) -> VideoNetwork:
     Raises:
         ValueError: The name or an option is unknown, or an option is out of its range.
     """
+    if is_library_name(name):
+        return build_library_network(name, num_classes, kwargs)
     if name not in MODELS:
         near = difflib.get_close_matches(name, MODELS, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "list_models() lists them"

@@ -17,10 +17,13 @@ from datamodules import UserError
 from datamodules.plugins import trusted
 from lightning_modules import VideoClassifier, open_checkpoint
 from lightning_modules.cli import main
+from models import get_model
+from models.adapters import LIBRARIES
 
 TEXT = (PROJECT_ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", TEXT, re.DOTALL))
 COMMANDS = re.findall(r"^kinetoscope (.*)$", TEXT, re.MULTILINE)
+OTHERS = COMMANDS[5:]
 CPU = ["--trainer.accelerator=cpu", "--trainer.logger=false", "--trainer.enable_progress_bar=false"]
 
 
@@ -73,7 +76,23 @@ def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool
 
 def test_page_holds_what_is_tested_here() -> None:
     assert list(BLOCKS) == ["my_lab.py", "my_lab.yaml"]
-    assert [command.split()[0] for command in COMMANDS] == ["fit", "fit", "test", "predict", "fit"]
+    first = [command.split()[0] for command in COMMANDS]
+    assert first == ["fit", "fit", "test", "predict", "fit", *["fit"] * len(OTHERS)]
+
+
+@pytest.mark.parametrize("command", OTHERS)
+def test_networks_of_other_libraries_are_taken(
+    beside: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        kinetoscope(command, "--print_config")
+    assert not ended.value.code
+    printed = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]
+    library, _, name = printed["network"].partition(":")
+    assert library in LIBRARIES
+    with torch.device("meta"):
+        network = get_model(f"{library}:{name}", 3, **(printed["network_kwargs"] or {}))
+    assert network.has_features
 
 
 def test_clips_are_the_same_with_two_workers(trained: Path) -> None:

@@ -93,8 +93,8 @@ def capture(module: VideoClassifier, views: tuple[Tensor, ...]) -> Graph:
     """Capture the network of a module, merged and folded, with the axes free that may be.
 
     The batch always is. So is time, unless it is not known what the network does with it (one of a
-    user's own), or the clips are so short that they are a case of their own, as for a maximum over
-    a single value.
+    user's own or of another library), or the clips are so short that they are a case of their own,
+    as for a maximum over a single value.
 
     Args:
         module: The trained module, on the CPU.

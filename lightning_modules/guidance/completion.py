@@ -106,5 +106,5 @@ def _values() -> list[str]:
         *(case(option, names) for option, names in classes.items()),
         case("--ckpt_path", ["last", "best"], files="-f "),
         case("--trainer.accelerator", ["auto", "cpu", "gpu"]),
-        case("--model.init_from", ["imagenet"], files="-f "),
+        case("--model.init_from", ["imagenet", "library"], files="-f "),
     ]

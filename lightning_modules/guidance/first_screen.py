@@ -48,8 +48,8 @@ The data
                            videos at a time on a device; loader processes
 The network
   --model CLASS            a family, such as CoSTModule
-  --model.network NAME     one of `kinetoscope models`
-  --model.init_from imagenet|FILE
+  --model.network NAME     one of `kinetoscope models`, or timm:NAME and the like
+  --model.init_from imagenet|library|FILE
                            weights to start from (`kinetoscope prepare` fetches)
 The training
   --trainer.max_epochs N   when it ends

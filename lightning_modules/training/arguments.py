@@ -11,19 +11,26 @@ from datamodules.plugins.described import plain
 from lightning_modules.training.frozen import Frozen
 from lightning_modules.training.optim import BatchNorm, Optimization
 from models import list_models
+from models.adapters import is_library_name
 
 
 def check_network_name(network: str, families: Sequence[str], owner: type[Any]) -> None:
     """Check that a network is one that a module trains.
 
     Args:
-        network: The network's name; those of a plugin hold a dot and are not checked.
+        network: The network's name; those of a plugin hold a dot and are not checked, those of
+            another library a colon, for `VideoClassifier` and plugins' modules alone.
         families: First parts of the network names that the module trains; empty for all.
         owner: The module's class.
 
     Raises:
         UserError: If the network is of another family.
     """
+    if is_library_name(network) and families:
+        raise UserError(
+            f"{owner.__name__} trains {' and '.join(families)} networks, and {network} is another "
+            "library's; choose --model VideoClassifier for it"
+        )
     if network in list_models() and families and network.rpartition("_")[0] not in families:
         raise UserError(
             f"{owner.__name__} trains {' and '.join(families)} networks, got {network}; choose one "

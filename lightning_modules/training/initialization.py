@@ -1,4 +1,4 @@
-"""Starting weights of a fit: ImageNet's, a file of 2D weights, or checkpoints of other runs."""
+"""Starting weights of a fit: ImageNet's, a library's own, 2D weights, checkpoints of other runs."""
 
 import inspect
 import json
@@ -18,9 +18,14 @@ from lightning_modules.training.frozen import Frozen, freeze_trunk
 from lightning_modules.training.optim import BatchNorm
 from models import VideoNetwork, WeightReport, get_model, imagenet_state_dict, load_weights
 from models.adapted import AdaptedNetwork
+from models.adapters import is_library_name
+from models.adapters.library_network import LibraryNetwork
 from models.checkpointing import checkpoint_blocks
 from models.norm import freeze_batch_norm, set_batch_norm_momentum, split_batch_norm
 from models.weights import as_state_dict
+
+_WORDS = ("imagenet", "library")
+"""Sources that are no files."""
 
 _OPTIONS_OF_2D_WEIGHTS = {"stride_on": "3x3"}
 """Options that torchvision's networks have by their nature, so far as no weight shows them."""
@@ -34,9 +39,10 @@ def initialize(
 
     Args:
         network: The network.
-        source: `imagenet`, the path of a 2D state dict, or of another run's checkpoint, which may
-            be `hf://OWNER/NAME` on the Hub; or several checkpoints that hold different parts of the
-            network, such as its two streams.
+        source: `imagenet`, `library` (what the library of a `LIBRARY:NAME` network publishes), the
+            path of a 2D state dict, or of another run's checkpoint, which may be `hf://OWNER/NAME`
+            on the Hub; or several checkpoints that hold different parts of the network, such as its
+            two streams.
         class_names: The network's classes.
         data: What the network will be tested on; weights that have seen it are refused.
 
@@ -51,7 +57,9 @@ def initialize(
     sources = [source] if isinstance(source, str) else list(source)
     if not sources:
         raise UserError("init_from is an empty list; give a source, or null for none")
-    files = {path: local_checkpoint(path) for path in sources if path != "imagenet"}
+    if sources == ["library"]:
+        return _load_published(network, class_names)
+    files = {path: local_checkpoint(path) for path in sources if path not in _WORDS}
     contents = {path: read_content(file) for path, file in files.items()}
     runs = {path: content for path, content in contents.items() if _is_checkpoint(content)}
     if len(runs) == len(sources):
@@ -72,7 +80,7 @@ def initialize(
     if network.pretrained_arch is None:
         raise UserError(
             f"init_from={sources[0]} does not fit: this network has no ImageNet counterpart; give "
-            "a checkpoint of the same network, or null"
+            f"a checkpoint of the same network, {_library_or(network)}or null"
         )
     _refuse_other_options(network, _OPTIONS_OF_2D_WEIGHTS, sources[0])
     if sources[0] == "imagenet":
@@ -80,6 +88,21 @@ def initialize(
     weights = as_state_dict(contents[sources[0]], sources[0])
     with _told_with(sources):
         return load_weights(network, weights)
+
+
+def _load_published(network: VideoNetwork, class_names: Sequence[str]) -> WeightReport:
+    """Load what the library of a network publishes of it."""
+    if not isinstance(network, LibraryNetwork):
+        raise UserError(
+            "init_from=library does not fit: no library publishes weights of this network; give "
+            "imagenet, a checkpoint or null, or a network LIBRARY:NAME"
+        )
+    with _told_with(["library"]):
+        return network.load_published(class_names)
+
+
+def _library_or(network: VideoNetwork) -> str:
+    return "`library`, " if isinstance(network, LibraryNetwork) else ""
 
 
 @contextmanager
@@ -168,18 +191,18 @@ def _merge_runs(runs: dict[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def build_network(name: str, num_classes: int, options: Mapping[str, Any]) -> VideoNetwork:
-    """Build a network: one of ours by name, or a user's own by import path.
+    """Build a network: one of ours or of a library by name, or a user's own by import path.
 
     Args:
-        name: One of `models.list_models()`, or a class or function of a plugin, such as
-            `my_lab.SlowNet`, that takes `num_classes` and the options and returns a module.
+        name: One of `models.list_models()`, or `LIBRARY:NAME`, or a class or function of a plugin,
+            such as `my_lab.SlowNet`, that takes `num_classes` and the options and returns a module.
         num_classes: Number of classes.
         options: Options of the network.
 
     Raises:
         UserError: If there is no such network, or it does not take these options.
     """
-    if "." not in name:
+    if is_library_name(name) or "." not in name:
         with as_user_error():
             return get_model(name, num_classes, **options)
     make = attribute(name)

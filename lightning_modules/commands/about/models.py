@@ -13,6 +13,7 @@ from datamodules.errors import as_user_error
 from datamodules.jobs.progress import progress_bar
 from lightning_modules.console import ToolParser, fail, nearest
 from models import count_macs, count_parameters, get_model, list_models
+from models.adapters import is_library_name
 from models.documented import DOCUMENTED_SIZES, DocumentedSize
 
 TOLERANCE = 1e-3
@@ -95,7 +96,7 @@ def _parser() -> ToolParser:
 def _settings(options: argparse.Namespace) -> list[DocumentedSize]:
     """Choose the rows to measure."""
     for name in options.names:
-        if name not in list_models():
+        if not is_library_name(name) and name not in list_models():
             fail(f"there is no network {name!r}{nearest(name, list_models())}")
     changed = {"frames": options.frames, "size": options.size, "num_classes": options.classes}
     changed = {key: value for key, value in changed.items() if value is not None}
