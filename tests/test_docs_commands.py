@@ -23,7 +23,7 @@ PAGES = [
     *sorted((PROJECT_ROOT / "configs").rglob("*.md")),
 ]
 PRINTED = re.compile(rf"(?:^|[`\s])kinetoscope ((?:{'|'.join(COMMANDS)}) [^`\n]*)", re.MULTILINE)
-OPEN = re.compile(r"\.\.\.|\[|\{|…|my_lab| --shard_mb 2$")
+OPEN = re.compile(r"\.\.\.|\[|\{|…|my_lab| --shard_mb 2$|=WORD$")
 """Marks of a command that is not printed whole, or that another test runs."""
 SHELL = re.compile(r"\s(?:#|\||>|&&|2>)")
 
@@ -43,7 +43,7 @@ def with_stand_ins(words: list[str]) -> list[str]:
     """The words with what a user has: a config of a run, a number in a loop, a whole fit."""
     words = [re.sub(r"\$seed|^N$", "0", word).replace("max_tsn", "tsn") for word in words]
     words = [QUICKSTART if re.match(r"runs/.*\.yaml$", word) else word for word in words]
-    if words[0] in ("fit", "test", "validate", "prepare") and "--config" not in words:
+    if words[0] in ("fit", "test", "validate", "prepare", "doctor") and "--config" not in words:
         words[1:1] = ["--config", QUICKSTART]
     return words
 

@@ -190,6 +190,17 @@ def test_a_checkpoint_is_probed_and_tested_as_it_is(
     assert UNKNOWN in capsys.readouterr().out.replace("\n", " ") or as_is["verdict"] == UNKNOWN
 
 
+def test_a_network_of_another_library_is_trained_and_probed(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_this_process(monkeypatch)
+    benchmark(out, "timm:test_resnet", ways="train probe")
+    rows = json.loads((out / "benchmark.json").read_text())["looks"]["shapes"]["rows"]
+    found = {(row["name"], row["network"], row["way"]) for row in rows}
+    assert ("timm_test_resnet", "timm:test_resnet", "train") in found
+    assert ("timm_test_resnet", "timm:test_resnet", "probe") in found
+
+
 def test_a_stopped_run_ends_the_benchmark_and_loses_nothing(
     out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

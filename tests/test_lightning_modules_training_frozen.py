@@ -49,4 +49,4 @@ def test_what_has_no_effect_on_it_is_refused() -> None:
         with pytest.raises(UserError, match=r"as model\.frozen=trunk freezes every batch norm"):
             BaselineModule("tsm_tiny", num_classes=8, frozen="trunk", batch_norm=setting)
     with pytest.raises(UserError, match=r"model\.frozen=trunk would leave nothing to learn"):
-        freeze_trunk(AdaptedNetwork(torch.nn.Conv3d(3, 5, 1), 5))
+        freeze_trunk(AdaptedNetwork(torch.nn.Conv3d(3, 5, 3), 5))

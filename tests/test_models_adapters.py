@@ -33,8 +33,9 @@ FRAMES, SIZE, CLASSES = 4, 32, 5
 TOKENS: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 SMALL: dict[str, Any] = {**TOKENS, "intermediate_size": 32, "image_size": 32, "num_frames": 4}
 TUBELETS: dict[str, Any] = {**SMALL, "tubelet_size": [2, 16, 16]}
-VJEPA2: dict[str, Any] = {**TOKENS, "crop_size": 32, "frames_per_clip": 4, "mlp_ratio": 2.0}
-VJEPA2 |= {"num_pooler_layers": 1, "pred_hidden_size": 12, "pred_num_hidden_layers": 1}
+VJEPA2: dict[str, Any] = {**TOKENS, "hidden_size": 32, "crop_size": 32, "frames_per_clip": 4}
+VJEPA2 |= {"mlp_ratio": 2.0, "num_pooler_layers": 1}
+VJEPA2 |= {"pred_hidden_size": 12, "pred_num_hidden_layers": 1}
 VIT: dict[str, Any] = {"img_size": 32, "depth": 1}
 NETWORKS: dict[str, dict[str, Any]] = {
     "torchvision:mc3_18": {},
@@ -428,7 +429,8 @@ def test_command_line_takes_names_with_colons(
     checkpoint = next(tmp_path.glob("debug/*/checkpoints/last.ckpt"))
     main(["test", *data, four, *words[:2], f"--ckpt_path={checkpoint}", f"--out={tmp_path}"])
     video = str(next(motion_root.glob("test/*/*.mp4")))
-    main(["predict", f"--ckpt_path={checkpoint}", "--device=cpu", video])
+    labels = f"--out={tmp_path / 'labels.csv'}"
+    main(["predict", f"--ckpt_path={checkpoint}", "--device=cpu", labels, video])
     words = [f"--ckpt_path={checkpoint}", "--device=cpu", f"--out={tmp_path}", "--step=8f"]
     main(["features", *words, "--window=8f", video])
     with np.load(tmp_path / f"{Path(video).stem}.npz") as file:

@@ -113,7 +113,7 @@ def _page(
         told.body,
         *_headed("Arguments", _arguments(arguments, name, known)),
         *_headed("Attributes", table(("attribute", "what it is"), attributes)),
-        *_headed("Errors", _errors(told)),
+        *_headed("Raises", _errors(told)),
         *_headed("Methods", _methods(kind)),
         *_headed("Configs", links),
         "[All classes](index.md)",
