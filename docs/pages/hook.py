@@ -22,6 +22,8 @@ from pages.links import ELSEWHERE, with_site_links  # noqa: E402
 from pages.made import made_pages  # noqa: E402
 
 _MADE = made_pages()
+_BEHIND = "---\nsearch:\n  boost: 0.3\n---\n"
+"""Head of a page that the search names behind the guides."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -55,7 +57,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         text = (DOCS.parent / source).read_text(encoding="utf-8")
         files.append(File.generated(config, uri, content=text))
     for uri, text in _MADE.items():
-        files.append(File.generated(config, uri, content=text))
+        head = _BEHIND if uri.startswith("reference/") else ""
+        files.append(File.generated(config, uri, content=head + text))
     return files
 
 
