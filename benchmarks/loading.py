@@ -8,7 +8,8 @@ how torchvision's own scripts do it. Every file stands in the list `--copies` ti
 
 First all loaders run an epoch each with nothing known of the files, then epochs in turns. The table
 gives our clips per second and the others' time over ours: the median of the rounds, and their
-range. With no worker the last table divides our time into its parts.
+range. With no worker one more table divides our time into its parts, and a last one gives our clips
+per second where several clips are taken of each opened video (`--data.loading.repeated_views`).
 
     uv run --group bench python benchmarks/loading.py CLIPS/kinetics --workers 0 1 2
     uv run python benchmarks/loading.py --growth 20000
@@ -127,8 +128,8 @@ def plain_loader(paths: list[str], name: str, workers: int) -> DataLoader[tuple[
     )
 
 
-def our_loader(root: Path, listing: Path, workers: int) -> DataLoader[Any]:
-    """Make ours of the same files."""
+def our_loader(root: Path, listing: Path, workers: int, views: int = 1) -> DataLoader[Any]:
+    """Make ours of the same files, with some clips of each opened video."""
     data = VideoFolderDataModule(
         str(root),
         train_list=str(listing),
@@ -136,7 +137,7 @@ def our_loader(root: Path, listing: Path, workers: int) -> DataLoader[Any]:
         sampling=FrameSampler(num_frames=FRAMES, frame_stride=STRIDE),
         crops=Crops(size=SIZE, train_crop="random_resized", scale=SCALE),
         augmentation=StandardAugmentation(),
-        loading=Loading(batch_size=BATCH, num_workers=workers),
+        loading=Loading(batch_size=BATCH, num_workers=workers, repeated_views=views),
     )
     data.setup("fit")
     return data.train_dataloader()
@@ -203,6 +204,7 @@ def _compare_folder(folder: Path, options: argparse.Namespace) -> None:
             _row("later", workers, clips, warm)
         print()
         _parts(root, listing)
+        _views(root, listing, options.rounds)
 
 
 def _copies(folder: Path, made: Path, copies: int) -> tuple[Path, Path, list[str]]:
@@ -266,6 +268,22 @@ def _parts(root: Path, listing: Path) -> None:
     print("|---" * (len(parts) + 1) + "|")
     values = [f"{1e3 * seconds[part] / clips:.2f}" for part in parts]
     print(f"| {' | '.join(values)} | {1e3 * sum(seconds.values()) / clips:.2f} |\n")
+
+
+def _views(root: Path, listing: Path, rounds: int) -> None:
+    """Print our clips per second by the number of clips of each opened video."""
+    loaders = {views: our_loader(root, listing, 0, views) for views in (1, 2, 4)}
+    rates: dict[int, list[float]] = {views: [] for views in loaders}
+    for number in range(rounds):
+        for views in list(loaders)[:: 1 if number % 2 else -1]:
+            clips = BATCH * len(loaders[views])
+            rates[views].append(clips / _epoch(loaders[views]))
+    print("| clips of each opened video | clips/s | of one clip's |\n|---|---|---|")
+    for views, found in rates.items():
+        ratios = [ours / one for ours, one in zip(found, rates[1], strict=True)]
+        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+        print(f"| {views} | {statistics.median(found):.0f} | {spread} |")
+    print()
 
 
 def _growth(clips: int, folder: Path) -> None:

@@ -27,7 +27,8 @@ class SELFYModule(VideoClassifier):
         extraction: How features are extracted from the self-similarity of each position.
         integration: How they are integrated over their neighbourhood and over the offsets.
         similarity: Similarity of two features.
-        position: Stage after which the block stands; null for the network's own.
+        position: Stage after which the block stands, or several in order for a block after each;
+            null for the network's own.
         last_scale: First scale of what the block adds; null for 0, the authors', which suits a
             trunk that is trained already. Where nothing is trained yet, 1.
         optimization: How it is optimized.
@@ -44,7 +45,7 @@ class SELFYModule(VideoClassifier):
         extraction: Literal["convolution", "mlp", "soft_argmax"] = "convolution",
         integration: Literal["convolution", "pointwise", "mean"] = "convolution",
         similarity: Literal["cosine", "dot", "softmax"] = "cosine",
-        position: int | None = None,
+        position: int | Sequence[int] | None = None,
         last_scale: float | None = None,
         optimization: Optimization = OPTIMIZATION,
         **kwargs: Any,

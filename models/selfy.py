@@ -183,6 +183,17 @@ def _check_offsets(offsets: Sequence[int]) -> tuple[int, ...]:
     return tuple(offsets)
 
 
+def _check_positions(position: int | Sequence[int], stages: int) -> tuple[int, ...]:
+    positions = position if isinstance(position, Sequence) else (position,)
+    for one in positions:
+        check_integer("position", one)
+        if not 1 <= one < stages:
+            raise ValueError(f"position is {one}; choose a stage from 1 to {stages - 1}")
+    if not positions or list(positions) != sorted(set(positions)):
+        raise ValueError(f"position is {list(positions)}; give stages in order, each only once")
+    return tuple(positions)
+
+
 @dataclass(frozen=True)
 class BlockSize:
     """Position and size of the SELFY block.
@@ -215,7 +226,7 @@ BLOCK_SIZES: dict[str, BlockSize] = {
 
 
 class SELFY(FrameConsensusResNet):
-    """A 2D ResNet with one SELFY block; head and consensus of TSN. A subclass names the trunk.
+    """A 2D ResNet with a SELFY block; head and consensus of TSN. A subclass names the trunk.
 
     Args:
         arch: Key of `models.resnet.ARCHITECTURES`.
@@ -226,7 +237,8 @@ class SELFY(FrameConsensusResNet):
         extraction: `convolution`, `mlp` or `soft_argmax`.
         integration: `convolution`, `pointwise` or `mean`.
         similarity: `cosine`, `dot` or `softmax`.
-        position: The block follows `layer<position>`; None for 2, which is res3 (tiny: 1).
+        position: The block follows `layer<position>`; None for 2, which is res3 (tiny: 1). Several
+            in order for a block behind each, of the same hidden sizes; the released code has one.
         last_scale: First scale of what the block adds. 0, the authors', suits a trunk that is
             trained already: the block changes nothing at first, and learns nothing either until
             the scale has left 0. Where nothing is trained yet, 1 lets it learn from the first step.
@@ -237,8 +249,9 @@ class SELFY(FrameConsensusResNet):
             the clip.
     """
 
-    new_parameters: ClassVar[tuple[str, ...]] = ("selfy.*",)
+    new_parameters: ClassVar[tuple[str, ...]] = ("selfy.*", "selfy_*")
     shifts_channels: ClassVar[bool]
+    selfy: SELFYBlock
 
     def __init__(
         self,
@@ -250,7 +263,7 @@ class SELFY(FrameConsensusResNet):
         extraction: Extraction = "convolution",
         integration: Integration = "convolution",
         similarity: Similarity = "cosine",
-        position: int | None = None,
+        position: int | Sequence[int] | None = None,
         last_scale: float = 0.0,
         dropout: float = 0.5,
     ) -> None:
@@ -258,33 +271,37 @@ class SELFY(FrameConsensusResNet):
         size, stages = BLOCK_SIZES[arch], len(architecture.depths)
         offsets = _check_offsets((-2, -1, 0, 1, 2) if offsets is None else offsets)
         window = size.window if window is None else window
-        position = size.position if position is None else position
+        positions = _check_positions(size.position if position is None else position, stages)
         check_choice("extraction", extraction, get_args(Extraction))
         check_choice("integration", integration, get_args(Integration))
         check_choice("similarity", similarity, get_args(Similarity))
         if not 0 <= last_scale < math.inf:
             raise ValueError(f"last_scale is {last_scale}; it must be at least 0")
         check_integer("window", window)
-        check_integer("position", position)
         if window < 3 or window % 2 == 0:
             raise ValueError(f"window is {window}; it must be odd and at least 3")
-        if not 1 <= position < stages:
-            raise ValueError(f"position is {position}; choose a stage from 1 to {stages - 1}")
         block_parts = shifted_blocks(arch, shift_div=8) if self.shifts_channels else plain_block
         super().__init__(arch, num_classes, block_parts=block_parts, dropout=dropout)
         self.unseen_options |= {"offsets": offsets, "window": window, "similarity": similarity}
-        self.position = position
-        self.selfy = SELFYBlock(
-            architecture.block.expansion * architecture.width * 2 ** (position - 1),
-            offsets,
-            window,
-            hidden=size.hidden,
-            features=size.features,
-            extraction=extraction,
-            integration=integration,
-            similarity=similarity,
-            last_scale=last_scale,
-        )
+        self.positions = positions
+        for number in positions:
+            block = SELFYBlock(
+                architecture.block.expansion * architecture.width * 2 ** (number - 1),
+                offsets,
+                window,
+                hidden=size.hidden,
+                features=size.features,
+                extraction=extraction,
+                integration=integration,
+                similarity=similarity,
+                last_scale=last_scale,
+            )
+            self.add_module("selfy" if number == positions[0] else f"selfy_{number}", block)
+
+    def blocks(self) -> list[SELFYBlock]:
+        """List the blocks in the order of `positions`; the first one's weights are `selfy.*`."""
+        others = (getattr(self, f"selfy_{number}") for number in self.positions[1:])
+        return [self.selfy, *others]
 
     def init_classifier(self, layer: nn.Linear) -> None:
         """Set Xavier uniform weights and zero biases, as in the authors' code."""
@@ -293,17 +310,21 @@ class SELFY(FrameConsensusResNet):
 
     def forward_features(self, clip: Tensor) -> Tensor:
         """Compute features of a clip, (B, 3, T, H, W) to (B, num_features, T, H/32, W/32)."""
-        x = self.forward_stages(self.forward_stem(clip), last=self.position)
-        return self.forward_stages(self.selfy(x), first=self.position + 1)
+        x, done = self.forward_stem(clip), 0
+        for position, block in zip(self.positions, self.blocks(), strict=True):
+            x = block(self.forward_stages(x, first=done + 1, last=position))
+            done = position
+        return self.forward_stages(x, first=done + 1)
 
     def uncounted_macs(self, frames: int, size: int) -> int:
         """Count the multiply-adds of the comparisons, less the matrix products that hold them."""
-        side: int = -(
-            -size // (4 * 2**self.position)
-        )  # stem 4, stages, and the block's own halving
-        sizes = (self.selfy.hidden, frames, side, side)
-        meant, computed = comparison_macs(sizes, self.selfy.offsets, self.selfy.window)
-        return meant - computed
+        found = 0
+        for position, block in zip(self.positions, self.blocks(), strict=True):
+            side = -(-size // (4 * 2**position))  # stem 4, stages, and the block's own halving
+            sizes = (block.hidden, frames, side, side)
+            meant, computed = comparison_macs(sizes, block.offsets, block.window)
+            found += meant - computed
+        return found
 
 
 class SELFYTSM(SELFY):

@@ -347,9 +347,46 @@ def test_classifier_starts_xavier_uniform() -> None:
         ({"last_scale": -1.0}, "last_scale is -1.0; it must be at least 0"),
         ({"position": 1.5}, "position is 1.5; give a whole number"),
         ({"position": 3}, "choose a stage from 1 to 2"),
+        ({"position": [1, 3]}, "position is 3; choose a stage from 1 to 2"),
+        ({"position": [2, 1]}, r"position is \[2, 1\]; give stages in order"),
+        ({"position": []}, r"position is \[\]; give stages in order"),
         ({"similarity": "l2"}, "similarity is 'l2'"),
     ],
 )
 def test_option_out_of_range_is_an_error(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         models.get_model("selfy_tsm_tiny", 3, **options)
+
+
+def test_several_blocks_stand_where_they_are_asked_for() -> None:
+    """Two blocks are those of two networks with one, and each changes what comes after it alone."""
+    two = models.get_model("selfy_tsn_tiny", 3, position=[1, 2], last_scale=1.0).eval()
+    first, second = (models.get_model("selfy_tsn_tiny", 3, position=p) for p in (1, 2))
+    trunk = models.get_model("tsn_tiny", 3)
+    sizes = [models.count_parameters(network) for network in (two, first, second, trunk)]
+    assert sizes[0] == sizes[1] + sizes[2] - sizes[3]
+    clip = torch.randn(2, 3, 4, 64, 64)
+    with torch.no_grad():
+        x = two.selfy(two.layer1(two.forward_stem(clip)))
+        x = two.layer3(two.selfy_2(two.layer2(x)))
+        torch.testing.assert_close(two.forward_head(x), two(clip))
+
+
+def test_several_blocks_begin_as_the_identity_and_all_learn() -> None:
+    network = models.get_model("selfy_tsn_tiny", 3, position=[1, 2], dropout=0.0).eval()
+    clip = torch.randn(2, 3, 4, 64, 64)
+    x = network.forward_stages(network.forward_stem(clip))
+    torch.testing.assert_close(network(clip), network.forward_head(x))
+    network(clip).square().sum().backward()
+    for block in network.blocks():
+        assert block.bn.weight.grad is not None
+        assert block.bn.weight.grad.abs().max() > 0
+
+
+def test_several_blocks_cost_what_each_does() -> None:
+    costs = {}
+    for position in (1, 2, [1, 2]):
+        network = models.get_model("selfy_tsm_tiny", 3, position=position)
+        costs[str(position)] = models.count_macs(network, 4, 64)
+    plain = models.count_macs(models.get_model("tsm_tiny", 3), 4, 64)
+    assert costs["[1, 2]"] == costs["1"] + costs["2"] - plain

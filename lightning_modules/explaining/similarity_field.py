@@ -65,7 +65,7 @@ def motion_field(volumes: Tensor) -> Tensor:
 
 @torch.no_grad()
 def logits_without_block(network: SELFY, inputs: Sequence[Tensor]) -> Tensor:
-    """Compute the logits of a network whose block hands on what it is given, (B, K).
+    """Compute the logits of a network whose blocks hand on what they are given, (B, K).
 
     Args:
         network: The network; it is not changed.
@@ -75,10 +75,11 @@ def logits_without_block(network: SELFY, inputs: Sequence[Tensor]) -> Tensor:
     def skip(module: nn.Module, given: tuple[Tensor], out: Tensor) -> Tensor:
         return given[0]
 
-    handle = network.selfy.register_forward_hook(skip)
+    handles = [block.register_forward_hook(skip) for block in network.blocks()]
     try:
         with in_evaluation(network):
             logits: Tensor = network(*inputs)
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
     return logits
