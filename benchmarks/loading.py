@@ -49,6 +49,8 @@ from datamodules.video.indices import cache as index_cache
 FRAMES, STRIDE, SIZE, BATCH = 8, 8, 224, 8
 SCALE = (0.4, 1.0)
 OURS = "ours"
+DENSE = FrameSampler(num_frames=FRAMES, frame_stride=STRIDE)
+SEGMENTS = FrameSampler(num_segments=FRAMES)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 Open = Callable[[str], tuple[int, Callable[[list[int]], Tensor]]]
@@ -128,13 +130,15 @@ def plain_loader(paths: list[str], name: str, workers: int) -> DataLoader[tuple[
     )
 
 
-def our_loader(root: Path, listing: Path, workers: int, views: int = 1) -> DataLoader[Any]:
+def our_loader(
+    root: Path, listing: Path, workers: int, views: int = 1, sampling: FrameSampler = DENSE
+) -> DataLoader[Any]:
     """Make ours of the same files, with some clips of each opened video."""
     data = VideoFolderDataModule(
         str(root),
         train_list=str(listing),
         val_fraction=0,
-        sampling=FrameSampler(num_frames=FRAMES, frame_stride=STRIDE),
+        sampling=sampling,
         crops=Crops(size=SIZE, train_crop="random_resized", scale=SCALE),
         augmentation=StandardAugmentation(),
         loading=Loading(batch_size=BATCH, num_workers=workers, repeated_views=views),
@@ -204,7 +208,8 @@ def _compare_folder(folder: Path, options: argparse.Namespace) -> None:
             _row("later", workers, clips, warm)
         print()
         _parts(root, listing)
-        _views(root, listing, options.rounds)
+        for name, sampling in (("dense clips", DENSE), ("segments", SEGMENTS)):
+            _views(root, listing, options.rounds, name, sampling)
 
 
 def _copies(folder: Path, made: Path, copies: int) -> tuple[Path, Path, list[str]]:
@@ -270,15 +275,15 @@ def _parts(root: Path, listing: Path) -> None:
     print(f"| {' | '.join(values)} | {1e3 * sum(seconds.values()) / clips:.2f} |\n")
 
 
-def _views(root: Path, listing: Path, rounds: int) -> None:
+def _views(root: Path, listing: Path, rounds: int, name: str, sampling: FrameSampler) -> None:
     """Print our clips per second by the number of clips of each opened video."""
-    loaders = {views: our_loader(root, listing, 0, views) for views in (1, 2, 4)}
+    loaders = {views: our_loader(root, listing, 0, views, sampling) for views in (1, 2, 4)}
     rates: dict[int, list[float]] = {views: [] for views in loaders}
     for number in range(rounds):
         for views in list(loaders)[:: 1 if number % 2 else -1]:
             clips = BATCH * len(loaders[views])
             rates[views].append(clips / _epoch(loaders[views]))
-    print("| clips of each opened video | clips/s | of one clip's |\n|---|---|---|")
+    print(f"| {name} of each opened video | clips/s | of one clip's |\n|---|---|---|")
     for views, found in rates.items():
         ratios = [ours / one for ours, one in zip(found, rates[1], strict=True)]
         spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"

@@ -217,7 +217,7 @@ class VideoDataset(Dataset[VideoItem]):
             chosen = self._draw(video, generators)
             size = video.height, video.width
             crops = [self.spec.crops.draw(*size, rng) for rng in generators]
-            clips = [video.get_frames(*view) for view in zip(chosen, crops, strict=True)]
+            clips = video.get_clips(list(zip(chosen, crops, strict=True)))
             fields = self._fields(index, chosen.ravel(), video)
         # (V, T, C, H, W) -> (V, C, T, H, W)
         views: Views = {"clips": torch.stack(clips).transpose(1, 2)}

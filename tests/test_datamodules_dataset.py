@@ -40,13 +40,13 @@ def dataset(root: Path, paths: list[str], *, train: bool, **times: Any) -> Video
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Numbers of the frames that are read from files."""
     seen: list[int] = []
-    get_frames = VideoReader.get_frames
+    get_clips = VideoReader.get_clips
 
-    def noted(reader: VideoReader, indices: Any, change: Any) -> torch.Tensor:
-        seen.extend(np.asarray(indices).tolist())
-        return get_frames(reader, indices, change)
+    def noted(reader: VideoReader, clips: Any, **options: Any) -> list[torch.Tensor]:
+        seen.extend(int(number) for indices, _ in clips for number in indices)
+        return get_clips(reader, clips, **options)
 
-    monkeypatch.setattr(VideoReader, "get_frames", noted)
+    monkeypatch.setattr(VideoReader, "get_clips", noted)
     return seen
 
 

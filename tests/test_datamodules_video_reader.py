@@ -58,6 +58,15 @@ def test_real_clip_equals_plain_decoding(test_data: Path, name: str) -> None:
         assert_equal(reader, wanted + wanted[:2], truth)
     with VideoReader(path) as fresh:
         assert_equal(fresh, sorted(chooser.sample(wanted, min(len(wanted), 6))), truth)
+    with VideoReader(path) as together:
+        clips = [chooser.choices(wanted, k=5) for _ in range(3)]
+        changes = [None, lambda frames: frames[..., ::2, :], lambda frames: frames[..., 1:]]
+        found = together.get_clips(list(zip(clips, changes, strict=True)))
+        for numbers, change, frames in zip(clips, changes, found, strict=True):
+            expected = torch.stack(
+                [torch.tensor(truth[n].copy()).permute(2, 0, 1) for n in numbers]
+            )
+            assert torch.equal(frames, expected if change is None else change(expected))
     if times == sorted(times):
         np.testing.assert_array_equal(reader.timestamps, times)
     assert np.all(np.diff(reader.timestamps) > 0)
@@ -252,6 +261,22 @@ def test_reading_on_decodes_each_frame_once(
         for start in range(0, 96, 8):
             reader.get_frames(range(start, start + 8))
     assert counter.packets <= 96 + 12  # the second call begins again, the others go on
+
+
+def test_clips_of_one_call_are_decoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One after another, each of the clips but the first would begin at the key frame again."""
+    path = write(tmp_path / "a.mp4", "libx264", scene(96), options={"g": "200"})
+    clips = [range(30, 60, 4), range(20, 50, 4), range(10, 62, 7)]
+    with VideoReader(path) as reader:
+        apart = [reader.get_frames(clip) for clip in clips]
+    with VideoReader(path) as reader:
+        counter = Counter(monkeypatch)
+        found = reader.get_clips([(clip, None) for clip in clips])
+        assert reader.get_clips([([], None), ([3], None)])[0].shape == (0, *found[0].shape[1:])
+    assert all(map(torch.equal, found, apart))
+    assert counter.packets <= 62 + 12 + 16  # and the last call begins again
 
 
 def test_wrong_index_is_noticed_and_replaced(

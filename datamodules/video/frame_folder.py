@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from datamodules.video.patience import patiently
 from datamodules.video.suffixes import IMAGE_SUFFIXES
 
 Indices = Sequence[int] | NDArray[np.int64]
+Clip: TypeAlias = tuple[Indices, Change | None]
 
 _FORMATS = ("BMP", "JPEG", "PNG", "WEBP")  # of all that Pillow reads, some start other programs
 _SUFFIX = "|".join(re.escape(suffix) for suffix in sorted(IMAGE_SUFFIXES))
@@ -117,6 +118,14 @@ class FrameFolderReader:
         """
         wanted = check_indices(indices, self.num_frames, self.source)
         return patiently(lambda: self._frames(wanted, change), self.source)
+
+    def get_clips(self, clips: Sequence[Clip]) -> list[Tensor]:
+        """Decode the frames of several clips, each changed in a way of its own; see `get_frames`.
+
+        Args:
+            clips: Frame numbers and change of each.
+        """
+        return [self.get_frames(indices, change) for indices, change in clips]
 
     def _frames(self, wanted: NDArray[np.int64], change: Change | None) -> Tensor:
         """Decode frames that exist; see `get_frames`."""

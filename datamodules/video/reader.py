@@ -7,7 +7,7 @@ its start gives.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from datamodules.storage.source import Place, as_source
 from datamodules.video.errors import BrokenPromiseError, VideoError, as_unreadable
-from datamodules.video.frame_folder import FrameFolderReader, Indices, check_indices
+from datamodules.video.frame_folder import Clip, FrameFolderReader, Indices, check_indices
 from datamodules.video.frame_parts import Change, FrameParts
 from datamodules.video.indices.building import build_index, survey
 from datamodules.video.indices.cache import cached_index, forget, remember
@@ -168,34 +168,75 @@ class VideoReader:
             VideoError: The file is damaged.
             ValueError: The reader was closed.
         """
+        return self.get_clips([(indices, change)], more=more)[0]
+
+    def get_clips(self, clips: Sequence[Clip], *, more: bool = False) -> list[Tensor]:
+        """Decode several clips in one pass: what they share is decoded once.
+
+        Args:
+            clips: Frame numbers and change of each clip, see `get_frames`.
+            more: See `get_frames`.
+
+        Returns:
+            The frames of each clip, see `get_frames`.
+
+        Raises:
+            IndexError: A number outside the video.
+            VideoError: The file is damaged.
+            ValueError: The reader was closed.
+        """
         if self._is_closed:
             raise ValueError(
                 f"the reader of {self.source} is closed; get the frames inside its `with` block, "
                 "or before close()"
             )
-        return patiently(lambda: self._frames(indices, change, more), self.source)
+        return patiently(lambda: self._clips(clips, more), self.source)
 
-    def _frames(self, indices: Indices, change: Change | None, more: bool) -> Tensor:
-        """Decode frames, however often the index has to be doubted; see `get_frames`."""
+    def _clips(self, clips: Sequence[Clip], more: bool) -> list[Tensor]:
+        """Decode clips, however often the index has to be doubted; see `get_clips`."""
         while True:
-            wanted = check_indices(indices, self.num_frames, self.source)
-            order, ranks = np.unique(wanted, return_inverse=True)
+            numbers = [check_indices(one, self.num_frames, self.source) for one, _ in clips]
+            sought = [np.unique(wanted, return_inverse=True) for wanted in numbers]
+            order = np.unique(np.concatenate(numbers))
             self._fetch(order)
+            changes = [change for _, change in clips]
             try:
-                frames = self._decode(order, change, more)
+                found = self._decode(order, [own for own, _ in sought], changes, more)
             except (BrokenPromiseError, av.FFmpegError) as error:
                 self._doubt(error)
                 continue
             except (OSError, VideoError):
                 self._release()  # so that another attempt begins anew
                 raise
-            return frames if np.array_equal(wanted, order) else frames[torch.from_numpy(ranks)]
+            return [
+                frames if np.array_equal(wanted, own) else frames[torch.from_numpy(ranks)]
+                for frames, wanted, (own, ranks) in zip(found, numbers, sought, strict=True)
+            ]
 
-    def _decode(self, order: NDArray[np.int64], change: Change | None, more: bool) -> Tensor:
-        """Decode and change the frames of increasing numbers, (N, ...)."""
-        parts = FrameParts(len(order), self.height, self.width, change, self.device)
+    def _decode(
+        self,
+        order: NDArray[np.int64],
+        sought: Sequence[NDArray[np.int64]],
+        changes: Sequence[Change | None],
+        more: bool,
+    ) -> list[Tensor]:
+        """Decode frames, and change them as each clip does.
+
+        Args:
+            order: Increasing numbers of all of them.
+            sought: Increasing numbers of those of each clip.
+            changes: Change of each clip.
+            more: See `get_frames`.
+
+        Returns:
+            The frames of each clip, (N, ...).
+        """
+        places = [
+            FrameParts(len(own), self.height, self.width, change, self.device)
+            for own, change in zip(sought, changes, strict=True)
+        ]
         if not len(order):
-            return parts.frames()
+            return [parts.frames() for parts in places]
         is_continued = more or order[0] == self._following  # keep the decoder running
         self._following = int(order[-1]) + 1
         entries = self._index.entries_for(order)
@@ -203,8 +244,12 @@ class VideoReader:
             group = order[entries == entry].tolist()
             run_on = is_continued and group[-1] == order[-1]
             for number, frame in self._run(entry, group, run_on):
-                self._convert(number, frame, parts, int(np.searchsorted(order, number)))
-        return parts.frames()
+                pixels = self._convert(number, frame)
+                for own, parts in zip(sought, places, strict=True):
+                    position = int(np.searchsorted(own, number))
+                    if position < len(own) and own[position] == number:
+                        parts.put(position, pixels)
+        return [parts.frames() for parts in places]
 
     def _run(self, entry: int, group: list[int], run_on: bool) -> Iterator[tuple[int, VideoFrame]]:
         """Decode frames that share an entry, and give each with its number.
@@ -317,15 +362,15 @@ class VideoReader:
             and stream.position <= packet
         )
 
-    def _convert(self, number: int, frame: VideoFrame, parts: FrameParts, position: int) -> None:
-        """Put a frame's upright RGB bytes in their place."""
+    def _convert(self, number: int, frame: VideoFrame) -> NDArray[np.uint8] | Tensor:
+        """Convert a frame to upright RGB bytes, (H, W, C), which are valid until the next one."""
         stream, index = self._stream, self._index
         assert stream is not None
         if stream.upright_shape(frame) != (self.height, self.width):
             raise BrokenPromiseError(f"frame {number} has another size")
         if index.is_surveyed and stream.checksum(frame) != index.checksum[number]:
             raise BrokenPromiseError(f"frame {number} differs from what the survey saw")
-        parts.put(position, stream.rgb(frame))
+        return stream.rgb(frame)
 
     def _doubt(self, error: Exception) -> None:
         """Trust less, step by step, until only decoding from the start is left."""

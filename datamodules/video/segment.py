@@ -1,6 +1,7 @@
 """A stretch of a video, between two times."""
 
 import math
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from datamodules.storage.source import Place
 from datamodules.video.errors import VideoError
-from datamodules.video.frame_folder import FrameFolderReader, Indices, check_indices
+from datamodules.video.frame_folder import Clip, FrameFolderReader, Indices, check_indices
 from datamodules.video.frame_parts import Change
 from datamodules.video.reader import open_video
 
@@ -73,6 +74,22 @@ class VideoSegment:
         """
         numbers = check_indices(indices, self.num_frames, self._video.source)
         return self._video.get_frames(numbers + self._first, change)
+
+    def get_clips(self, clips: Sequence[Clip]) -> list[Tensor]:
+        """Decode several clips in one pass, see `VideoReader.get_clips`.
+
+        Args:
+            clips: Frame numbers from 0, the segment's first frame, and change of each clip.
+
+        Raises:
+            IndexError: A number outside the segment.
+            VideoError: The video is damaged.
+        """
+        moved = [
+            (check_indices(wanted, self.num_frames, self._video.source) + self._first, change)
+            for wanted, change in clips
+        ]
+        return self._video.get_clips(moved)
 
     def fetch(self, indices: Indices) -> None:
         """Fetch all that decoding some frames reads, see `VideoReader.fetch`.

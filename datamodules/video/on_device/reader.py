@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 import torch
@@ -13,8 +14,7 @@ from torch import Tensor
 
 from datamodules.storage.source import Place, Source
 from datamodules.video.errors import BrokenPromiseError, VideoError
-from datamodules.video.frame_folder import Indices
-from datamodules.video.frame_parts import Change, FrameParts
+from datamodules.video.frame_folder import Clip, Indices
 from datamodules.video.indices.building import survey
 from datamodules.video.indices.cache import remember
 from datamodules.video.indices.index import VideoIndex
@@ -62,21 +62,21 @@ class DeviceReader(VideoReader):
             remember(self.source, self._index)
             self._prove()
 
-    def _frames(self, indices: Indices, change: Change | None, more: bool) -> Tensor:
-        self._wanted = indices
-        return super()._frames(indices, change, more)
+    def _clips(self, clips: Sequence[Clip], more: bool) -> list[Tensor]:
+        self._wanted = [int(number) for indices, _ in clips for number in indices]
+        return super()._clips(clips, more)
 
     def _open_stream(self) -> PacketStream:
         stored = self._index.stored
         assert stored is not None  # `_prove` has seen to it
         return DeviceStream(self.source, stored, self._index.entry, self.device)
 
-    def _convert(self, number: int, frame: VideoFrame, parts: FrameParts, position: int) -> None:
+    def _convert(self, number: int, frame: VideoFrame) -> Tensor:
         stream = self._stream
         assert isinstance(stream, DeviceStream)
         if stream.checksum(frame) != self._index.checksum[number]:
             raise BrokenPromiseError(f"frame {number} is not the one that the CPU decodes")
-        parts.put(position, stream.pixels(frame))
+        return stream.pixels(frame)
 
     def _doubt(self, error: Exception) -> None:
         """Let the CPU read the frames: that mends an index, or there is nothing to mend."""
