@@ -25,6 +25,7 @@ import torch
 
 from datamodules.atomic import write_atomically
 from lightning_modules.cli import main as kinetoscope
+from lightning_modules.dashboards.markdown import markdown_table
 from lightning_modules.evaluation.comparison import compare
 from lightning_modules.evaluation.score_files import Contender, Contest
 from lightning_modules.evaluation.stored_scores import StoredScores, read_scores
@@ -236,14 +237,10 @@ def summary(real: RealSet, starts: Sequence[Start], options: argparse.Namespace)
         rows.append([IMAGENET, NOT_MEASURED, "", "", ""])
     groups = len(np.unique(contest.groups))
     title = f"{real.name}: {len(contest.labels)} videos of {groups} groups, {real.folds} folds"
-    lines = ["", title, "", *_table(accuracy_rows(contest, found)[0], rows)]
+    lines = ["", title, "", markdown_table(accuracy_rows(contest, found)[0], rows)]
     if found.against_first:
-        lines += ["", *_table(*paired_rows(contest, found))]
+        lines += ["", markdown_table(*paired_rows(contest, found))]
     return lines
-
-
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (headings, ["---"] * len(headings), *rows)]
 
 
 def put_together(real: RealSet, starts: Sequence[Start], options: argparse.Namespace) -> Contest:

@@ -29,6 +29,7 @@ from lightning_modules.runs.origin import Origin
 from lightning_modules.runs.versions import library_versions
 from lightning_modules.training.arguments import (
     check_network_name,
+    looked_up,
     plain_arguments,
     refuse_without_effect,
 )
@@ -162,25 +163,9 @@ class VideoClassifier(Described, LightningModule):
         classes = {"num_classes": self.num_classes, "class_names": self.class_names}
         classes["label_form"] = self.label_form.as_dict()
         own = {name: value for name, value in classes.items() if name in self.given}
-        own |= self._looked_up(arguments)
+        own |= looked_up(self.network, arguments, self.given, type(self))
         self._stored_arguments = plain({**arguments, **own}, "model")
         self.save_hyperparameters(self._stored_arguments)
-
-    def _looked_up(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return `network_kwargs` with what the network read elsewhere, so that it need not again.
-
-        Raises:
-            UserError: If the module takes none, so that no checkpoint could hold it.
-        """
-        if not self.network.stored_options:
-            return {}
-        if "network_kwargs" not in self.given:
-            raise UserError(
-                f"{type(self).__name__} has no argument network_kwargs, in which a checkpoint "
-                f"holds the config of {self.network_name}; train it with --model VideoClassifier"
-            )
-        given = arguments.get("network_kwargs") or {}
-        return {"network_kwargs": {**given, **self.network.stored_options}}
 
     @property
     def class_names(self) -> list[str]:

@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 COMMAND = "kinetoscope"
 USER_ERROR = 2
 STORAGE_ERROR = 74
+OTHER_FOLDER = "make room, or name another folder with --out"
+"""Advice where nothing can be written; the end of a sentence."""
 
 
 def say(text: str) -> None:

@@ -82,10 +82,10 @@ class AdaptedNetwork(VideoNetwork):
             clip: Normalized frames, (B, 3, T, H, W).
 
         Raises:
-            ValueError: The logits are not the classifier's, or not their mean over T', H' and W'.
+            ValueError: No layer is known as the classifier, or the logits are not its own, nor
+                their mean over T', H' and W'.
         """
-        if not self.has_features:
-            raise NotImplementedError
+        self._refuse_without_classifier()
         received: list[Tensor] = []
 
         def note(_: nn.Module, given: tuple[Tensor, ...]) -> None:
@@ -114,9 +114,11 @@ class AdaptedNetwork(VideoNetwork):
 
         Returns:
             Logits, (B, num_classes).
+
+        Raises:
+            ValueError: No layer is known as the classifier.
         """
-        if not self.has_features:
-            raise NotImplementedError
+        self._refuse_without_classifier()
         layer = self._classifier()
         pooled = features.mean((2, 3, 4))
         if not isinstance(layer, nn.Linear):
@@ -153,6 +155,13 @@ class AdaptedNetwork(VideoNetwork):
             What it gives; to be logits, (B, num_classes).
         """
         return self.module(clip)
+
+    def _refuse_without_classifier(self) -> None:
+        if not self.has_features:
+            raise ValueError(
+                f"no layer of this {type(self.module).__name__} is known as its classifier, so "
+                "nothing is known to be its features; name it with classifiers"
+            )
 
     def _classifier(self) -> Classifier:
         layer = self.get_submodule(self.classifiers[0])

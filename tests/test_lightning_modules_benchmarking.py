@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from command_line import SMALL, mistake
 
 from datamodules import MotionShapesDataModule
@@ -19,12 +20,13 @@ from lightning_modules.benchmarking import runs
 from lightning_modules.benchmarking.entries import Entry, read_entries
 from lightning_modules.benchmarking.known_answers import class_of_motion, read_known_answers
 from lightning_modules.benchmarking.plan import Plan, recipe
-from lightning_modules.benchmarking.report import markdown, tables
+from lightning_modules.benchmarking.report import tables
 from lightning_modules.benchmarking.results import NO_BETTER, UNKNOWN, USES_ORDER, verdict
 from lightning_modules.benchmarking.thresholds import AXES, HALF_WAY, Curve, fit_curve
 from lightning_modules.cli import main
 from lightning_modules.evaluation.intervals import Estimate
 from lightning_modules.resume.checkpoint_io import read_checkpoint
+from models import list_models
 
 TINY = [*SMALL, "--data.loading.num_workers=0", "--trainer.accelerator=cpu"]
 TINY += ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.logger=false"]
@@ -75,23 +77,52 @@ def test_every_look_and_network_has_its_first_seed_before_the_second(tmp_path: P
     assert len(told) == len(set(told)) == 12
 
 
-def test_a_named_control_is_not_run_twice(tmp_path: Path) -> None:
-    jobs = list(plan(tmp_path, entries=read_entries(["c2d_tiny"]), seeds=[0]).jobs())
-    assert [str(job) for job in jobs] == [
-        "c2d_tiny, shapes, train, seed 0",
+def test_a_named_control_is_trained_once_and_probed_when_asked(tmp_path: Path) -> None:
+    entries = read_entries(["c2d_tiny"])
+    jobs = plan(tmp_path, entries=entries, ways=["train", "probe"], looks=["noise"], seeds=[0])
+    assert [str(job) for job in jobs.jobs()] == [
         "c2d_tiny, noise, train, seed 0",
+        "c2d_tiny, noise, probe, seed 0",
     ]
+
+
+def test_every_family_has_its_module() -> None:
+    own = {name: Entry(name, name).model["class_path"] for name in list_models()}
+    assert "lightning_modules.VideoClassifier" not in own.values()
+    assert own["st_resnet_tiny"] == own["rgb_stream_tiny"] == "lightning_modules.STResNetModule"
+
+
+@pytest.mark.parametrize(
+    ("network", "learned", "data"),
+    [
+        ("flow_stream_tiny", {"flow": {"length": 10}}, "--data.flow.length=10"),
+        (
+            "stnet_tiny",
+            {"sampling": {"init_args": {"num_segments": 7, "frames_per_segment": 5}}},
+            "--data.sampling.frames_per_segment=5",
+        ),
+    ],
+)
+def test_a_checkpoint_sees_the_kind_of_clips_it_learned_from(
+    network: str, learned: dict[str, Any], data: str
+) -> None:
+    content = {"input_spec": learned, "class_names": ["a", "b"]}
+    entry = Entry("mine", network, Path("last.ckpt"), content)
+    assert data in entry.data_words
+    assert entry.takes_flow == (network == "flow_stream_tiny")
+    assert not any("last_scale" in word or "flow_length" in word for word in entry.model_words)
+    assert not entry.knows_the_classes
 
 
 def test_families_get_what_the_recipe_cannot_say() -> None:
     stnet, selfy, plugin = (
         Entry(name, name) for name in ("stnet_tiny", "selfy_tsm_tiny", "my_lab.Net")
     )
-    assert "--data.sampling.frames_per_segment=2" in stnet.words
-    assert "--model.last_scale=1" in selfy.words
+    assert "--data.sampling.frames_per_segment=2" in stnet.data_words
+    assert "--model.last_scale=1" in selfy.model_words
     assert Entry("two_stream_tiny", "two_stream_tiny").takes_flow
     assert not selfy.takes_flow
-    assert plugin.words == ()
+    assert plugin.model_words == plugin.data_words == ()
     assert plugin.model["class_path"] == "lightning_modules.VideoClassifier"
     assert stnet.model["class_path"] == "lightning_modules.StNetModule"
 
@@ -157,7 +188,6 @@ def test_table_is_drawn_from_the_json(out: Path) -> None:
     assert text == tables(json.loads((out / "benchmark.json").read_text()))
     assert "| tsm_tiny | train | 2 |" in text
     assert f"Every training with `{' '.join(TINY)}`." in text
-    assert markdown(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
 
 
 def test_finished_runs_are_not_done_again(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,6 +280,7 @@ def test_a_signal_reaches_the_run_and_the_benchmark_waits_for_it(
     [
         (["tsm_tin"], "'tsm_tin' is neither a network nor a file; did you mean"),
         (["tsm_tiny", "tsm_tiny"], "the name tsm_tiny is given twice"),
+        (["c2d_tiny=tsm_tiny"], "c2d_tiny names the control beside which all others stand"),
         (["gone.ckpt"], "gone.ckpt"),
         (["tsm_tiny", "--seeds", "1", "1"], "--seeds names a seed twice"),
         (["tsm_tiny", "--looks", "lines"], "--looks"),
@@ -268,6 +299,28 @@ def test_mistakes_are_said(
 def test_a_name_stands_for_one_network(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["benchmark", "tsm_tiny=c3d_tiny", "--out", str(out), "--", *TINY]
     assert "tsm_tiny stands for another network" in mistake(capsys, *words)
+
+
+def test_a_checkpoint_is_named_as_its_run(out: Path, tmp_path: Path) -> None:
+    trained = out / "shapes" / "train" / "tsm_tiny" / "seed_1" / "checkpoints" / "last.ckpt"
+    copied = shutil.copy(trained, tmp_path / "mine.ckpt")
+    assert [read_entries([str(path)])[0].name for path in (trained, copied)] == ["tsm_tiny", "mine"]
+
+
+def test_settings_that_cannot_be_read_are_named(
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "settings.json").write_text((out / "settings.json").read_text()[:-20])
+    said = mistake(capsys, "benchmark", "tsm_tiny", "--out", str(tmp_path))
+    assert "settings.json does not say what the runs beside it have in common" in said
+
+
+def test_results_need_the_clips(
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--looks", "shapes", "--seeds", "0", "--data", str(tmp_path / "gone")]
+    said = mistake(capsys, "benchmark", "tsm_tiny", "--out", str(out), *words, "--", *TINY)
+    assert "manifest.json is missing, and the known answers" in said
 
 
 def test_runs_of_other_words_are_refused_in_the_same_folder(
@@ -349,7 +402,9 @@ def test_harder_clips_of_a_trained_network_are_tested_and_drawn(
 
 def test_recipe_is_the_quickstarts_training() -> None:
     """One is what the other was tuned on; whoever changes one decides about the other."""
-    own, quick = recipe().read_text(), recipe().with_name("quickstart.yaml").read_text()
-    for line in ("max_epochs: 6", "gradient_clip_val: 5.0", "lr: 0.006", "reversals: true"):
-        assert line in own
-        assert line in quick
+    paths = (recipe(), recipe().with_name("quickstart.yaml"))
+    own, quick = (yaml.safe_load(path.read_text()) for path in paths)
+    for config in (own, quick):  # the network, the seed and where the run lies are the user's
+        del config["run"], config["seed_everything"]
+        del config["model"]["class_path"], config["model"]["init_args"]["network"]
+    assert own == quick

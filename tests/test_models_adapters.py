@@ -256,6 +256,9 @@ def test_classifier_that_is_not_the_end_gives_no_features() -> None:
     assert unknown.classifiers == ()
     with pytest.raises(ValueError, match="the classifier of a Sequential cannot be replaced"):
         unknown.reset_classifier(3)
+    for ask in (unknown.forward_features, unknown.forward_head):
+        with pytest.raises(ValueError, match="no layer of this Sequential is known as its class"):
+            ask(clips(network))
 
 
 def test_maps_are_shown_where_layers_have_places() -> None:

@@ -1,5 +1,7 @@
 """The progress bar of long jobs: on standard error, with the rate and the time left."""
 
+import time
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -45,3 +47,17 @@ def progress_bar(unit: str, *, shown: bool = True) -> Progress:
         console=Console(stderr=True),
         disable=not shown,
     )
+
+
+def time_left(started: float, done: int, total: int) -> str:
+    """Say how long the rest takes, as the end of a sentence; empty until one was timed.
+
+    Args:
+        started: Moment of the start, of `time.monotonic`.
+        done: Number of those that are done.
+        total: Number of all.
+    """
+    if not done:
+        return ""
+    seconds = (time.monotonic() - started) / done * (total - done)
+    return f", about {seconds / 60:.0f} min left" if seconds > 90 else f", {seconds:.0f} s left"

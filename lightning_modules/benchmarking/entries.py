@@ -1,8 +1,8 @@
 """Entries of a benchmark: a network by name, or a trained one from its checkpoint."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,10 @@ from datamodules.errors import UserError
 from datamodules.motion_shapes.rendering import CLASS_NAMES
 from datamodules.plugins.described import class_path_of
 from lightning_modules.base import VideoClassifier
-from lightning_modules.baselines import BaselineModule
 from lightning_modules.console import nearest
-from lightning_modules.cost import CoSTModule
 from lightning_modules.evaluation.protocol import digest_of_weights
+from lightning_modules.parsing.parser import public_classes
 from lightning_modules.resume.checkpoint_io import read_checkpoint
-from lightning_modules.selfy import SELFYModule
-from lightning_modules.st_resnet import STResNetModule
-from lightning_modules.stnet import StNetModule
 from lightning_modules.training.checkpoint_content import check_content
 from models import list_models
 
@@ -27,32 +23,18 @@ __all__ = ["CONTROL", "Entry", "read_entries"]
 CONTROL = "c2d_tiny"
 """The order-blind network beside which every other stands."""
 
-_MODULES = (BaselineModule, CoSTModule, SELFYModule, StNetModule, STResNetModule)
+_NEW = ("--model.dropout=0", "--model.classifier_std=0.1")
+"""Options of our own networks, whose classifier is new; others' begin as their libraries let it."""
 
-_SUPER_IMAGES = {
-    "num_frames": "null",
-    "frame_stride": "null",
-    "num_segments": "4",
-    "frames_per_segment": "2",
-}
+_NEW_BLOCKS = dict.fromkeys(("selfy_tsm", "selfy_tsn"), ("--model.last_scale=1",))
+"""Options of new networks of a family: SELFY's block, which begins as the identity for a trunk that
+is trained, learns from the first step."""
 
-_OURS = ("--model.dropout=0", "--model.classifier_std=0.1")
-"""Options of our own networks that begin at random; others begin as their libraries let them."""
+_SUPER_IMAGES = {"num_segments": 4, "frames_per_segment": 2}
+"""StNet's 8 frames: 4 super-images of 2."""
 
-_FLOW = (
-    *("--data.flow.length=4", "--model.flow_length=4"),
-    *("--data.augmentation.reversals=false", "--data.loading.batch_size=16"),
-)
-
-_OF_FAMILIES: dict[str, tuple[str, ...]] = {
-    "stnet": tuple(f"--data.sampling.{name}={value}" for name, value in _SUPER_IMAGES.items()),
-    **dict.fromkeys(("st_resnet", "two_stream", "flow_stream"), _FLOW),
-    "selfy_tsm": ("--model.last_scale=1",),
-    "selfy_tsn": ("--model.last_scale=1",),
-}
-"""Options of a family beside the recipe: StNet's 8 frames are 4 super-images of 2; SELFY's block,
-which begins as the identity for a trunk that is trained, learns from the first step; flow, here the
-exact one in stacks of 4, cannot be reversed, so a batch holds twice as many clips instead."""
+_FLOW_FAMILIES = ("st_resnet", "two_stream", "flow_stream")
+_FLOW_LENGTH = 4
 
 
 @dataclass(frozen=True)
@@ -62,62 +44,76 @@ class Entry:
     Attributes:
         name: Name in tables, and of its folders.
         network: Name of the network.
-        checkpoint: Its trained weights; None for new ones.
+        checkpoint: File of its trained weights; None for new ones.
+        content: What that file holds; empty for new weights.
     """
 
     name: str
     network: str
     checkpoint: Path | None = None
-
-    @cached_property
-    def content(self) -> dict[str, Any]:
-        """The checkpoint."""
-        assert self.checkpoint is not None
-        return read_checkpoint(self.checkpoint)
+    content: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def identity(self) -> dict[str, str | None]:
         """Facts that another entry of this name would have to share: network and weights."""
-        weights = None if self.checkpoint is None else digest_of_weights(self.content["state_dict"])
+        weights = digest_of_weights(self.content["state_dict"]) if self.content else None
         return {"network": self.network, "weights": weights}
+
+    @property
+    def family(self) -> str:
+        """Family of a network of ours; empty for any other."""
+        return self.network.rpartition("_")[0] if self.network in list_models() else ""
 
     @property
     def knows_the_classes(self) -> bool:
         """True for a checkpoint that was trained on the eight motions."""
-        return self.checkpoint is not None and set(self.content["class_names"]) == set(CLASS_NAMES)
+        return set(self.content.get("class_names", ())) == set(CLASS_NAMES)
 
     @property
     def takes_flow(self) -> bool:
         """True for a network that takes optical flow."""
-        return set(_FLOW) <= set(self.words)
+        return self.family in _FLOW_FAMILIES
 
     @property
     def model(self) -> dict[str, Any]:
         """The model part of a config: the class, the network and its own options."""
-        if self.checkpoint is None:
-            return {"class_path": _module_of(self.network), "init_args": {"network": self.network}}
+        if not self.content:
+            own = [kind for kind in public_classes("model") if self.family in kind.families]
+            kind = own[0] if own else VideoClassifier
+            return {"class_path": class_path_of(kind), "init_args": {"network": self.network}}
         arguments = self.content["hyper_parameters"]
         options = {*self.content["network"]["options"], "network", "network_kwargs"} - {"dropout"}
         kept = {name: value for name, value in arguments.items() if name in options}
         return {"class_path": self.content["module"], "init_args": kept}
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """Options of a training beside the recipe's."""
-        if self.network not in list_models():
+    def model_words(self) -> tuple[str, ...]:
+        """Options of a training's model beside the recipe's."""
+        if not self.family:
             return ()
-        found = _OF_FAMILIES.get(self.network.rpartition("_")[0], ())
-        if self.checkpoint is not None:  # its block has learned, as the checkpoint says
-            found = tuple(word for word in found if word.startswith("--data"))
-        return (*_OURS, *found)
+        if self.content:  # its blocks have learned
+            return _NEW
+        flow = (f"--model.flow_length={_FLOW_LENGTH}",) if self.takes_flow else ()
+        return (*_NEW, *_NEW_BLOCKS.get(self.family, ()), *flow)
 
+    @property
+    def data_words(self) -> tuple[str, ...]:
+        """Options of the clips beside the recipe's, in training and test: a network's own kind.
 
-def _module_of(network: str) -> str:
-    """Find the class that trains a network; any that is not of a family, the base of all."""
-    if network in list_models():
-        family = network.rpartition("_")[0]
-        return next(class_path_of(module) for module in _MODULES if family in module.families)
-    return class_path_of(VideoClassifier)
+        Flow is the exact one, in stacks; it cannot be reversed, so a batch holds twice as many
+        clips instead.
+        """
+        learned = self.content.get("input_spec", {})
+        if self.family == "stnet":
+            sampling = learned["sampling"]["init_args"] if learned else _SUPER_IMAGES
+            values = {name: sampling[name] for name in _SUPER_IMAGES}
+            values |= {"num_frames": "null", "frame_stride": "null"}
+            return tuple(f"--data.sampling.{name}={value}" for name, value in values.items())
+        if self.takes_flow:
+            length = learned["flow"]["length"] if learned else _FLOW_LENGTH
+            batch = ("--data.augmentation.reversals=false", "--data.loading.batch_size=16")
+            return (f"--data.flow.length={length}", *batch)
+        return ()
 
 
 def read_entries(words: Sequence[str]) -> list[Entry]:
@@ -142,9 +138,10 @@ def _read_entry(word: str) -> Entry:
     what = after if equals else word
     path = Path(what)
     if path.suffix == ".ckpt" or path.is_file():
-        check_content(read_checkpoint(path), path)
-        name = before if equals else path.parent.parent.name or path.stem
-        entry = Entry(_as_folder(name), read_checkpoint(path)["network"]["name"], path)
+        content = read_checkpoint(path)
+        check_content(content, path)
+        name = before if equals else _name_of_run(path)
+        entry = Entry(_as_folder(name), content["network"]["name"], path, content)
     else:
         if what not in list_models() and not re.search(r"[.:]", what):
             raise UserError(
@@ -152,7 +149,18 @@ def _read_entry(word: str) -> Entry:
                 "`kinetoscope models` lists the networks, and a checkpoint ends in .ckpt"
             )
         entry = Entry(_as_folder(before if equals else what), what)
+    if entry.name == CONTROL and (entry.network != CONTROL or entry.content):
+        raise UserError(
+            f"{CONTROL} names the control beside which all others stand; give {what} another name, "
+            f"such as mine={what}"
+        )
     return entry
+
+
+def _name_of_run(path: Path) -> str:
+    """Name a checkpoint as its run, RUN/VERSION/checkpoints/FILE, or as the file elsewhere."""
+    of_a_run = path.parent.name == "checkpoints" and len(path.parts) > 3
+    return path.parents[2].name if of_a_run else path.stem
 
 
 def _as_folder(name: str) -> str:

@@ -40,6 +40,9 @@ SETTINGS = "settings.json"
 """Name of the file that says what all runs have in common."""
 
 
+_CONTROL = Entry(CONTROL, CONTROL)
+
+
 def recipe() -> Path:
     """Find the config of the one training."""
     return shipped_configs() / "benchmark.yaml"
@@ -129,7 +132,6 @@ class Plan:
                 f"{wrong[0]!r} behind -- is no option of a training; write --data.KEY=VALUE, "
                 "--model.KEY=VALUE or --trainer.KEY=VALUE"
             )
-
         flowing = [entry.name for entry in self.entries if entry.takes_flow]
         given = any(word.startswith("--data.flow.root=") for word in self.words)
         if flowing and "noise" in self.looks and not given:
@@ -140,10 +142,11 @@ class Plan:
 
     def jobs(self) -> Iterator[Job]:
         """List the runs: all looks and entries with the first seed, then with the next one."""
-        control, *entries = self._all_entries()
         for seed, look in product(self.seeds, self.looks):
-            yield self._job(control, look, "train", seed)
-            for entry, way in product(entries, self.ways):
+            yield self._job(_CONTROL, look, "train", seed)
+            for entry, way in product(self.entries, self.ways):
+                if (entry.name, way) == (CONTROL, "train"):
+                    continue
                 if way != "as_is":
                     yield self._job(entry, look, way, seed)
                 elif entry.knows_the_classes and seed == self.seeds[0]:
@@ -162,7 +165,7 @@ class Plan:
                     yield Step(title, scores, [self._harder_words(job, axis, level)])
 
     def _all_entries(self) -> list[Entry]:
-        return [Entry(CONTROL, CONTROL), *(e for e in self.entries if e.name != CONTROL)]
+        return [_CONTROL, *(entry for entry in self.entries if entry.name != CONTROL)]
 
     def _layer(self, entry: Entry) -> Path:
         return self.out / "models" / f"{entry.name}.yaml"
@@ -183,7 +186,7 @@ class Plan:
         return [
             *("fit", "--config", str(recipe()), "--config", str(self._layer(job.entry))),
             *self._data_words(job),
-            *job.entry.words,
+            *(*job.entry.model_words, *job.entry.data_words),
             *own,
             *(f"--seed_everything={job.seed}", f"--run.folder={job.folder.parent.parent}"),
             *(f"--run.name={job.entry.name}", f"--run.version={job.folder.name}"),
@@ -195,12 +198,11 @@ class Plan:
         """Words of the test of a run, whose score file lies in its folder."""
         own = job.folder / "checkpoints" / "last.ckpt"
         weights = job.entry.checkpoint if job.way == "as_is" else own
-        words = (*job.entry.words, *self.words)
-        others = [word for word in words if not word.startswith("--model")]  # it is as it was
+        others = [word for word in self.words if not word.startswith("--model")]  # it is as it was
         return [
             *("test", "--config", str(self._layer(job.entry)), "--trainer.devices=1"),
             *("--data=datamodules.MotionShapesDataModule", "--data.loading.num_workers=2"),
-            *(*self._data_words(job), *others),
+            *(*self._data_words(job), *job.entry.data_words, *others),
             *("--ckpt_path", str(weights), "--out", str(job.folder)),
         ]
 
@@ -245,9 +247,23 @@ class Plan:
 
 
 def read_settings(out: Path) -> dict[str, Any]:
-    """Read what the runs of a folder have in common; empty before the first."""
+    """Read what the runs of a folder have in common; empty before the first.
+
+    Raises:
+        UserError: If the file is no such thing.
+    """
     path = out / SETTINGS
-    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    if not path.exists():
+        return {}
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+        if not isinstance(found["words"], list) or not isinstance(found["names"], dict):
+            raise TypeError("words or names of another kind")
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} does not say what the runs beside it have in common ({error}); put it back "
+            "as `kinetoscope benchmark` wrote it, or give another --out"
+        ) from error
     return found
 
 
@@ -263,8 +279,11 @@ def finished_jobs(out: Path, look: Look) -> list[Job]:
         read_settings(out)["names"].items(), key=lambda pair: (pair[0] != CONTROL, pair[0])
     ):
         for way in WAYS:
-            folders = (out / look / way / name).glob("seed_*")
-            for folder in sorted(folders, key=lambda f: int(f.name.removeprefix("seed_"))):
-                seed = int(folder.name.removeprefix("seed_"))
+            folders = {
+                int(numbered[1]): folder
+                for folder in (out / look / way / name).glob("seed_*")
+                if (numbered := re.fullmatch(r"seed_(\d+)", folder.name))
+            }
+            for seed, folder in sorted(folders.items()):
                 found.append(Job(Entry(name, identity["network"]), look, way, seed, folder))
     return [job for job in found if job.scores.exists()]

@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.atomic import write_atomically
+from datamodules.motion_shapes.rendering import Look
 from lightning_modules.benchmarking.picture import draw_curves
 from lightning_modules.benchmarking.plan import WAYS
-from lightning_modules.benchmarking.results import read_look
+from lightning_modules.benchmarking.results import LookResults
 from lightning_modules.benchmarking.thresholds import AXES, HALF_WAY
+from lightning_modules.dashboards.markdown import markdown_table
+from lightning_modules.evaluation.intervals import Estimate
 from lightning_modules.reports.compare.files import write_picture, write_tables
 from lightning_modules.reports.compare.page import write_page
+from lightning_modules.reports.compare.rows import p_value, percent
 
 __all__ = [
     "HEADINGS",
@@ -29,16 +33,18 @@ HEADINGS += ["range", "right pair, %", "p", "GMACs"]
 SHOWN = 6
 """Columns that fit a terminal."""
 
-
 THRESHOLD_HEADINGS = ["axis", "network", "mean", "range", "runs with a threshold"]
 
 
-def write_report(out: Path, results: Mapping[str, Any]) -> list[Path]:
+def write_report(
+    out: Path, results: Mapping[str, Any], read: Mapping[Look, LookResults]
+) -> list[Path]:
     """Write results.
 
     Args:
         out: Folder of the benchmark.
         results: Of `collect`.
+        read: Of `read_looks`.
 
     Returns:
         The files: `benchmark.json`, `benchmark.md`, and of each look its pictures and page.
@@ -46,12 +52,10 @@ def write_report(out: Path, results: Mapping[str, Any]) -> list[Path]:
     files = [out / "benchmark.json", out / "benchmark.md"]
     write_atomically(files[0], json.dumps(results, indent=2) + "\n")
     write_atomically(files[1], tables(results))
-    for look, stored in results["looks"].items():
-        if stored["axes"]:
+    for look, found in read.items():
+        if axes := results["looks"][look]["axes"]:
             files.append(out / look / "thresholds.png")
-            draw_curves(files[-1], stored["axes"], look)
-        found = read_look(out, look)
-        assert found is not None
+            draw_curves(files[-1], axes, look)
         folder = out / look / "compare"
         folder.mkdir(exist_ok=True)
         list(write_tables(found.contest, found.comparison, folder))
@@ -67,19 +71,16 @@ def tables(results: Mapping[str, Any]) -> str:
         parts.append(f"Every training with `{' '.join(results['words'])}`.")
     for look, found in results["looks"].items():
         parts.append(f"## {look}: {found['videos']} test clips")
-        parts += [known_sentence(found["known"]), markdown(HEADINGS, result_rows(found["rows"]))]
+        parts += [
+            known_sentence(found["known"]),
+            markdown_table(HEADINGS, result_rows(found["rows"])),
+        ]
         if rows := threshold_rows(found["axes"]):
             parts.append(f"Trained on the easiest clips, {100 * HALF_WAY:.0f} % are right at:")
-            parts.append(markdown(THRESHOLD_HEADINGS, rows))
+            parts.append(markdown_table(THRESHOLD_HEADINGS, rows))
     ways = {row["way"] for found in results["looks"].values() for row in found["rows"]}
     parts += [f"{way}: {told}." for way, told in WAYS.items() if way in ways]
     return "\n\n".join(parts) + "\n"
-
-
-def markdown(headings: list[str], rows: list[list[str]]) -> str:
-    """Write a table as Markdown."""
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def known_sentence(known: Mapping[str, float]) -> str:
@@ -98,12 +99,12 @@ def result_rows(rows: list[dict[str, Any]]) -> list[list[str]]:
             row["name"],
             row["way"],
             str(len(row["top1"])),
-            _interval(row["mean"]),
-            "the control" if row["gain"] is None else _interval(row["gain"], "+"),
+            percent(Estimate(**row["mean"])),
+            "the control" if row["gain"] is None else percent(Estimate(**row["gain"]), "+"),
             row["verdict"],
             f"{100 * min(row['top1']):.2f}-{100 * max(row['top1']):.2f}",
             f"{100 * sum(row['pair']) / len(row['pair']):.2f}",
-            _p(row),
+            "" if row["gain"] is None else p_value(row["p"]),
             f"{row['gmacs']:.3f}",
         ]
         for row in rows
@@ -121,16 +122,3 @@ def threshold_rows(axes: Mapping[str, list[dict[str, Any]]]) -> list[list[str]]:
             runs = f"{len(known)} of {len(one['thresholds'])}"
             rows.append([AXES[axis].title, one["name"], mean, spread, runs])
     return rows
-
-
-def _interval(estimate: Mapping[str, float], sign: str = "") -> str:
-    value, low, high = (100 * estimate[name] for name in ("value", "low", "high"))
-    return f"{value:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
-
-
-def _p(row: Mapping[str, Any]) -> str:
-    if row["gain"] is None:
-        return ""
-    if row["p"] is None:
-        return "one run cannot know"
-    return "< 0.0001" if row["p"] < 1e-4 else f"{row['p']:.4f}"

@@ -1,13 +1,14 @@
 """The results of a benchmark: what its score files say, as plain values."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 
+from datamodules.errors import UserError
 from datamodules.motion_shapes.rendering import Look
 from lightning_modules.benchmarking.known_answers import BOUND, pair_of, read_known_answers
 from lightning_modules.benchmarking.plan import Job, Way, finished_jobs, read_settings
@@ -17,7 +18,7 @@ from lightning_modules.evaluation.intervals import Estimate
 from lightning_modules.evaluation.score_files import Contest, read_contest
 from lightning_modules.evaluation.stored_scores import Floats, read_scores
 
-__all__ = ["LookResults", "Row", "collect", "read_look", "verdict"]
+__all__ = ["LookResults", "Row", "collect", "read_looks", "verdict"]
 
 USES_ORDER = "yes"
 NO_BETTER = "not shown"
@@ -73,48 +74,57 @@ class LookResults:
     comparison: Comparison
 
 
-def read_look(out: Path, look: Look) -> LookResults | None:
-    """Read the finished runs of a look; None before the first.
+def read_looks(out: Path) -> dict[Look, LookResults]:
+    """Read all finished runs of a folder, by their look.
 
     Args:
         out: Folder of a benchmark.
-        look: Of the clips.
     """
-    groups: dict[str, list[Job]] = {}
-    for job in finished_jobs(out, look):
-        title = job.entry.name if job.way == "train" else f"{job.entry.name}, {job.way}"
-        groups.setdefault(title, []).append(job)
-    if not groups:
-        return None
-    contest = read_contest({name: [job.scores for job in jobs] for name, jobs in groups.items()})
-    return LookResults(list(groups.values()), contest, compare(contest))
+    found: dict[Look, LookResults] = {}
+    for look in get_args(Look):
+        groups: dict[str, list[Job]] = {}
+        for job in finished_jobs(out, look):
+            title = job.entry.name if job.way == "train" else f"{job.entry.name}, {job.way}"
+            groups.setdefault(title, []).append(job)
+        if groups:
+            files = {name: [job.scores for job in jobs] for name, jobs in groups.items()}
+            contest = read_contest(files)
+            found[look] = LookResults(list(groups.values()), contest, compare(contest))
+    return found
 
 
-def collect(out: Path, data: Path) -> dict[str, Any]:
+def collect(out: Path, data: Path, read: Mapping[Look, LookResults]) -> dict[str, Any]:
     """Collect the results of all finished runs of a folder as plain values, for JSON.
 
     Args:
         out: Folder of a benchmark.
         data: Folder of its clips.
+        read: Of `read_looks`.
+
+    Raises:
+        UserError: If the clips are not there.
     """
-    looks: dict[str, Any] = {}
-    for look in get_args(Look):
-        found = read_look(out, look)
-        if found is None:
-            continue
-        manifest = json.loads((data / look / "manifest.json").read_text())
-        rows = [_row(out, found, index) for index in range(len(found.runs))]
-        axes = {axis: _thresholds(found.runs, axis) for axis in AXES}
-        looks[look] = {
-            "clips": manifest["digest"],
-            "videos": len(found.contest.video_ids),
-            "known": asdict(read_known_answers(data / look, look)),
-            "rows": [asdict(row) for row in rows],
-            "axes": {axis: tested for axis, tested in axes.items() if tested},
-        }
+    looks = {look: _look(out, data / look, look, found) for look, found in read.items()}
     settings = read_settings(out)
     common = {"recipe": settings["recipe"], "words": settings["words"]}
     return {"benchmark": "MotionShapes v1", **common, "looks": looks}
+
+
+def _look(out: Path, clips: Path, look: Look, found: LookResults) -> dict[str, Any]:
+    manifest = clips / "manifest.json"
+    if not manifest.is_file():
+        raise UserError(
+            f"{manifest} is missing, and the known answers of the tests are read beside it; give "
+            "the folder of the clips with --data"
+        )
+    axes = {axis: _thresholds(found.runs, axis) for axis in AXES}
+    return {
+        "clips": json.loads(manifest.read_text())["digest"],
+        "videos": len(found.contest.video_ids),
+        "known": asdict(read_known_answers(clips, look)),
+        "rows": [asdict(_row(out, found, index)) for index in range(len(found.runs))],
+        "axes": {axis: tested for axis, tested in axes.items() if tested},
+    }
 
 
 def _row(out: Path, found: LookResults, index: int) -> Row:

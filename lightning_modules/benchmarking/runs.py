@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from datamodules.errors import UserError
+from datamodules.jobs.progress import time_left
 from lightning_modules.benchmarking.plan import Plan
+from lightning_modules.resume.stop_signals import INTERRUPTED, STOPPED
 
 __all__ = ["run_all"]
-
-_STOPPED = (75, 130)
-"""Exit codes of a training that was stopped and saved."""
 
 
 def run_all(plan: Plan, say: Callable[[str], None]) -> None:
@@ -32,19 +31,10 @@ def run_all(plan: Plan, say: Callable[[str], None]) -> None:
     say(f"{len(steps)} runs, {len(steps) - len(todo)} done already, {len(todo)} to do")
     started = time.monotonic()
     for number, step in enumerate(todo):
-        say(
-            f"run {number + 1} of {len(todo)}: {step.title}{_time_left(started, number, len(todo))}"
-        )
+        left = time_left(started, number, len(todo))
+        say(f"run {number + 1} of {len(todo)}: {step.title}{left}")
         for words in step.commands:
             _call(words, step.title)
-
-
-def _time_left(started: float, done: int, total: int) -> str:
-    """Say how long the rest takes, once a run was timed."""
-    if not done:
-        return ""
-    minutes = (time.monotonic() - started) / done * (total - done) / 60
-    return f", about {minutes:.0f} min left" if minutes > 1.5 else f", {60 * minutes:.0f} s left"
 
 
 def _call(words: Sequence[str], title: str) -> None:
@@ -57,7 +47,7 @@ def _call(words: Sequence[str], title: str) -> None:
     process = subprocess.Popen([sys.executable, "-m", "lightning_modules", *words])
     with _signals_passed_on(process):
         code = process.wait()
-    if code in _STOPPED:
+    if code in (STOPPED, INTERRUPTED):
         sys.stderr.write("kinetoscope: benchmark was stopped; the same command goes on\n")
         raise SystemExit(code)
     if code:

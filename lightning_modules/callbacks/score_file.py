@@ -15,7 +15,7 @@ from datamodules.atomic import check_room, locked, writing_binary
 from datamodules.csv_tables import write_rows
 from datamodules.errors import as_storage_error
 from lightning_modules.base import VideoClassifier
-from lightning_modules.console import say
+from lightning_modules.console import OTHER_FOLDER, say
 from lightning_modules.dashboards.wandb_beside import send_test
 from lightning_modules.evaluation.protocol import (
     Protocol,
@@ -29,9 +29,6 @@ from lightning_modules.reports.test_report import write_report
 
 HALF_PRECISION_BYTES = 200_000_000
 """Logits larger than this in float32 are stored as float16."""
-
-ADVICE = "make room, or name another folder with --out"
-"""What helps where nothing can be written; the end of a sentence."""
 
 _BYTES = 4
 """Size of a logit."""
@@ -71,7 +68,7 @@ class ScoreFile(Callback):
         self._parts = []
         data: VideoDataModule = trainer.datamodule  # type: ignore[attr-defined]
         views = len(data.test_set.table.present) * data.evaluation.num_views
-        with as_storage_error(self.folder, ADVICE):
+        with as_storage_error(self.folder, OTHER_FOLDER):
             check_room(self.folder, _COPIES * views * data.num_classes * _BYTES)
         self._weights = digest_of_weights(trainer.strategy.lightning_module_state_dict())
         self._token = trainer.strategy.broadcast(secrets.token_hex(4))
@@ -105,11 +102,11 @@ class ScoreFile(Callback):
             pl_module.log(PREFIX + name, figures[name], rank_zero_only=True)
         say(sentence_of_test(form, figures, by_class))
         part = self._part_path(trainer.global_rank)
-        with as_storage_error(self.folder, ADVICE):
+        with as_storage_error(self.folder, OTHER_FOLDER):
             _write_part(part, self._parts, data.evaluation.num_views, data.num_classes)
         trainer.strategy.barrier("score parts written")
         if trainer.is_global_zero:
-            with as_storage_error(self.folder, ADVICE):
+            with as_storage_error(self.folder, OTHER_FOLDER):
                 self._finish(trainer, pl_module, figures, by_class)
         trainer.strategy.barrier("scores merged")
 

@@ -20,13 +20,10 @@ from lightning_modules.benchmarking.report import (
     threshold_rows,
     write_report,
 )
-from lightning_modules.benchmarking.results import collect
+from lightning_modules.benchmarking.results import collect, read_looks
 from lightning_modules.benchmarking.runs import run_all
 from lightning_modules.benchmarking.thresholds import AXES, HALF_WAY
-from lightning_modules.console import ToolParser, fail, say
-
-ADVICE = "make room, or name another folder with --out"
-"""What helps where nothing can be written; the end of a sentence."""
+from lightning_modules.console import OTHER_FOLDER, ToolParser, fail, say
 
 DESCRIPTION = f"""\
 Does a network use the order of frames? Train it on MotionShapes, whose classes are each other's
@@ -66,7 +63,7 @@ def run(words: Sequence[str]) -> None:
         options.axes,
         extra,
     )
-    with as_storage_error(options.out, ADVICE):
+    with as_storage_error(options.out, OTHER_FOLDER):
         plan.settle()
         try:
             run_all(plan, say)
@@ -76,14 +73,15 @@ def run(words: Sequence[str]) -> None:
 
 def _report(plan: Plan) -> None:
     """Write and print all that is done in the folder."""
-    results = collect(plan.out, plan.data)
+    read = read_looks(plan.out)
+    results = collect(plan.out, plan.data, read)
     for look, found in results["looks"].items():
         rows = [row[:SHOWN] for row in result_rows(found["rows"])]
         _print(f"{look}: {found['videos']} test clips", HEADINGS[:SHOWN], rows)
         say(known_sentence(found["known"]))
         if rows := threshold_rows(found["axes"]):
             _print(f"{look}: {100 * HALF_WAY:.0f} % right at", THRESHOLD_HEADINGS, rows)
-    say("written: " + ", ".join(map(str, write_report(plan.out, results))))
+    say("written: " + ", ".join(map(str, write_report(plan.out, results, read))))
 
 
 def _print(title: str, headings: list[str], rows: list[list[str]]) -> None:

@@ -14,7 +14,7 @@ from datamodules.errors import as_storage_error
 from datamodules.jobs.progress import progress_bar
 from lightning_modules.base import VideoClassifier
 from lightning_modules.checkpoints import open_checkpoint
-from lightning_modules.console import ToolParser, fail, nearest, say
+from lightning_modules.console import OTHER_FOLDER, ToolParser, fail, nearest, say
 from lightning_modules.dashboards.items import Table
 from lightning_modules.dashboards.wandb_beside import RecordedLook, send_look
 from lightning_modules.explaining.cam import Method
@@ -33,9 +33,6 @@ from lightning_modules.reports.html_page import save_page, section
 from lightning_modules.runs.folder import folder_of_checkpoint
 from lightning_modules.runs.wandb_runs import WandbAddress
 from lightning_modules.session.wandb_staging import stage_in
-
-ADVICE = "make room, or name another folder with --out"
-"""What helps where nothing can be written; the end of a sentence."""
 
 PAGE = "index.html"
 
@@ -118,7 +115,7 @@ def _open(about_data: list[str], module: VideoClassifier) -> VideoDataModule:
 def _new_folder(folder: Path) -> Iterator[None]:
     """Make the folder of the page; take it away again where nothing came into it."""
     is_new = not folder.exists()
-    with as_storage_error(folder, ADVICE):
+    with as_storage_error(folder, OTHER_FOLDER):
         check_room(folder)
         folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -18,7 +18,7 @@ from datamodules.storage.elsewhere.remote_packs import open_dataset
 from datamodules.streaming.windows import Spacing
 from datamodules.video.suffixes import is_video
 from lightning_modules.checkpoints import open_checkpoint
-from lightning_modules.console import ToolParser, fail, fail_for, say
+from lightning_modules.console import OTHER_FOLDER, ToolParser, fail, fail_for, say
 from lightning_modules.prediction.features import (
     PRESETS,
     FeatureExtraction,
@@ -28,9 +28,6 @@ from lightning_modules.prediction.features import (
 from lightning_modules.prediction.inputs import FLOW_METHOD_HELP, FLOW_METHODS, NetworkInput
 from lightning_modules.prediction.scoring import Precision, Scorer
 from lightning_modules.prediction.videos import VIDEO_HELP, find_videos
-
-ADVICE = "make room, or name another folder with --out"
-"""What helps where nothing can be written; the end of a sentence."""
 
 
 def run(words: Sequence[str]) -> None:
@@ -69,7 +66,7 @@ def run(words: Sequence[str]) -> None:
     work = FeatureExtraction(
         scorer, given, options.out, batch_size=options.batch_size, frame_rate=frame_rate
     )
-    with as_storage_error(options.out, ADVICE):
+    with as_storage_error(options.out, OTHER_FOLDER):
         check_room(options.out)
     todo = [job for job in jobs if not work.is_done(job)]
     part = f" in part {options.shard}" if shard[1] > 1 else ""

@@ -16,6 +16,7 @@ from lightning_modules.dashboards.items import (
     Picture,
     Table,
 )
+from lightning_modules.dashboards.markdown import markdown_table
 from lightning_modules.runs.tensorboard import TensorBoard
 
 __all__ = ["to_tensorboard"]
@@ -40,16 +41,16 @@ def to_tensorboard(logger: TensorBoard, name: str, item: Item, step: int) -> Non
         case Clips(clips):
             logger.log_pixels(name, strips(clips[:MAX_CLIPS]), step)
         case Table(columns, rows):
-            logger.log_text(name, _markdown(columns, rows), step)
+            logger.log_text(name, _table(columns, rows), step)
         case Bars(of, value, values):
             rows = [[key, f"{number:.4f}"] for key, number in values.items()]
-            logger.log_text(name, _markdown([of, value], rows), step)
+            logger.log_text(name, _table([of, value], rows), step)
         case Lines(along, points, lines):
             rows = [
                 [f"{point:g}", *(f"{line[i]:.4f}" for line in lines.values())]
                 for i, point in enumerate(points)
             ]
-            logger.log_text(name, _markdown([along, *lines], rows), step)
+            logger.log_text(name, _table([along, *lines], rows), step)
         case Confusion():
             pass  # its picture is an item of its own
 
@@ -59,12 +60,12 @@ def strips(clips: Sequence[Clip]) -> NDArray[np.uint8]:
     return np.concatenate([np.concatenate([*clip.frames], axis=1) for clip in clips], axis=0)
 
 
-def _markdown(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Write a table; a clip is named by its caption."""
-    lines = [list(columns), ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(map(_word, line)) + " |" for line in lines)
+    return markdown_table(columns, [list(map(_shown, row)) for row in rows])
 
 
-def _word(cell: object) -> str:
-    text = cell.caption if isinstance(cell, Clip) else "" if cell is None else str(cell)
-    return text.replace("|", "\\|")
+def _shown(cell: object) -> object:
+    if isinstance(cell, Clip):
+        return cell.caption
+    return "" if cell is None else cell

@@ -11,6 +11,7 @@ from datamodules.clips.input_spec import InputSpec
 from datamodules.errors import UserError
 from lightning_modules.base import VideoClassifier
 from lightning_modules.console import COMMAND
+from lightning_modules.dashboards.markdown import markdown_table
 from lightning_modules.evaluation.protocol import digest_of_weights
 from lightning_modules.evaluation.several_labels.figures import figures_of_scores
 from lightning_modules.evaluation.stored_scores import StoredScores, read_scores
@@ -63,17 +64,17 @@ def model_card(
 
 
 def _table(rows: Mapping[str, object]) -> str:
-    lines = [f"| {_cell(key)} | {_cell(value)} |" for key, value in rows.items()]
-    return "\n".join(["| | |", "|---|---|", *lines])
+    return markdown_table(["", ""], [(key, _shown(value)) for key, value in rows.items()])
 
 
-def _cell(value: object) -> str:
-    """Write a value; of settings those that are set."""
-    if isinstance(value, Mapping):
-        pairs = {**value, **value.get("init_args", {})}.items()
-        shown = (f"{k} {v}" for k, v in pairs if k != "init_args" and v not in (None, [], False))
-        return _cell(", ".join(shown))
-    return str(value).replace("|", "\\|").replace("\n", " ")
+def _shown(value: object) -> object:
+    """Show of settings those that are set."""
+    if not isinstance(value, Mapping):
+        return value
+    pairs = {**value, **value.get("init_args", {})}.items()
+    return ", ".join(
+        f"{k} {v}" for k, v in pairs if k != "init_args" and v not in (None, [], False)
+    )
 
 
 def _input(module: VideoClassifier) -> dict[str, object]:
@@ -131,21 +132,20 @@ def _scores(folder: Path, digest: str, form: LabelForm) -> str:
     columns = {"multi": ["mAP %"], "single": ["top-1 %", "top-5 %"]}
     results = columns.get(form.kind) or [f"{name} top-1 %" for name in (*form.columns, "action")]
     heads = ["tested on", "videos", "views", *results, "precision", "GMACs a view"]
-    return "\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *rows])
+    return markdown_table(heads, rows)
 
 
-def _row(scores: StoredScores) -> str:
+def _row(scores: StoredScores) -> list[str]:
     said = scores.protocol
     probe = f", probe {said['probe']}" if said.get("probe") else ""
-    cells = (
+    return [
         f"{said['dataset']} {said['split']}{probe}",
         f"{said['videos_used']} of {said['videos_listed']}",
         f"{said['num_clips']} x {said['num_crops']}, {said['size']} px",
         *_results(scores),
         said["precision"],
         f"{said['macs'] / 1e9:.3f}",
-    )
-    return "| " + " | ".join(map(_cell, cells)) + " |"
+    ]
 
 
 def _results(scores: StoredScores) -> list[str]:

@@ -1,6 +1,5 @@
 """Keys of a fit with their meaning and default, by topic or by a word: `fit --help=TOPIC`."""
 
-import inspect
 import shutil
 import textwrap
 from argparse import SUPPRESS
@@ -11,15 +10,18 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 
-import datamodules
-import lightning_modules
 from datamodules import FrameSampler, Scene, StandardAugmentation, VideoDataModule
 from datamodules.errors import UserError
 from datamodules.flow.sources import FlowInput
 from lightning_modules.base import VideoClassifier
 from lightning_modules.console import nearest
 from lightning_modules.guidance.first_screen import ALL, TOPICS
-from lightning_modules.parsing.parser import LINKED, VideoParser, allow_known_classes
+from lightning_modules.parsing.parser import (
+    LINKED,
+    VideoParser,
+    allow_known_classes,
+    public_classes,
+)
 from lightning_modules.runs.folder import RunSettings
 from lightning_modules.training.optim import BatchNorm, Optimization
 
@@ -99,14 +101,11 @@ def _meaning(text: str, default: object) -> str:
 
 def _own_keys(base: type[Any], prefix: str) -> Iterator[Key]:
     """List the keys that only some of our public classes have."""
-    package = datamodules if base is VideoDataModule else lightning_modules
     common = {key.name for key in _keys(base, prefix)} | {f"{prefix}.root", f"{prefix}.network"}
-    for name in package.__all__:
-        kind = getattr(package, name)
-        if isinstance(kind, type) and issubclass(kind, base) and not inspect.isabstract(kind):
-            for key in _keys(kind, prefix):
-                if key.name not in common:
-                    yield Key(key.name, key.meaning, kind.__name__)
+    for kind in public_classes(prefix):
+        for key in _keys(kind, prefix):
+            if key.name not in common:
+                yield Key(key.name, key.meaning, kind.__name__)
 
 
 def show_keys(word: str) -> str:

@@ -81,6 +81,19 @@ _BASES: dict[str, tuple[ModuleType, type[Any]]] = {
 """Keys that take a class of ours, with the package and the base of such classes."""
 
 
+def public_classes(part: str) -> Iterator[type[Any]]:
+    """List our public classes that a part of a config takes.
+
+    Args:
+        part: `model` or `data`.
+    """
+    package, base = _BASES[part]
+    for name in package.__all__:
+        kind = getattr(package, name)
+        if isinstance(kind, type) and issubclass(kind, base) and not inspect.isabstract(kind):
+            yield kind
+
+
 @contextmanager
 def constructors_mistakes() -> Iterator[None]:
     """Turn what a constructor refuses, which the parser wraps several times, into a `UserError`."""

@@ -12,8 +12,8 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from datamodules import VideoDataModule
 from datamodules.clips.corruptions.catalogue import Corruption
 from datamodules.errors import UserError, as_storage_error
-from lightning_modules.callbacks.score_file import ADVICE
-from lightning_modules.console import say
+from datamodules.jobs.progress import time_left
+from lightning_modules.console import OTHER_FOLDER, say
 from lightning_modules.evaluation.probe_drops import differences_beside_probe
 from lightning_modules.evaluation.result_files import name_of_test
 from lightning_modules.evaluation.score_files import read_contest
@@ -57,7 +57,7 @@ def run_series(data: VideoDataModule, folder: Path, run_test: Callable[[], objec
         say(f"{len(found)} of {len(planned)} are finished, and not run again")
     started = time.monotonic()
     for number, corruption in enumerate(todo):
-        say(f"{number + 1} of {len(todo)}: {corruption}{_time_left(started, number, len(todo))}")
+        say(f"{number + 1} of {len(todo)}: {corruption}{time_left(started, number, len(todo))}")
         found[corruption] = _tested(data, corruption, folder, run_test)
         other = differences_beside_probe(_protocol(plain), _protocol(found[corruption]))
         if other:
@@ -90,14 +90,6 @@ def _tested(
             "trainer.limit_test_batches out"
         )
     return written[0]
-
-
-def _time_left(started: float, done: int, total: int) -> str:
-    """Say how long the rest takes, once a test was timed."""
-    if not done:
-        return ""
-    seconds = (time.monotonic() - started) / done * (total - done)
-    return f", about {seconds / 60:.0f} min left" if seconds > 90 else f", {seconds:.0f} s left"
 
 
 def _files(folder: Path, data: VideoDataModule) -> Iterator[Path]:
@@ -142,7 +134,7 @@ def _sum_up(data: VideoDataModule, plain: Path, files: dict[Corruption, Path]) -
     asked = str(data.evaluation.corruptions).replace(" ", "").replace(",", "+")
     stem = f"robustness_{plain.stem.removeprefix('scores_')}{'' if asked == 'all' else f'_{asked}'}"
     table, picture = plain.with_name(f"{stem}.csv"), plain.with_name(f"{stem}.png")
-    with as_storage_error(plain.parent, ADVICE):
+    with as_storage_error(plain.parent, OTHER_FOLDER):
         write_table(table, found)
         draw_severities(picture, found, f"{data.dataset_name}, {plain.stem}")
     say(f"robustness: {found.sentence()}")

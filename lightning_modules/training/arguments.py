@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -10,7 +10,7 @@ from datamodules.errors import UserError
 from datamodules.plugins.described import plain
 from lightning_modules.training.frozen import Frozen
 from lightning_modules.training.optim import BatchNorm, Optimization
-from models import list_models
+from models import VideoNetwork, list_models
 from models.adapters import is_library_name
 
 
@@ -117,6 +117,31 @@ def plain_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
         names = [field.name for field in fields(optimization)]
         values["optimization"] = {name: _named(getattr(optimization, name)) for name in names}
     return {name: plain(value, f"model.{name}") for name, value in values.items()}
+
+
+def looked_up(
+    network: VideoNetwork, arguments: Mapping[str, Any], taken: Collection[str], owner: type[Any]
+) -> dict[str, Any]:
+    """Return `network_kwargs` with what a network read elsewhere, so that it need not again.
+
+    Args:
+        network: The network.
+        arguments: The module's arguments, plain.
+        taken: Names of the arguments that the module takes.
+        owner: The module's class.
+
+    Raises:
+        UserError: If the module takes no `network_kwargs`, so that no checkpoint could hold it.
+    """
+    if not network.stored_options:
+        return {}
+    if "network_kwargs" not in taken:
+        raise UserError(
+            f"{owner.__name__} has no argument network_kwargs, in which a checkpoint holds the "
+            "config of its network; train it with --model VideoClassifier"
+        )
+    given = arguments.get("network_kwargs") or {}
+    return {"network_kwargs": {**given, **network.stored_options}}
 
 
 def _named(value: Any) -> Any:

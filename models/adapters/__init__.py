@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from models.adapters.library_network import LibraryNetwork, near
+from models.adapters.library_network import LibraryNetwork, near, refuse_weights
 from models.norm import replace_batch_norms
 
 __all__ = ["LIBRARIES", "build_library_network", "is_library_name"]
@@ -41,6 +41,7 @@ def build_library_network(
             f"there is no library {library!r} for the network {name!r}; "
             f"{near(library, LIBRARIES) or 'the libraries are ' + ', '.join(LIBRARIES)}"
         )
+    refuse_weights(name, options)
     module, _, builder = LIBRARIES[library].partition(":")
     build = getattr(importlib.import_module(module), builder)
     network: LibraryNetwork = build(inner, num_classes, options)

@@ -6,7 +6,7 @@ Axes: B clips, C channels, T frames, H rows, W columns.
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from models.weights import WeightReport, load_weights
 
 __all__ = [
     *("ANY_CLIP", "ClipRule", "LibraryNetwork", "Published"),
-    *("as_sentence", "near", "refuse_weights"),
+    *("as_sentence", "building", "fetching", "near", "refuse_weights"),
 ]
 
 _NO_OPTION = re.compile(r"(?:unexpected|multiple values for) keyword argument '(\w+)'")
@@ -197,3 +197,15 @@ def as_sentence(name: str, what: str) -> Iterator[None]:
             ) from error
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ValueError(f"{name} {what.format(reason)}") from error
+
+
+def building(name: str) -> AbstractContextManager[None]:
+    """Turn what a library raises as it builds a network into a sentence; see `as_sentence`."""
+    return as_sentence(name, "cannot be built with these options ({}); correct them")
+
+
+def fetching(name: str) -> AbstractContextManager[None]:
+    """Turn what a library raises as it fetches weights into a sentence; see `as_sentence`."""
+    return as_sentence(
+        name, "has weights that cannot be had ({}); check the connection, or name one that has some"
+    )

@@ -12,9 +12,9 @@ from models.adapters.library_network import (
     ClipRule,
     LibraryNetwork,
     Published,
-    as_sentence,
+    building,
+    fetching,
     near,
-    refuse_weights,
 )
 from models.layers import fold_time
 from models.norm import replace_batch_norms
@@ -53,7 +53,7 @@ class TimmFrames(LibraryNetwork):
         """Fetch timm's weights of the name, of its first tag where it has none; timm keeps them."""
         timm = optional_package("timm", self.name)
         name = self.name.partition(":")[2]
-        with as_sentence(self.name, "has weights that cannot be had ({}); name one that has some"):
+        with fetching(self.name):
             source = timm.create_model(name, pretrained=True, **self.options)
         return Published(source.state_dict(), source.pretrained_cfg.get("label_names"))
 
@@ -76,9 +76,8 @@ def build(name: str, num_classes: int, options: Mapping[str, Any]) -> TimmFrames
         names = timm.list_models()
         hint = near(name.partition(".")[0], names) or "timm.list_models() lists them"
         raise ValueError(f"timm has no network {name!r}; {hint}")
-    refuse_weights(full, options)
     given = {"drop_rate" if key == "dropout" else key: value for key, value in options.items()}
-    with as_sentence(full, "cannot be built with these options ({}); correct them"):
+    with building(full):
         module = timm.create_model(name, num_classes=num_classes, **given)
     replace_batch_norms(module, {timm.layers.BatchNormAct2d: ActivatedBatchNorm2d})
     return TimmFrames(full, module, num_classes, given)

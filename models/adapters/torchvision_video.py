@@ -13,9 +13,9 @@ from models.adapters.library_network import (
     ClipRule,
     LibraryNetwork,
     Published,
-    as_sentence,
+    building,
+    fetching,
     near,
-    refuse_weights,
 )
 
 _SMALLEST_OF_S3D = ClipRule(13, (209, 209), is_exact=False)
@@ -34,7 +34,7 @@ class TorchvisionVideo(LibraryNetwork):
         import torchvision.models
 
         weights = torchvision.models.get_model_weights(self.name.partition(":")[2]).DEFAULT
-        with as_sentence(self.name, "has weights that cannot be had ({}); check the network"):
+        with fetching(self.name):
             found = weights.get_state_dict(progress=True, check_hash=True)
         return Published(found, list(weights.meta["categories"]))
 
@@ -59,8 +59,7 @@ def build(name: str, num_classes: int, options: Mapping[str, Any]) -> Torchvisio
         raise ValueError(
             f"torchvision has no video network {name!r}; {near(name, names) or ', '.join(names)}"
         )
-    refuse_weights(full, options)
-    with as_sentence(full, "cannot be built with these options ({}); correct them"):
+    with building(full):
         module = torchvision.models.get_model(name, num_classes=num_classes, **options)
     network = TorchvisionVideo(full, module, num_classes, clips=_clips_of(module))
     if not isinstance(module, torchvision.models.video.VideoResNet | torchvision.models.video.S3D):

@@ -17,8 +17,9 @@ from models.adapters.library_network import (
     LibraryNetwork,
     Published,
     as_sentence,
+    building,
+    fetching,
     near,
-    refuse_weights,
 )
 from models.optional import optional_package
 
@@ -65,7 +66,7 @@ class TransformersVideo(LibraryNetwork):
                 "repository that holds some, transformers:OWNER/NAME, or a folder"
             )
         make = library.AutoModelForVideoClassification.from_pretrained
-        with as_sentence(self.name, "has weights that cannot be had ({}); name one that has some"):
+        with fetching(self.name):
             source, about = make(name, output_loading_info=True, trust_remote_code=False)
         missing = set(about["missing_keys"])
         weights = {key: value for key, value in source.state_dict().items() if key not in missing}
@@ -90,13 +91,12 @@ def build(name: str, num_classes: int, options: Mapping[str, Any]) -> Transforme
     """
     full = f"transformers:{name}"
     library = optional_package("transformers", full)
-    refuse_weights(full, options)
     stored = options.get("config") or _config_of(library, name)
     fields = {**stored, **{key: value for key, value in options.items() if key != "config"}}
     kind = fields.pop("model_type", None)
     _refuse_other_kind(full, kind, _kinds(library))
     _refuse_unknown(full, fields, _fields(library, kind))
-    with as_sentence(full, "cannot be built with these options ({}); correct them"):
+    with building(full):
         config = library.AutoConfig.for_model(kind, num_labels=num_classes, **fields)
         make = library.AutoModelForVideoClassification.from_config
         module = make(config, trust_remote_code=False)

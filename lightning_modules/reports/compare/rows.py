@@ -31,7 +31,7 @@ def accuracy_rows(contest: Contest, found: Comparison) -> tuple[list[str], Rows]
     headings = ["model", *(TITLES[m] for m in metrics), "runs", "interval over"]
     rows = []
     for contender, values in zip(contest.contenders, found.accuracy, strict=True):
-        cells = [_percent(values[m]) for m in metrics]
+        cells = [percent(values[m]) for m in metrics]
         over = interval_over(values["top1"])
         rows.append([contender.name, *cells, str(len(contender.scores)), over])
     return headings, rows
@@ -69,10 +69,10 @@ def paired_rows(contest: Contest, found: Comparison) -> tuple[list[str], Rows]:
     for contender, paired in zip(contest.contenders[1:], found.against_first, strict=True):
         tests = paired.adjusted
         row = [contender.name]
-        row += [_percent(paired.gains[m].estimate, sign="+") for m in ("top1", "mean_class")]
-        row += [_p(tests.runs), UNKNOWN if tests.methods is None else _p(tests.methods)]
+        row += [percent(paired.gains[m].estimate, sign="+") for m in ("top1", "mean_class")]
+        row += [p_value(tests.runs), p_value(tests.methods)]
         if exact:
-            row.append("" if tests.mcnemar is None else _p(tests.mcnemar))
+            row.append("" if tests.mcnemar is None else p_value(tests.mcnemar))
         row += [f"{paired.only_first:.4g}", f"{paired.only_other:.4g}"]
         rows.append([*row, f"{100 * paired.agreement:.1f} %"])
     return headings, rows
@@ -94,8 +94,8 @@ def class_rows(contest: Contest, found: Comparison, other: int) -> tuple[list[st
     rows = [
         [
             contest.class_names[k],
-            _percent(gain.estimate, sign="+", digits=1),
-            _p(float(found.against_first[other - 1].class_p[k])),
+            percent(gain.estimate, sign="+", digits=1),
+            p_value(float(found.against_first[other - 1].class_p[k])),
             f"{100 * found.per_class[0, k]:.1f}",
             f"{100 * found.per_class[other, k]:.1f}",
             str(totals[k]),
@@ -113,7 +113,7 @@ def fusion_sentence(contest: Contest, fusion: Fusion) -> str:
     runs = f", mean of {fusion.runs} fusions of one run each" if fusion.runs > 1 else ""
     return (
         f"late fusion of {fusion.fused} ({shares}; weights {origin}{runs}): top-1 "
-        f"{_percent(fusion.top1)} % of {fusion.videos:,} videos, the best model alone "
+        f"{percent(fusion.top1)} % of {fusion.videos:,} videos, the best model alone "
         f"{100 * fusion.best_single:.2f} %"
     )
 
@@ -186,11 +186,15 @@ def _cost(contender: Contender) -> str:
     return "" if macs is None else f"{macs / 1e9:.2f} x {_views(contender)}"
 
 
-def _percent(estimate: Estimate, sign: str = "", digits: int = 2) -> str:
+def percent(estimate: Estimate, sign: str = "", digits: int = 2) -> str:
+    """Write a value with its interval, in percent."""
     ends = (estimate.value, estimate.low, estimate.high)
     value, low, high = (f"{100 * end:{sign}.{digits}f}" for end in ends)
     return f"{value} [{low}, {high}]"
 
 
-def _p(value: float) -> str:
+def p_value(value: float | None) -> str:
+    """Write a p; None where one run cannot know."""
+    if value is None:
+        return UNKNOWN
     return f"{value:.3f}" if value >= 0.001 else "< 0.001"
