@@ -1,5 +1,6 @@
 """ST-ResNet against a plain form of the paper's equations, its sizes, and what its links imply."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -89,6 +90,21 @@ def test_sixteen_kernels_span_three_chunks() -> None:
     }
     assert len(expected) == 16
     assert temporal == expected
+
+
+def test_spatial_receptive_fields_are_table_1s() -> None:
+    """Only so with the stride on the first convolution of a stage, of 1 x 1."""
+    stream, field, apart = build_on_meta().rgb, 1, 1
+    fields: dict[str, int] = {}
+    for name, layer in stream.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Conv3d | nn.MaxPool2d) and "downsample" not in name:
+            size, step = (np.ravel(value)[-1] for value in (layer.kernel_size, layer.stride))
+            field += (size - 1) * apart
+            apart *= step
+            fields[name.partition(".")[0]] = field
+    stages = {f"layer{number}": seen for number, seen in enumerate((35, 99, 291, 483), start=1)}
+    assert fields == {"conv1": 7, "maxpool": 11, **stages}
+    assert field + 6 * apart == 675  # the mean over 7 x 7 places
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
