@@ -27,7 +27,7 @@ def draw_curves(path: Path, axes: Mapping[str, list[dict[str, Any]]], look: str)
     """
     columns = min(_COLUMNS, len(axes))
     rows = -(-len(axes) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.4 * rows + 0.9), layout="constrained")
+    figure = Figure(figsize=(4.2 * columns, 3.4 * rows + 1.2), layout="constrained")
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     for panel in panels[len(axes) :]:
         panel.set_axis_off()
@@ -37,10 +37,9 @@ def draw_curves(path: Path, axes: Mapping[str, list[dict[str, Any]]], look: str)
     for panel in panels:
         handles, names = panel.get_legend_handles_labels()
         shown |= dict(zip(names, handles, strict=True))
-    figure.legend(
-        list(shown.values()), list(shown), loc="outside lower center", ncols=5, fontsize=8
-    )
-    figure.suptitle(f"MotionShapes, {look}: trained on the easiest clips, tested on harder ones")
+    entries = (list(shown.values()), list(shown))
+    figure.legend(*entries, loc="outside lower center", ncols=2 * columns, fontsize=8)
+    figure.suptitle(f"MotionShapes, {look}\ntrained on the easiest clips, tested on harder ones")
     figure.savefig(path, dpi=110)
 
 
