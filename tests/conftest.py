@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sleeping_threads  # noqa: F401  (before torch)
 import torch
 from command_line import MESSENGER, PROJECT_ROOT, fit
 
