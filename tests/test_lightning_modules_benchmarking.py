@@ -30,7 +30,7 @@ from models import list_models
 
 TINY = [*SMALL, "--data.loading.num_workers=0", "--trainer.accelerator=cpu"]
 TINY += ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.logger=false"]
-TINY += ["--trainer.enable_progress_bar=false"]
+TINY += ["--trainer.enable_progress_bar=false", "--trainer.limit_val_batches=0"]
 
 
 @pytest.mark.parametrize("scene", [Scene(), Scene(look="noise", camera=6, speed=0.2)])
