@@ -1,8 +1,6 @@
 """Modules with parts and data that are not this project's, from Python."""
 
 import functools
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from grouped import data_settings
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from warm_python import run_script
 
 from datamodules import MotionShapesDataModule, UserError
 from lightning_modules import (
@@ -232,6 +231,7 @@ def test_module_trains_with_any_datamodule() -> None:
         Trainer(max_epochs=1, enable_checkpointing=False, **QUIET).fit(scaled, Noise())
 
 
+@pytest.mark.usefixtures("fork_server")
 def test_opening_a_checkpoint_leaves_the_parser_as_it_was(tmp_path: Path) -> None:
     script = (
         "import jsonargparse, lightning_modules, sys\n"
@@ -244,6 +244,5 @@ def test_opening_a_checkpoint_leaves_the_parser_as_it_was(tmp_path: Path) -> Non
         "print(parser.parse_args(['--own=__main__.Own']).own.class_path)\n"
     )
     golden = PROJECT_ROOT / "tests" / "golden" / "checkpoints_of_835e51c" / "tsm.ckpt"
-    command = [sys.executable, "-c", script, str(tmp_path / "none.ckpt"), str(golden)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT_ROOT)
+    done = run_script(script, str(tmp_path / "none.ckpt"), str(golden), folder=tmp_path)
     assert done.stdout.split() == ["UserError", "__main__.Own"], done.stderr

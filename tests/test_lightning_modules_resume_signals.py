@@ -16,6 +16,7 @@ import pytest
 import yaml
 from conftest import PROJECT_ROOT
 from lightning.pytorch.strategies import DDPStrategy
+from warm_python import run_script
 
 from lightning_modules.callbacks.watchdog import Watchdog, explain
 from lightning_modules.resume import slurm
@@ -260,10 +261,10 @@ decode()
 """
 
 
-def test_watchdog_ends_what_hangs_and_says_where() -> None:
+@pytest.mark.usefixtures("fork_server")
+def test_watchdog_ends_what_hangs_and_says_where(tmp_path: Path) -> None:
     began = time.monotonic()
-    command = [sys.executable, "-c", HANGING]
-    done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=100)
+    done = run_script(HANGING, folder=tmp_path)
     assert done.returncode == 1, done.stderr
     assert "rank 1 has been loading the batch after batch 5 of epoch 3" in done.stderr
     assert "in decode" in done.stderr
