@@ -253,6 +253,8 @@ def test_resumed_fit_keeps_its_settings_and_its_epoch(
         "--data.loading.batch_size=16",
         "--model.optimization.schedule=constant",
         "--trainer.limit_val_batches=0",
+        "--data.crops.size=32",
+        "--data.crops.short_side=36",
     ]
     fit(motion_root, tmp_path, "--run.name=whole", *two)
     fit(motion_root, tmp_path, "--run.name=parts", *two, "--trainer.max_epochs=1")
