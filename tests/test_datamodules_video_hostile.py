@@ -3,9 +3,7 @@
 import contextlib
 import io
 import json
-import os
 import struct
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +12,9 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from conftest import PROJECT_ROOT
 from PIL import Image
 from video_files import scene, write
+from warm_python import run_script
 
 from datamodules.video.errors import VideoError
 from datamodules.video.reader import VideoReader
@@ -216,21 +214,13 @@ def play() -> None:
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def outcomes(tmp_path_factory: pytest.TempPathFactory, fork_server: None) -> dict[str, Any]:
     root = tmp_path_factory.mktemp("hostile")
     for name, (make, _, _) in CASES.items():
         (root / name).mkdir()
         make(root / name)
-    environment = {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
-    code = "from test_datamodules_video_hostile import play; play()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(root)],
-        cwd=PROJECT_ROOT,
-        env={**os.environ, **environment, "PYTHONWARNINGS": "ignore"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+    script = f"import torch; torch.set_num_threads(1); from {__name__} import play; play()"
+    done = run_script(script, str(root), folder=root)
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert found["good"]["code"] == 0, found["good"]

@@ -9,6 +9,9 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
+PATIENCE = 200
+"""Seconds that a script may take."""
+
 
 def run_script(
     script: str, *words: str, folder: Path, environment: Mapping[str, str] = os.environ
@@ -25,10 +28,10 @@ def run_script(
     arguments = (script, words, streams, dict(environment))
     process = multiprocessing.get_context("forkserver").Process(target=_run, args=arguments)
     process.start()
-    process.join(120)
+    process.join(PATIENCE)
     if process.exitcode is None:
         process.kill()
-        raise subprocess.TimeoutExpired(script, 120)
+        raise subprocess.TimeoutExpired(script, PATIENCE)
     said = (stream.read_text() for stream in streams)
     return subprocess.CompletedProcess(script, process.exitcode, *said)
 
