@@ -4,15 +4,16 @@ import csv
 import errno
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import wandb
+from conftest import PROJECT_ROOT
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.sdk.mailbox import MailboxClosedError
-from warm_python import run_script
 
 from datamodules.errors import StorageError, UserError
 from lightning_modules.runs import tensorboard
@@ -175,7 +176,6 @@ print("went on")
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds W&B's process in /proc")
-@pytest.mark.usefixtures("fork_server")
 def test_a_fit_outlives_wandbs_process(tmp_path: Path) -> None:
     done = without_service(tmp_path, "going on")
     assert done.returncode == 0, done.stderr
@@ -185,7 +185,6 @@ def test_a_fit_outlives_wandbs_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds W&B's process in /proc")
-@pytest.mark.usefixtures("fork_server")
 def test_a_job_that_leaves_ends_wandbs_process_first(tmp_path: Path) -> None:
     done = without_service(tmp_path, "leaving")
     assert done.returncode == 75, done.stderr
@@ -193,10 +192,12 @@ def test_a_job_that_leaves_ends_wandbs_process_first(tmp_path: Path) -> None:
 
 
 def without_service(folder: Path, what: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WITHOUT_SERVICE, str(folder), what]
     environment = {**os.environ, "WANDB_MODE": "offline"}
     environment.pop("WANDB_SERVICE", None)  # of another test's run, in this process
-    words = (str(folder), what)
-    return run_script(WITHOUT_SERVICE, *words, folder=folder, environment=environment)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, cwd=PROJECT_ROOT, env=environment
+    )
 
 
 def test_login_is_found_in_environment_and_netrc(
