@@ -10,8 +10,8 @@ def markdown_table(headings: Sequence[object], rows: Iterable[Sequence[object]])
         headings: Of the columns.
         rows: Cells, as many in each row as there are headings.
     """
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+    first, *others = (f"| {' | '.join(map(_cell, line))} |" for line in (headings, *rows))
+    return "\n".join([first, f"|{'---|' * len(headings)}", *others])
 
 
 def _cell(value: object) -> str:
