@@ -167,8 +167,9 @@ def table(name: str) -> str:
         return markdown_table(THRESHOLD_HEADINGS, threshold_rows(part["axes"]))
     if kind == "claims":
         return markdown_table(CLAIM_HEADINGS, map(claim_row, part["claims"]))
-    rows = markdown_table(HEADINGS, result_rows(part["rows"]))
-    return f"{known_sentence(part['known'])}\n\n{rows}"
+    shown = [index for index, heading in enumerate(HEADINGS) if heading not in ("way", "GMACs")]
+    lines = [[line[index] for index in shown] for line in (HEADINGS, *result_rows(part["rows"]))]
+    return f"{known_sentence(part['known'])}\n\n{markdown_table(lines[0], lines[1:])}"
 
 
 def claim_row(claim: Mapping[str, Any]) -> list[str]:
