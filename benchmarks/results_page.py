@@ -15,7 +15,7 @@ import argparse
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +32,6 @@ from lightning_modules.dashboards.markdown import markdown_table
 from lightning_modules.evaluation.comparison import compare
 from lightning_modules.evaluation.intervals import Estimate
 from lightning_modules.evaluation.multiplicity import holm
-from lightning_modules.evaluation.score_files import read_contest
 from lightning_modules.reports.compare.rows import p_value, percent
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -113,14 +112,14 @@ def decide(found: LookResults) -> list[dict[str, Any]]:
     Args:
         found: The runs of a look.
     """
-    files = {
-        jobs[0].entry.name: [job.scores for job in jobs]
-        for jobs in found.runs
+    trained = {
+        jobs[0].entry.name: contender
+        for jobs, contender in zip(found.runs, found.contest.contenders, strict=True)
         if jobs[0].way == "train"
     }
-    claims = [claim for claim in CLAIMS if claim.above in files and claim.below in files]
+    claims = [claim for claim in CLAIMS if claim.above in trained and claim.below in trained]
     pairs = [
-        compare(read_contest({name: files[name] for name in (claim.below, claim.above)}))
+        compare(replace(found.contest, contenders=[trained[claim.below], trained[claim.above]]))
         for claim in claims
     ]
     gains = [pair.against_first[0].gains["top1"].estimate for pair in pairs]
@@ -129,7 +128,7 @@ def decide(found: LookResults) -> list[dict[str, Any]]:
     return [
         {
             **claim._asdict(),
-            "runs": [len(files[claim.above]), len(files[claim.below])],
+            "runs": [len(trained[name].scores) for name in (claim.above, claim.below)],
             "gain": asdict(gain),
             "p": p,
             "verdict": verdict(gain, p),

@@ -2,18 +2,18 @@
 
 import csv
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 from command_line import DEBUG
 from conftest import PROJECT_ROOT
+from doc_pages import commands_of
 from label_lists import write_label_lists
 
 from lightning_modules.cli import main
 
 TEXT = (PROJECT_ROOT / "docs" / "labels.md").read_text(encoding="utf-8")
-COMMANDS = [shlex.split(line) for line in re.findall(r"^kinetoscope (.*)$", TEXT, re.MULTILINE)]
+COMMANDS = commands_of("labels.md")
 LISTS = re.findall(r"^```\n(path,.*?)```", TEXT, re.MULTILINE | re.DOTALL)
 
 

@@ -3,19 +3,17 @@
 Each has a small dataset in the folder that the page names, and trains the recipe's tiny network.
 """
 
-import re
-import shlex
 import tarfile
 from pathlib import Path
 
 import pytest
 from conftest import PROJECT_ROOT
 from dataset_trees import write
+from doc_pages import commands_of
 from test_configs import DEBUG, FORMS
 
 from lightning_modules.cli import main
 
-PRINTED = re.compile(r"^(?:uv run )?kinetoscope (.*)$", re.MULTILINE)
 TINY = ["--config", DEBUG, "--data.loading.num_workers=0", "--trainer.limit_val_batches=1"]
 RECIPE = [
     *TINY,
@@ -32,11 +30,6 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "configs").symlink_to(PROJECT_ROOT / "configs")
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def commands_of(page: str) -> list[list[str]]:
-    text = (PROJECT_ROOT / "docs" / page).read_text(encoding="utf-8").replace("\\\n", " ")
-    return [shlex.split(line) for line in PRINTED.findall(text)]
 
 
 def test_transcoded_and_packed(desk: Path, class_folders: Path) -> None:

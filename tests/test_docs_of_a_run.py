@@ -5,19 +5,16 @@ is short here: one corruption for all, a few clips.
 """
 
 import json
-import re
-import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PROJECT_ROOT
+from doc_pages import commands_of
 
 from lightning_modules.cli import main
 
-PRINTED = re.compile(r"^kinetoscope (.*)$", re.MULTILINE)
 SHORT: Mapping[str, list[str]] = {
     "test": ["--trainer.limit_test_batches=1.0", "--trainer.enable_progress_bar=false"],
     "explain": ["--num_workers", "0"],
@@ -37,12 +34,6 @@ def desk(
     shutil.copy(min(motion_root.glob("test/*/*.mp4")), tmp_path / "VIDEO.mp4")
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def commands_of(page: str) -> list[list[str]]:
-    """The commands of a page that are printed whole."""
-    text = (PROJECT_ROOT / "docs" / page).read_text(encoding="utf-8").replace("\\\n", " ")
-    return [shlex.split(line) for line in PRINTED.findall(text)]
 
 
 def run(words: list[str], *more: str) -> None:

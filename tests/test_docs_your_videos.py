@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import PROJECT_ROOT
+from doc_pages import commands_of
 
 from lightning_modules.cli import main
 
 TEXT = (PROJECT_ROOT / "docs" / "your_videos.md").read_text(encoding="utf-8")
-COMMANDS = [shlex.split(line) for line in re.findall(r"^kinetoscope (.*)$", TEXT, re.MULTILINE)]
+*COMMANDS, _WITH_A_GPU = commands_of("your_videos.md")  # the last wants ImageNet's weights
 OPTIONS = re.findall(r"^\| `(--[^`]+)` \|", TEXT, re.MULTILINE)
 SHORT = ["--trainer.max_steps=2", "--trainer.val_check_interval=1", "--trainer.logger=false"]
 QUIET = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]

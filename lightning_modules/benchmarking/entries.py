@@ -51,7 +51,7 @@ class Entry:
     name: str
     network: str
     checkpoint: Path | None = None
-    content: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    content: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def identity(self) -> dict[str, str | None]:

@@ -77,6 +77,13 @@ from lightning_modules.training.gpu_libraries import refuse_known_bad_cudnn
 from lightning_modules.training.length import refuse_endless
 from models import count_macs, count_parameters
 
+GIVEN_BY_US = {
+    "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"},
+    "validate": {"model", "dataloaders", "datamodule", "verbose"},
+    "test": {"model", "dataloaders", "datamodule", "verbose"},
+}
+"""Lightning's commands, and the arguments of the trainer's methods that are no options."""
+
 
 def run(words: Sequence[str], signals: StopSignals | None = None) -> None:
     """Run `fit`, `validate` or `test`.
@@ -103,14 +110,6 @@ def run(words: Sequence[str], signals: StopSignals | None = None) -> None:
         if not ranks_inherit:
             os.environ.pop(VERSION_VARIABLE, None)
         finish_wandb()
-
-
-GIVEN_BY_US = {
-    "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"},
-    "validate": {"model", "dataloaders", "datamodule", "verbose"},
-    "test": {"model", "dataloaders", "datamodule", "verbose"},
-}
-"""Lightning's commands, and the arguments of the trainer's methods that are no options."""
 
 
 class VideoCLI(LightningCLI):

@@ -266,7 +266,7 @@ def _refused(found: re.Match[str]) -> str:
 
 def _unknown_class(found: re.Match[str]) -> str:
     keys = re.findall(r'Parser key "([^"]*)"', found.string[: found.start()])
-    public = _public_classes(keys[-1] if keys else "")
+    public = _public_names(keys[-1] if keys else "")
     word = found[1]
     names = [name.rsplit(".", 1)[1] for name in public] or _names_in_types(found.string)
     offers = nearest(word.rsplit(".", 1)[-1], names)
@@ -284,16 +284,12 @@ def _names_in_types(message: str) -> list[str]:
     return list(dict.fromkeys([*words, *(name for name in classes if not name.startswith("_"))]))
 
 
-def _public_classes(key: str) -> list[str]:
+def _public_names(key: str) -> list[str]:
     """List the full names of our classes that a key takes."""
     if key not in _BASES:
         return []
-    package, base = _BASES[key]
-    return sorted(
-        f"{package.__name__}.{cls.__name__}"
-        for cls in (base, *subclasses_of(base))
-        if cls.__name__ in package.__all__ and not inspect.isabstract(cls)
-    )
+    package = _BASES[key][0].__name__
+    return sorted(f"{package}.{kind.__name__}" for kind in public_classes(key))
 
 
 def _wrong_base(found: re.Match[str]) -> str:
