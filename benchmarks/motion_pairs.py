@@ -2,10 +2,10 @@
 
 Left are frames of the first test clip of one class of each pair; read from right to left they are a
 clip of the other class. Right is what the networks make of all test clips of the pair, over all
-runs that `benchmarks/motion_shapes.py` has left: the share that is given its class, that of its
-reversal, and one of another pair.
+runs that `kinetoscope benchmark --out OUT` has left: the share that is given its class, that of
+its reversal, and one of another pair.
 
-    uv run python benchmarks/motion_pairs.py --folder runs/motion_shapes
+    uv run python benchmarks/motion_pairs.py --benchmark OUT
 """
 
 import argparse
@@ -22,11 +22,11 @@ from datamodules import open_video
 
 TITLES = ("left / right", "up / down", "clockwise / anticlockwise", "grow / shrink")
 NETWORKS = {
-    "C2D, blind to order": "c2d_tiny_6_epochs",
-    "TSM": "tsm_tiny_6_epochs",
-    "SELFY on TSM": "selfy_tsm_tiny_6_epochs",
-    "StNet": "stnet_tiny_6_epochs",
-    "CoST(b)": "cost_b_tiny_6_epochs",
+    "C2D, blind to order": "c2d_tiny",
+    "TSM": "tsm_tiny",
+    "SELFY on TSM": "selfy_tsm_tiny",
+    "StNet": "stnet_tiny",
+    "CoST(b)": "cost_b_tiny",
 }
 PARTS = {"its class": "#1b7837", "its reversal": "#c51b7d", "another pair": "#bdbdbd"}
 FRAMES = 6
@@ -35,12 +35,12 @@ FRAMES = 6
 def main() -> None:
     """Read the score files and draw."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--folder", type=Path, default=Path("runs/motion_shapes"))
-    parser.add_argument("--data", type=Path, default=Path("data/motion_shapes"))
+    parser.add_argument("--benchmark", type=Path, required=True, help="folder of its runs")
     parser.add_argument("--out", type=Path, default=Path("docs/pictures/motion_pairs.png"))
     options = parser.parse_args()
-    shares = {name: shares_of(options.folder / run) for name, run in NETWORKS.items()}
-    figure = draw(shares, options.data / "test")
+    runs = options.benchmark / "shapes" / "train"
+    shares = {name: shares_of(runs / run) for name, run in NETWORKS.items()}
+    figure = draw(shares, options.benchmark / "data" / "shapes" / "test")
     figure.savefig(options.out, dpi=90, facecolor="white", pil_kwargs={"optimize": True})
     print(f"written: {options.out}")
 
@@ -53,7 +53,7 @@ def shares_of(folder: Path) -> NDArray[np.float64]:
     """
     files = sorted(folder.glob("seed_*/scores_test_1x1.npz"))
     if not files:
-        raise SystemExit(f"no scores below {folder}; run benchmarks/motion_shapes.py first")
+        raise SystemExit(f"no scores below {folder}; run kinetoscope benchmark first")
     counts = np.zeros((len(PAIRS), len(PARTS)))
     for file in files:
         with np.load(file) as scores:

@@ -1,7 +1,7 @@
-"""Tables of docs/results.md, drawn from the JSON files in docs/results.
+"""Tables of docs/results.md and README.md, drawn from the JSON files in docs/results.
 
 A table stands between `<!-- NAME -->` and `<!-- end -->`; what stood there is replaced. A test
-holds the page against the files, so no figure on it is written by hand.
+holds the pages against the files, so no figure of a table is written by hand.
 
     uv run python benchmarks/results_page.py --benchmark OUT  # take results over, write tables
     uv run python benchmarks/results_page.py                  # write the tables
@@ -14,9 +14,10 @@ paired comparison of `kinetoscope compare`, and writes motion_shapes.json.
 import argparse
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from datamodules.atomic import write_atomically
@@ -34,8 +35,9 @@ from lightning_modules.evaluation.intervals import Estimate
 from lightning_modules.evaluation.multiplicity import holm
 from lightning_modules.reports.compare.rows import p_value, percent
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGE = DOCS / "results.md"
+PROJECT = Path(__file__).resolve().parents[1]
+DOCS = PROJECT / "docs"
+PAGES = (DOCS / "results.md", PROJECT / "README.md")
 MOTION_SHAPES = DOCS / "results" / "motion_shapes.json"
 TABLE = re.compile(r"(<!-- ([\w/ .-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 LEAST_RUNS = 3
@@ -78,11 +80,14 @@ def main() -> int:
     if options.benchmark is not None:
         text = json.dumps(results_of(options.benchmark), indent=1)
         write_atomically(MOTION_SHAPES, f"{text}\n")
-    text = PAGE.read_text(encoding="utf-8")
-    drawn = draw(text)
-    if not options.check:
-        write_atomically(PAGE, drawn)
-    return int(options.check and drawn != text)
+    differs = False
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        drawn = draw(text)
+        differs |= drawn != text
+        if not options.check:
+            write_atomically(page, drawn)
+    return int(options.check and differs)
 
 
 def results_of(out: Path) -> dict[str, Any]:
@@ -157,11 +162,13 @@ def draw(text: str) -> str:
 
 
 def table(name: str) -> str:
-    """Draw a table: `FILE LOOK KIND`, of results, thresholds or claims."""
-    file, look, kind = name.split()
-    part: dict[str, Any] = json.loads((DOCS / "results" / f"{file}.json").read_text())["looks"][
-        look
-    ]
+    """Draw a table: `FILE LOOK KIND`, of results, thresholds or claims; or `FILE summary`."""
+    file, *words = name.split()
+    looks: dict[str, Any] = json.loads((DOCS / "results" / f"{file}.json").read_text())["looks"]
+    if words == ["summary"]:
+        return summary(looks)
+    look, kind = words
+    part = looks[look]
     if kind == "thresholds":
         return markdown_table(THRESHOLD_HEADINGS, threshold_rows(part["axes"]))
     if kind == "claims":
@@ -169,6 +176,23 @@ def table(name: str) -> str:
     shown = [index for index, heading in enumerate(HEADINGS) if heading not in ("way", "GMACs")]
     lines = [[line[index] for index in shown] for line in (HEADINGS, *result_rows(part["rows"]))]
     return f"{known_sentence(part['known'])}\n\n{markdown_table(lines[0], lines[1:])}"
+
+
+def summary(looks: Mapping[str, Any]) -> str:
+    """Draw a table of the networks: top-1 on each look, mean and range of the runs."""
+    cells = {
+        look: {row["name"]: mean_and_range(row["top1"]) for row in part["rows"]}
+        for look, part in looks.items()
+    }
+    names = dict.fromkeys(name for column in cells.values() for name in column)
+    rows = [[f"`{name}`", *(cells[look].get(name, "") for look in cells)] for name in names]
+    return markdown_table(["network", *cells], rows)
+
+
+def mean_and_range(shares: Sequence[float]) -> str:
+    """Write the mean of some runs' shares, and from the least to the most."""
+    mean, low, high = (100 * share for share in (fmean(shares), min(shares), max(shares)))
+    return f"{mean:.2f} % ({low:.2f}-{high:.2f})"
 
 
 def claim_row(claim: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The results page: every table is drawn from the committed JSON."""
+"""The pages of results: every table is drawn from the committed JSON."""
 
 import json
 import re
@@ -9,7 +9,9 @@ from conftest import PROJECT_ROOT
 
 from lightning_modules.evaluation.intervals import Estimate
 
-PAGE = (PROJECT_ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+PAGE, README = (
+    (PROJECT_ROOT / name).read_text(encoding="utf-8") for name in ("docs/results.md", "README.md")
+)
 FILES = {path.stem: path for path in (PROJECT_ROOT / "docs" / "results").glob("*.json")}
 
 
@@ -23,7 +25,9 @@ def results_page(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_every_table_equals_its_json(results_page: ModuleType) -> None:
-    assert results_page.draw(PAGE) == PAGE, "run benchmarks/results_page.py"
+    for page in (PAGE, README):
+        assert results_page.TABLE.search(page)
+        assert results_page.draw(page) == page, "run benchmarks/results_page.py"
 
 
 def test_a_changed_figure_is_noticed(results_page: ModuleType) -> None:
