@@ -215,6 +215,8 @@ def _compare_folder(folder: Path, options: argparse.Namespace) -> None:
 def _copies(folder: Path, made: Path, copies: int) -> tuple[Path, Path, list[str]]:
     """Copy each file several times, and list the copies with labels in turns."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if not files:
+        raise SystemExit(f"no videos below {folder}; give folders that hold some")
     root, lines = made / "videos", list[str]()
     root.mkdir()
     for number in range(copies):
