@@ -1,16 +1,21 @@
-"""Pages about a run that is there, command by command: tests, probes, corruptions, pictures.
+"""Pages about a run that is there, command by command: tests, probes, pictures, exports.
 
 Each page has a folder of its own, with a run in `runs/NAME/0` and a few clips. What is long there
 is short here: one corruption for all, a few clips.
 """
 
 import json
+import re
+import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import PROJECT_ROOT
 from doc_pages import commands_of
 
 from lightning_modules.cli import main
@@ -100,3 +105,20 @@ def test_looks(desk: Path) -> None:
     run(["test", *of_errors[at : at + 2], "--ckpt_path", saved])
     run(of_errors)
     assert (desk / "looks" / "index.html").is_file()
+
+
+def test_exports(desk: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="needs the extra `export`")
+    commands = commands_of("export.md")
+    forms = [words[words.index("--format") + 1] for words in commands]
+    assert forms == ["onnx", "pt2", "safetensors", "card", "hub"]
+    for words in commands:
+        run(words)
+    written = ["cost.onnx", "cost.pt2", "best.safetensors", "best.md", "best.hub/config.json"]
+    assert all((desk / name).is_file() for name in written)
+    text = (PROJECT_ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^python (docs/.*)$", text, re.MULTILINE)
+    script, *given = shlex.split(line)
+    labels = [sys.executable, str(PROJECT_ROOT / script), *given]
+    said = subprocess.run(labels, capture_output=True, text=True, check=True).stdout
+    assert said.count(" %  ") == 5

@@ -213,6 +213,8 @@ def test_safetensors_file_predicts_as_the_checkpoint_does(tmp_path: Path) -> Non
         main(["predict", *words, *VIDEOS])
         tables.append(out.read_text())
     assert tables[0] == tables[1]
+    plain = tmp_path / "labels.csv"
+    assert path.stat().st_mode == plain.stat().st_mode, "who may read it"
     ours, theirs = (open_checkpoint(p).state_dict() for p in (path, OLD / "tsm.ckpt"))
     assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
     again = tmp_path / "again.safetensors"

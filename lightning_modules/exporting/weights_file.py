@@ -47,7 +47,8 @@ def write_safetensors(content: Mapping[str, Any], path: Path) -> None:
     about["callbacks"] = _how_chosen(content)
     about["digest"] = digest_of_tensors(weights)
     with path_beside(path, lone=True) as part:
-        library.torch.save_file(weights, part, metadata={DESCRIPTION: json.dumps(about)})
+        # `save_file` makes a file that nobody but its owner may read
+        part.write_bytes(library.torch.save(weights, {DESCRIPTION: json.dumps(about)}))
         written = library.torch.load_file(part)
         if digest_of_tensors(written) != about["digest"]:
             raise OSError(f"{path} does not hold what was written to it")
